@@ -1,0 +1,50 @@
+# Every command of the course. "make help" lists them; each sets up .venv first, once.
+PYTHON      ?= python3
+VENV        ?= .venv
+PORT        ?= 8888
+# Where pip takes torch and torchvision from, if not from its usual place (README: machines without a GPU).
+TORCH_INDEX ?=
+# Extra arguments: make test ARGS="-k masks", make course ARGS=01
+ARGS        ?=
+
+READY := $(VENV)/.ready
+BIN   := $(VENV)/bin
+ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test course lint doctor clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## create .venv and install the course in it
+
+lab: $(READY)  ## open the course in JupyterLab, at chapter 00
+	$(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) notebooks/00_welcome.ipynb $(ARGS)
+
+test: $(READY)  ## run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+course: $(READY)  ## execute every chapter and write its outputs back
+	$(BIN)/course run $(ARGS)
+
+lint: $(READY)  ## check the style of code and notebooks
+	$(BIN)/ruff check .
+
+doctor: $(READY)  ## say what this machine has and what to type next
+	$(BIN)/course doctor
+
+clean:  ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+
+# constraints.txt pins what was tested. torch comes first, and alone, when its index is named: the two indexes never mix.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "The course needs Python 3.11 or newer; $(PYTHON) is older or absent. Try: make PYTHON=python3.12 lab"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Installing the course in $(VENV): some minutes the first time, nothing later."
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --no-deps -c constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 || true
+	@touch $(READY)
