@@ -1,0 +1,75 @@
+"""Checks of sizes, strengths and names that speak before a model runs.
+
+Each function returns the checked value or raises `ValueError`/`TypeError` with the value and the remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """End an error about an unknown `word`: the nearest known names, or all of them where none is near."""
+    known = sorted(known)
+    lowered = {name.lower(): name for name in known}
+    near = [lowered[match] for match in difflib.get_close_matches(word.lower(), lowered, n=3, cutoff=0.6)]
+    if near:
+        return f"Did you mean {' or '.join(repr(name) for name in near)}?"
+    return f"Known: {', '.join(known)}." if known else "None are known."
+
+
+def as_size(size: Any, *, name: str = "size") -> tuple[int, int]:
+    """Read (width, height) in pixels from an int (a square), a pair, or a PIL picture."""
+    if hasattr(size, "size") and hasattr(size, "mode"):  # a PIL picture
+        return size.size
+    pair = (size, size) if isinstance(size, int) else size
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise TypeError(f"{name}={size!r}: expected one int, a (width, height) pair, or a PIL picture.")
+    if not all(isinstance(side, int) and not isinstance(side, bool) for side in pair):
+        raise TypeError(f"{name}={size!r}: width and height are whole pixels; pass ints.")
+    if min(pair) < 1:
+        raise ValueError(f"{name}={size!r}: width and height must be at least 1 pixel.")
+    return pair[0], pair[1]
+
+
+def check_size(size: Any, *, multiple: int = 8, name: str = "size") -> tuple[int, int]:
+    """Return (width, height) if both are multiples of `multiple` pixels, else raise `ValueError`.
+
+    The VAE turns 8 x 8 pixels into one latent, so Stable Diffusion needs multiples of 8; Kandinsky 2.2 needs 64.
+    `size` is an int (a square), a (width, height) pair, or a PIL picture.
+    """
+    width, height = as_size(size, name=name)
+    if width % multiple or height % multiple:
+        down = [max(multiple, side // multiple * multiple) for side in (width, height)]
+        raise ValueError(
+            f"{name}={width} x {height}: width and height must be multiples of {multiple}. "
+            f"Use {down[0]} x {down[1]}, or let fit(image, multiple={multiple}) resize the picture."
+        )
+    return width, height
+
+
+def check_strength(strength: float, num_inference_steps: int) -> int:
+    """Return how many steps really run: `int(strength * num_inference_steps)`; fewer than one raises `ValueError`.
+
+    Strength is 0..1: how much of the noise schedule the picture goes through. This is the pipelines' own arithmetic.
+    """
+    if isinstance(strength, bool) or not isinstance(strength, (int, float)):
+        raise TypeError(f"strength={strength!r}: expected a number from 0 to 1.")
+    if not 0 <= strength <= 1:  # catches NaN too
+        raise ValueError(f"strength={strength}: expected a number from 0 (keep the picture) to 1 (start from noise).")
+    if isinstance(num_inference_steps, bool) or not isinstance(num_inference_steps, int):
+        raise TypeError(f"num_inference_steps={num_inference_steps!r}: expected a whole number.")
+    if num_inference_steps < 1:
+        raise ValueError(f"num_inference_steps={num_inference_steps}: expected at least 1.")
+    steps = int(num_inference_steps * strength)
+    if steps < 1:
+        remedy = f"raise num_inference_steps to at least {math.ceil(1 / strength)}, or " if strength > 0 else ""
+        raise ValueError(
+            f"strength={strength} with num_inference_steps={num_inference_steps} leaves no step to run "
+            f"(strength x steps = {strength * num_inference_steps:.2g} < 1): "
+            f"{remedy}raise strength to at least {math.ceil(1000 / num_inference_steps) / 1000:g}."
+        )
+    return steps

@@ -1,0 +1,119 @@
+"""Check the answers to a chapter's exercises, with a hint where one is wrong.
+
+Each chapter has a module `chapter_01.py`, … beside this one, found by its name:
+
+    @exercise("01.1", right="The seed alone decides the noise.")
+    def same_seed(answer):
+        if not isinstance(answer, Image.Image):
+            return f"Expected a PIL picture, got {describe(answer)}."
+
+A check returns None where the answer is right, else a hint that says what came and what was expected.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.checks import did_you_mean
+
+__all__ = ["Result", "check", "describe", "exercise"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `check` found: `passed`, and a `message` for the reader. True in an `if` where the answer is right."""
+
+    id: str
+    passed: bool
+    message: str
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __str__(self) -> str:
+        return f"{'✓' if self.passed else '✗'} Exercise {self.id}: {self.message}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        # The text takes the page's own colour, so that it can be read in a dark theme too.
+        colour, mark, word = ("#2e9e5b", "✓", "right") if self.passed else ("#d9822b", "✗", "not yet")
+        message = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(self.message)).replace("\n", "<br>")
+        return (
+            f'<div role="status" style="border-left: 4px solid {colour}; padding: 0.4em 0.8em">'
+            f'<strong style="color: {colour}">{mark} Exercise {self.id}: {word}.</strong> {message}</div>'
+        )
+
+
+@dataclass(frozen=True)
+class _Exercise:
+    find_fault: Callable[[Any], str | None]
+    right: str
+
+
+_EXERCISES: dict[str, _Exercise] = {}
+
+
+def exercise(id: str, *, right: str = "Well done.") -> Callable[[Callable[[Any], str | None]], Callable]:
+    """Register a function that checks the answer of exercise `id` ("01.2"); `right` is said of a right answer."""
+    if not re.fullmatch(r"\d\d\.\d+", id):
+        raise ValueError(f"id={id!r}: expected chapter and number, such as '01.2'.")
+
+    def register(find_fault: Callable[[Any], str | None]) -> Callable[[Any], str | None]:
+        old = _EXERCISES.get(id)
+        if old is not None and old.find_fault.__module__ != find_fault.__module__:  # a reload is no clash
+            raise ValueError(f"id={id!r} is taken by {old.find_fault.__module__}: choose another number.")
+        _EXERCISES[id] = _Exercise(find_fault, right)
+        return find_fault
+
+    return register
+
+
+def check(id: str, answer: Any) -> Result:
+    """Check `answer` to the exercise `id` ("01.2") and return a `Result` that a notebook shows in colour.
+
+    A wrong answer never raises, whatever it is; an unknown `id` raises ValueError.
+    """
+    _discover()
+    if not isinstance(id, str):
+        guess = f"{id:04.1f}" if isinstance(id, float) else "01.1"
+        raise TypeError(f'id={id!r}: write the exercise\'s number in quotes, such as check("{guess}", answer).')
+    if id not in _EXERCISES:
+        raise ValueError(f"id={id!r} is no exercise of the course. {did_you_mean(id, _EXERCISES)}")
+    if answer is None or answer is ...:
+        return Result(id, False, f"No answer yet (got {describe(answer)}): replace the `...` and run the cell again.")
+    try:
+        hint = _EXERCISES[id].find_fault(answer)
+    except Exception as error:  # an answer of a kind that its check did not foresee
+        hint = f"This answer could not be checked: got {describe(answer)} ({type(error).__name__}: {error})."
+    return Result(id, True, _EXERCISES[id].right) if hint is None else Result(id, False, str(hint))
+
+
+def describe(answer: Any) -> str:
+    """Say in a few words what an answer is, for a hint; never raises."""
+    if answer is None or answer is ...:
+        return "None" if answer is None else "..."
+    name = type(answer).__name__
+    try:
+        if hasattr(answer, "mode") and hasattr(answer, "size"):
+            return f"a PIL picture of {answer.width} x {answer.height} pixels, mode {answer.mode}"
+        if hasattr(answer, "shape") and hasattr(answer, "dtype"):
+            return f"an array of shape {tuple(answer.shape)}, {answer.dtype}"
+        if isinstance(answer, (list, tuple, dict, set)):
+            return f"a {name} of {len(answer)}"
+        text = repr(answer)
+        return text if len(text) <= 60 and isinstance(answer, (str, int, float, bool)) else f"a {name}"
+    except Exception:
+        return f"a {name}"
+
+
+def _discover() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        if module.name.startswith("chapter_"):
+            importlib.import_module(f"{__name__}.{module.name}")
