@@ -1,0 +1,103 @@
+"""The `course` command: look over the machine, and execute the chapters."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EPILOG = "Start with: course doctor"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 it failed, 2 it was asked for wrongly."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.act(arguments)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"course {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\ncourse {arguments.command}: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # course doctor | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="course", description="The inpainting course's own command.", epilog=EPILOG)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    doctor = commands.add_parser("doctor", help="what this machine has, what is missing, what to type next")
+    doctor.set_defaults(act=_doctor)
+
+    run = commands.add_parser("run", help="execute chapters without a browser and write their outputs back")
+    names = "01, 01_basics, a path, or solutions; default: every chapter"
+    run.add_argument("chapters", nargs="*", metavar="CHAPTER", help=names)
+    run.add_argument("--check", action="store_true", help="execute only: write nothing back")
+    run.add_argument("--edition", choices=("mini", "full"), default="mini", help="default: mini")
+    run.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="for one cell (default: 900)")
+    run.set_defaults(act=_run)
+    return parser
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from helpers.checkup import doctor
+
+    checkup = doctor()
+    print(checkup)
+    return 0 if checkup.well else 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from helpers import notebooks
+
+    if arguments.timeout <= 0:
+        raise ValueError(f"--timeout={arguments.timeout:g}: expected seconds above 0.")
+    paths = notebooks.chapters(arguments.chapters)
+    if not paths:
+        raise FileNotFoundError(f"no chapters in {notebooks.NOTEBOOKS}. Restore them: git checkout -- notebooks")
+    failures = _execute_all(paths, arguments)
+    for failure in failures:
+        print(f"\n{failure}", file=sys.stderr)
+    if failures:
+        print(f"\n{len(failures)} of {len(paths)} stopped; their files are as they were.", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _execute_all(paths: list[Path], arguments: argparse.Namespace) -> list[Exception]:
+    """Execute the notebooks under one progress bar that counts cells; a failing one does not keep back the rest."""
+    from tqdm import tqdm
+
+    from helpers import notebooks
+
+    cells = {path: len(notebooks.read(path).cells) for path in paths}
+    failures: list[Exception] = []
+    done = 0
+    with tqdm(total=sum(cells.values()), unit="cell", dynamic_ncols=True) as bar:
+
+        def advance(start: int):
+            return lambda cell: bar.update(start + cell - bar.n)
+
+        for path in paths:
+            bar.set_description(path.stem)
+            try:
+                notebook = notebooks.execute(
+                    path, edition=arguments.edition, timeout=arguments.timeout, on_cell=advance(done)
+                )
+            except notebooks.ChapterError as failure:
+                failures.append(failure)
+                bar.write(f"✗ {path.name}, cell [{failure.cell}]")
+            else:
+                changed = not arguments.check and notebooks.write(notebook, path)
+                bar.write(f"✓ {path.name}" + (", outputs written" if changed else ""))
+            done += cells[path]
+            bar.update(done - bar.n)
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(main())
