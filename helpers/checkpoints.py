@@ -1,0 +1,181 @@
+"""Put a miniature together: from the components in data/miniatures to a folder that from_pretrained takes.
+
+data/miniatures holds each component once (a VAE, a UNet, a tokenizer ...); checkpoints.json says which components make
+which checkpoint. The folders lie in a cache outside the checkout. Each is named by a hash of its contents, so new
+weights get a new folder, and a file that is missing, cut short or altered is written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from helpers import catalog
+
+RECIPES = "checkpoints.json"
+SHIPPED = {".json", ".safetensors", ".txt"}  # of a component's folder; never a pickle
+DIFFUSERS = "0.42.1"  # the version whose folder layout this is
+
+_hashes: dict[tuple, str] = {}
+
+
+def cache_folder() -> Path:
+    """Where the course keeps what it can make again: COURSE_CACHE, else the system's folder for caches."""
+    if chosen := os.environ.get("COURSE_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "diffusion-inpainting-course"
+
+
+def recipes() -> dict[str, dict]:
+    """What checkpoints.json says, by course name; empty where no miniatures are shipped."""
+    file = catalog.MINIATURES / RECIPES
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not valid JSON ({error}). Restore it: git checkout -- data/miniatures") from error
+
+
+def assemble(name: str) -> Path:
+    """The folder with the miniature of `name`, complete and unaltered; made now if it is not there.
+
+    Raises FileNotFoundError when the course ships no such miniature, or when a component of it is missing.
+    """
+    contents = _contents(name)
+    key = hashlib.sha256(repr([(path, digest) for path, (digest, _) in sorted(contents.items())]).encode())
+    folder = cache_folder() / "miniatures" / f"{name}-{key.hexdigest()[:12]}"
+    try:
+        if not folder.is_dir():
+            _create(folder, contents)
+        _heal(folder, contents)
+    except OSError as error:
+        raise OSError(
+            f"cannot write the miniature {name!r} to {folder} ({error}). "
+            "Set the environment's COURSE_CACHE to a folder that you can write to and that has 100 MB free."
+        ) from error
+    return folder
+
+
+def digests(name: str) -> dict[str, str]:
+    """A hash of each component of the miniature `name`; components with equal hashes are interchangeable."""
+    parts: dict[str, list] = {}
+    for path, (digest, _) in sorted(_contents(name).items()):
+        component, _, file = path.rpartition("/")
+        parts.setdefault(component, []).append((file, digest))
+    return {part: hashlib.sha256(repr(files).encode()).hexdigest() for part, files in parts.items() if part}
+
+
+def _contents(name: str) -> dict[str, tuple[str, Path | bytes]]:
+    """Path in the checkpoint's folder -> (sha256, the file to copy or the bytes to write)."""
+    recipe = recipes().get(name)
+    if recipe is None:
+        raise FileNotFoundError(
+            f"the course does not ship the miniature {name!r} yet. Train it with "
+            f"`python -m helpers.miniatures train {name}`, or use the real checkpoint: use('full')."
+        )
+    contents: dict[str, tuple[str, Path | bytes]] = {}
+    if "model" in recipe:  # a single model, such as a ControlNet, that from_pretrained takes without a pipeline
+        contents |= _component(name, "", recipe["model"])
+    else:
+        index = {"_class_name": recipe["pipeline"], "_diffusers_version": DIFFUSERS, **recipe.get("config", {})}
+        for part, entry in recipe["components"].items():
+            index[part] = entry[:2]
+            contents |= _component(name, f"{part}/", entry)
+        contents["model_index.json"] = _generated(index)
+    return contents
+
+
+def _component(name: str, prefix: str, entry: list) -> dict[str, tuple[str, Path | bytes]]:
+    """The files of one component; its entry is [library, class, folder in data/miniatures]."""
+    library, _, folder = entry
+    files = sorted(f for f in (catalog.MINIATURES / folder).glob("*") if f.suffix in SHIPPED and f.is_file())
+    if not files:
+        raise FileNotFoundError(
+            f"the miniature {name!r} needs the component {folder!r}, and {catalog.MINIATURES / folder} has none of "
+            "its files. Restore it: git checkout -- data/miniatures"
+        )
+    contents: dict[str, tuple[str, Path | bytes]] = {f"{prefix}{file.name}": (_sha256(file), file) for file in files}
+    config = f"{prefix}config.json"
+    if library == "transformers" and config in contents:
+        # transformers takes the dtype from here, diffusers always float32: unequal dtypes crash the first call
+        settings = json.loads((catalog.MINIATURES / folder / "config.json").read_text(encoding="utf-8"))
+        settings.pop("torch_dtype", None)
+        contents[config] = _generated(settings | {"dtype": "float32"})
+    return contents
+
+
+def _generated(settings: dict) -> tuple[str, bytes]:
+    data = (json.dumps(settings, indent=2) + "\n").encode()
+    return hashlib.sha256(data).hexdigest(), data
+
+
+def _create(folder: Path, contents: dict) -> None:
+    """Write all of `contents` beside `folder`, then move it there in one step: nobody sees half of it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    try:
+        for path, (_, data) in contents.items():
+            _write(scratch / path, data)
+        scratch.chmod(0o755)
+        scratch.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was quicker
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _heal(folder: Path, contents: dict) -> None:
+    """Make `folder` hold exactly `contents`; each file is replaced in one step."""
+    for path, (digest, data) in contents.items():
+        target = folder / path
+        if target.is_file() and not target.is_symlink() and _sha256(target) == digest:
+            continue
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        fresh = folder.parent / f".{folder.name}-{os.getpid()}-{time.monotonic_ns()}"
+        try:
+            _write(fresh, data)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)
+    wanted = {folder / path for path in contents}
+    for extra in [path for path in folder.rglob("*") if path not in wanted and not path.is_dir()]:
+        extra.unlink(missing_ok=True)  # such as an index file that points from_pretrained to other weights
+
+
+def _write(target: Path, data: Path | bytes) -> None:
+    # Copied, not linked: what is written into the cache by mistake must not reach the shipped weights.
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(data, bytes):
+        target.write_bytes(data)
+    else:
+        shutil.copyfile(data, target)
+
+
+def _sha256(file: Path) -> str:
+    """The file's hash, remembered for as long as its size, times and place on disk stay the same."""
+    status = file.stat()
+    key = (str(file), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    if key not in _hashes:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        # Two writes within the clock's tick leave equal times: a file that young is hashed again next time.
+        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < 2_000_000_000:
+            return digest
+        _hashes[key] = digest
+    return _hashes[key]
