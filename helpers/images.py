@@ -86,8 +86,8 @@ def check_mask(mask: Any, image: Any = None, *, stacklevel: int = 2) -> Image.Im
             f"mask has {strays} stray pixel{'s' * (strays != 1)} (value 1 or more) far from its white area; "
             "padding_mask_crop would crop around them too. Use threshold(mask), or paint them black."
         )
-    grey = float(((values > 0) & (values < 255)).mean())
-    if grey > 0.01:
+    grey = float(((values > 15) & (values < 240)).mean())  # beyond the noise of a JPEG
+    if grey > 0.2 * white:  # beyond a smoothed edge
         warn(
             f"mask is soft ({grey:.0%} of its pixels are grey). Pipelines cut it at 50 %; the greys count only in "
             "keep_unmasked and padding_mask_crop. threshold(mask) makes it hard."

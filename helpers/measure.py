@@ -146,10 +146,10 @@ def measure(fn: Callable[[], Any], *, repeats: int = 3, warmup: int = 1) -> Meas
     """Time `fn()` over `repeats` runs after `warmup` untimed ones; `.result` is what its last run returned.
 
     Resident memory is sampled every few milliseconds from the first run on, while the heap is still cold: later runs
-    reuse what earlier ones freed. With a warm-up the sampling ends before the clock starts and costs the timing nothing.
+    reuse what earlier ones freed. With a warm-up the sampling ends before the clock starts.
     """
     if not callable(fn):
-        raise TypeError(f"fn is no function but {type(fn).__name__}: write measure(lambda: pipe(...)), with the lambda.")
+        raise TypeError(f"fn is no function but {type(fn).__name__}: write measure(lambda: pipe(...)).")
     for name, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more.")

@@ -8,19 +8,22 @@ from __future__ import annotations
 import io
 import os
 import re
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
+from helpers.catalog import DATA
 from helpers.checks import did_you_mean
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
-PICTURES = Path(__file__).resolve().parent.parent / "data" / "pictures"
+PICTURES = DATA / "pictures"
 
 # First bytes of what people pass by mistake, so that the error can name it.
 _OTHER_KINDS = {
@@ -35,6 +38,10 @@ _OTHER_KINDS = {
     b"<htm": "a web page",
     b"version https://git-lfs": "a Git LFS pointer, not the picture itself",
 }
+
+
+# Other libraries tell Pillow, for the whole process, to fill up truncated files with grey.
+_STRICT = threading.Lock()
 
 
 def course_pictures() -> list[str]:
@@ -125,8 +132,9 @@ def _find(what: str | os.PathLike, name: str) -> Path:
                 f"{name}={text[:60]!r} is a URL: pictures are not fetched from the web. "
                 "Download the file yourself and pass its path."
             )
-        if text in course_pictures() or text.removesuffix("_mask") in course_pictures():
-            return PICTURES / f"{text}.png"
+        known = PICTURES / f"{text}.png"
+        if text.removesuffix("_mask") in course_pictures() and known.is_file():
+            return known
     path = Path(text).expanduser()
     try:
         if path.is_dir():
@@ -141,9 +149,6 @@ def _find(what: str | os.PathLike, name: str) -> Path:
         raise ValueError(f"{name}={text[:200]!r}: no such file (looked in {path.parent.absolute()}). {near}".rstrip())
     hint = did_you_mean(text, course_pictures())
     raise ValueError(f"{name}={text[:200]!r} is no picture of the course, and no such file is here. {hint}")
-
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -170,6 +175,8 @@ def _decoded(data: bytes, label: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(label, "far too many")) from error
     except Exception as error:  # Pillow lets many kinds through for a broken header
+        if data.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF")):
+            raise ValueError(f"{label} is broken or cut off: download or save it again.") from error
         raise ValueError(f"{label} is not a picture that can be read: expected PNG, JPEG or WebP.") from error
     return _checked(picture, label)
 
@@ -183,7 +190,12 @@ def _checked(picture: Image.Image, label: str) -> Image.Image:
     if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
         raise ValueError(f"{label} is animated ({picture.n_frames} frames): save one frame as PNG and pass that.")
     try:
-        picture.load()
+        with _STRICT:
+            tolerant, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+            try:
+                picture.load()
+            finally:
+                ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
     except Exception as error:
         raise ValueError(f"{label} is broken or cut off ({error}): download or save it again.") from error
     try:

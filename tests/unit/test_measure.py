@@ -1,0 +1,239 @@
+"""The measures find what was put into constructed pictures, and nothing where nothing is."""
+
+import math
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from helpers import catalog
+from helpers.masks import box_mask, ellipse_mask, keep_unmasked
+from helpers.measure import Change, Measurement, adherence, change, measure, seam, sharpness
+
+SIZE = (60, 40)
+MASK = box_mask(SIZE, (10, 10, 40, 30))
+
+
+def ramp(slope=3):
+    """A smooth slope from left to right, in every channel."""
+    return Image.fromarray(np.broadcast_to((np.arange(60) * slope)[None, :, None], (40, 60, 3)).astype(np.uint8))
+
+
+def noise(seed=0, spread=40):
+    values = np.random.default_rng(seed).integers(128 - spread, 128 + spread, (40, 60, 3))
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def brighter(picture, levels):
+    return Image.fromarray((np.asarray(picture).astype(int) + levels).clip(0, 255).astype(np.uint8))
+
+
+# change
+
+
+def test_change_separates_inside_from_outside():
+    before = ramp()
+    after = keep_unmasked(brighter(before, 5), brighter(before, 20), MASK)
+    assert change(before, after, MASK) == Change(inside=20, outside=5)
+    assert change(before, before, MASK) == Change(0, 0)
+
+
+def test_change_does_not_cancel_and_averages_the_channels():
+    before = np.full((40, 60, 3), 100, np.uint8)
+    after = before.copy()
+    after[::2, :, 0] += 30
+    after[1::2, :, 0] -= 30
+    assert change(before, after, MASK) == Change(10, 10)
+
+
+def test_change_of_empty_and_full_masks():
+    before, after = ramp(), brighter(ramp(), 7)
+    nothing = change(before, after, Image.new("L", SIZE, 0))
+    assert math.isnan(nothing.inside) and nothing.outside == 7
+    for everything in (change(before, after), change(before, after, Image.new("L", SIZE, 255))):
+        assert everything.inside == 7 and math.isnan(everything.outside)
+
+
+def test_change_refuses_other_sizes():
+    with pytest.raises(ValueError, match=r"after is 30 x 40 pixels, before is 60 x 40.*fit\(after, before\)"):
+        change(ramp(), ramp().resize((30, 40)), MASK)
+    with pytest.raises(ValueError, match="mask is 60 x 20 pixels"):
+        change(ramp(), ramp(), MASK.resize((60, 20)))
+
+
+# seam
+
+
+@pytest.mark.parametrize("reach", [1, 2, 4])
+def test_no_seam_in_a_flat_or_sloping_picture(reach):
+    assert seam(Image.new("RGB", SIZE, "teal"), MASK, reach=reach) == 0
+    assert seam(ramp(), MASK, reach=reach) == pytest.approx(0, abs=1e-6)
+    turned = [picture.transpose(Image.Transpose.TRANSPOSE) for picture in (ramp(), MASK)]
+    assert seam(*turned, reach=reach) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("mask", [MASK, ellipse_mask(SIZE, (10, 5, 50, 35))], ids=["box", "ellipse"])
+@pytest.mark.parametrize("levels", [6, 25])
+def test_a_pasted_patch_has_the_seam_of_its_contrast(mask, levels):
+    before = Image.new("RGB", SIZE, (100, 100, 100))
+    assert seam(keep_unmasked(before, brighter(before, levels), mask), mask) == pytest.approx(levels)
+    assert seam(keep_unmasked(before, brighter(before, -levels), mask), mask) == pytest.approx(levels)
+
+
+def test_texture_alone_is_no_seam_and_a_patch_in_it_is():
+    plain = [seam(noise(seed), MASK) for seed in range(5)]
+    patched = [seam(keep_unmasked(noise(seed), brighter(noise(seed), 40), MASK), MASK) for seed in range(5)]
+    assert abs(np.mean(plain)) < 3
+    assert min(patched) > max(plain) + 10
+
+
+def test_a_softened_seam_is_smaller():
+    before = ramp()
+    hard = keep_unmasked(before, brighter(before, 40), MASK)
+    soft = keep_unmasked(before, brighter(before, 40), MASK.filter(ImageFilter.GaussianBlur(4)))
+    assert 0 < seam(soft, MASK) < 0.5 * seam(hard, MASK)
+
+
+def test_seam_looks_along_the_rim_only():
+    picture = np.array(Image.new("RGB", SIZE, (100, 100, 100)))
+    picture[0:4] = 255  # an edge far outside the mask
+    picture[18:22, 22:26] = 0  # and one deep inside
+    assert seam(picture, MASK) == 0
+
+
+@pytest.mark.parametrize("mask", [Image.new("L", SIZE), Image.new("L", SIZE, 255), box_mask(SIZE, (10, 10, 12, 12))])
+def test_seam_without_a_rim(mask):
+    with pytest.raises(ValueError, match="mask has no rim to measure at reach=2.*at least 4 pixels thick"):
+        seam(ramp(), mask)
+
+
+def test_seam_refuses():
+    with pytest.raises(ValueError, match="mask is 60 x 40 pixels, image 30 x 40"):
+        seam(ramp().resize((30, 40)), MASK)
+    with pytest.raises(ValueError, match="reach=0"):
+        seam(ramp(), MASK, reach=0)
+
+
+# sharpness
+
+
+def test_sharpness_is_the_variance_of_opencvs_laplacian():
+    cv2 = pytest.importorskip("cv2")
+    grey = np.asarray(noise().convert("L"))
+    laplacian = cv2.Laplacian(grey, cv2.CV_64F)[1:-1, 1:-1]
+    assert sharpness(noise()) == pytest.approx(laplacian.var())
+
+
+def test_blur_lowers_sharpness():
+    values = [sharpness(noise().filter(ImageFilter.GaussianBlur(radius))) for radius in (0, 0.5, 1, 2, 4)]
+    assert values == sorted(values, reverse=True) and values[-1] < 0.01 * values[0]
+    assert sharpness(Image.new("RGB", SIZE, "teal")) == 0
+    with pytest.raises(ValueError, match="2 x 9 pixels: at least 3 x 3"):
+        sharpness(Image.new("RGB", (2, 9)))
+
+
+# adherence
+
+
+@pytest.fixture
+def classifier(monkeypatch):
+    """A classifier that sees a black cat and is unsure of the place."""
+    fake = types.ModuleType("helpers.classifier")
+    vocabulary = {"cat": "subject", "boat": "subject", "black": "colour", "red": "colour", "meadow": "place"}
+    seen = {
+        "subject": {"cat": 0.9, "boat": 0.1},
+        "colour": {"black": 0.8, "red": 0.2},
+        "place": {"meadow": 0.4},
+        "hour": {"night": 1.0},
+    }
+    fake.words = lambda prompt: {vocabulary[word]: word for word in prompt.split() if word in vocabulary}
+    fake.read = lambda images: [seen for _ in images]
+    monkeypatch.setitem(sys.modules, "helpers.classifier", fake)
+    monkeypatch.delattr("helpers.classifier", raising=False)
+    monkeypatch.setattr(catalog, "edition", lambda: "mini")
+
+
+def test_adherence_is_the_mean_over_what_the_prompt_names(classifier):
+    assert adherence(ramp(), "a cat") == pytest.approx(0.9)
+    assert adherence(ramp(), "a red cat in a meadow") == pytest.approx((0.9 + 0.2 + 0.4) / 3)
+    assert adherence([ramp(), ramp()], "a boat") == pytest.approx([0.1, 0.1])
+    assert adherence([ramp()], "a boat") == pytest.approx([0.1])
+
+
+def test_adherence_needs_the_drawn_world(classifier, monkeypatch):
+    with pytest.raises(ValueError, match="prompt='a quarterly report' names nothing"):
+        adherence(ramp(), "a quarterly report")
+    with pytest.raises(TypeError, match="prompt=None: expected one text"):
+        adherence(ramp(), None)
+    monkeypatch.setattr(catalog, "edition", lambda: "full")
+    with pytest.raises(RuntimeError, match="adherence needs the drawn world, which only the mini edition paints"):
+        adherence(ramp(), "a cat")
+
+
+# measure
+
+
+def test_measure_counts_its_runs_and_keeps_the_result():
+    calls = []
+    found = measure(lambda: calls.append(1) or len(calls), repeats=4, warmup=2)
+    assert len(calls) == 6 and found.result == 6 and found.repeats == 4
+    assert 0 <= found.seconds and 0 <= found.spread
+    assert "median of 4" in str(found) and "MiB" in str(found)
+
+
+def test_measure_takes_the_median_without_the_warmup(monkeypatch):
+    clock, durations = [0], iter([100, 1, 5, 2])  # a cold run first
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    found = measure(lambda: clock.append(clock.pop() + next(durations)), repeats=3, warmup=1)
+    assert found.seconds == 2 and found.spread == 4
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_measure_sees_memory_that_the_call_frees_again(warmup):
+    import time
+
+    def fill():
+        block = np.ones(64 * 2**20, np.uint8)
+        time.sleep(0.05)
+        return block.sum()
+
+    found = measure(fill, repeats=1, warmup=warmup)
+    assert 48 * 2**20 < found.resident < 256 * 2**20
+
+
+def test_peak_memory_is_cudas_where_there_is_a_gpu(monkeypatch):
+    calls = []
+    cuda = types.SimpleNamespace(
+        is_available=lambda: True,
+        synchronize=lambda: calls.append("synchronize"),
+        reset_peak_memory_stats=lambda: calls.append("reset"),
+        max_memory_allocated=lambda: 5,
+        max_memory_reserved=lambda: 7,
+    )
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    found = measure(lambda: calls.append("run"), repeats=1, warmup=1)
+    assert (found.allocated, found.reserved, found.peak_memory) == (5, 7, 5)
+    assert calls == ["synchronize", "reset", "run", "synchronize", "run", "synchronize"]
+    assert "CUDA peak" in str(found)
+    cpu = Measurement(seconds=1, spread=0, repeats=1, resident=3, allocated=None, reserved=None, result=None)
+    assert cpu.peak_memory == 3
+
+
+def test_an_error_in_the_call_comes_through_and_stops_the_sampling():
+    import threading
+
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        measure(lambda: 1 / 0)
+    assert threading.active_count() == before
+
+
+def test_measure_refuses():
+    with pytest.raises(TypeError, match=r"fn is no function but list: write measure\(lambda: pipe\(...\)\)"):
+        measure([1])
+    with pytest.raises(ValueError, match="repeats=0"):
+        measure(lambda: None, repeats=0)
+    with pytest.raises(ValueError, match="warmup=-1"):
+        measure(lambda: None, warmup=-1)
