@@ -213,7 +213,7 @@ def _next(checkup: Checkup, *, edition: str, complete: bool, has_gpu: bool) -> s
         return f"mend what is marked {SIGNS['bad']} above, then: course doctor"
     if edition == "full" and not has_gpu:
         return "COURSE_EDITION=mini make lab  (without a GPU a real checkpoint takes minutes a picture)"
-    if "ipykernel" in sys.modules:
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         return "run the next cell."
     made = shutil.which("make") and (ROOT / "Makefile").is_file()
     return "make lab" if made else "jupyter lab --ip=127.0.0.1 notebooks/00_welcome.ipynb"

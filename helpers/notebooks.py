@@ -66,7 +66,9 @@ def read(path: Path) -> NotebookNode:
 
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, UnicodeDecodeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # nbformat's converters raise whatever they trip over
         raise ValueError(f"path={str(path)!r}: not a Jupyter notebook ({type(error).__name__}).") from error
 
 

@@ -1,0 +1,284 @@
+"""The rules of the house, held by tests: directions, budgets, one list of packages, clean notebooks."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import types
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import helpers
+from helpers import notebooks
+
+ROOT = Path(__file__).resolve().parents[2]
+HELPERS = ROOT / "helpers"
+MIB = 2**20
+
+# Imports run downwards only: a module may import its own floor and those above it in this list.
+FLOORS = [
+    {"catalog", "checkpoints", "checks", "hardware", "images", "masks", "measure", "reading", "records", "sheet"},
+    {"conditioning", "handoff", "pipelines", "prompts", "tasks"},
+    {"exercises", "jobs", "sweep"},
+    {"widgets"},
+    {"__main__", "checkup", "cli", "notebooks"},
+]
+HEAVY = {"accelerate", "compel", "controlnet_aux", "diffusers", "matplotlib", "torch", "torchvision", "transformers"}
+# What a package is called where it is imported, if not by its own name.
+IMPORTED_AS = {"PIL": "pillow", "IPython": "jupyterlab", "controlnet_aux": "controlnet-aux"}
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def declared(group: str | None = None) -> list[Requirement]:
+    listed = project()["optional-dependencies"][group] if group else project()["dependencies"]
+    return [Requirement(entry) for entry in listed]
+
+
+def tracked() -> list[Path]:
+    """The files that git tracks; without git, everything but environments and caches."""
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+    except (OSError, subprocess.CalledProcessError):
+        skipped = {".git", ".venv", "training", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
+        return [path for path in ROOT.rglob("*") if path.is_file() and not skipped & set(path.relative_to(ROOT).parts)]
+
+
+def modules() -> list[Path]:
+    return sorted(HELPERS.rglob("*.py"))
+
+
+def imports(tree: ast.AST, package: str) -> set[str]:
+    """The full names of all that a module imports, wherever in it; `package` resolves the dots of relative imports."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *filter(None, [node.module])])
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def parsed(path: Path) -> tuple[ast.Module, str]:
+    return ast.parse(path.read_text(encoding="utf-8")), ".".join(path.relative_to(ROOT).parent.parts)
+
+
+def test_imports_run_one_way() -> None:
+    floor_of = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+    wrong = []
+    for path in modules():
+        room = path.relative_to(HELPERS).parts[0].removesuffix(".py")
+        if room in ("__init__", "miniatures"):  # the list of names, and the workshop beside the house
+            continue
+        assert room in floor_of, f"helpers/{room} has no floor: give it one in FLOORS"
+        tree, package = parsed(path)
+        for name in imports(tree, package):
+            parts = name.split(".")
+            if parts[0] != "helpers" or len(parts) < 2:
+                continue
+            owner = helpers._OWNERS.get(parts[1], parts[1])  # a public name stands where its owner stands
+            if floor_of.get(owner, -1) > floor_of[room]:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}, which stands above it")
+            if parts[1] == "miniatures":
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}: the course never draws or trains by itself")
+    assert wrong == []
+
+
+def test_heavy_libraries_are_imported_inside_functions() -> None:
+    wrong = []
+    for path in modules():
+        if "miniatures" in path.parts:
+            continue
+        tree, package = parsed(path)
+        outside = ast.Module([node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))], [])
+        wrong += [f"{path.name}: {name}" for name in imports(outside, package) if name.split(".")[0] in HEAVY]
+    assert wrong == []
+
+
+def test_import_helpers_brings_nothing_heavy() -> None:
+    code = "import sys, helpers, helpers.cli; print(sorted(set(sys.argv[1:]) & set(sys.modules)))"
+    command = [sys.executable, "-c", code, *sorted(HEAVY), "numpy", "PIL", "ipywidgets", "nbformat"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    for name in helpers.__all__:
+        value = getattr(helpers, name)
+        assert not isinstance(value, types.ModuleType), f"helpers.{name} is a module, not what it names"
+
+
+def test_modules_stay_small() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
+    assert {name: lines for name, lines in lengths.items() if lines > 250} == {}
+
+
+def test_no_assert_stands_guard_over_input() -> None:
+    trees = {path: parsed(path)[0] for path in modules()}
+    wrong = [path.name for path, tree in trees.items() for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    assert wrong == []
+
+
+def test_ruff_finds_nothing() -> None:
+    found = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_sizes_stay_within_their_budgets() -> None:
+    sizes = {path.relative_to(ROOT): path.stat().st_size for path in tracked()}
+    weights = {path: size for path, size in sizes.items() if path.parts[:2] == ("data", "miniatures")}
+    assert [str(path) for path, size in weights.items() if size >= 16 * MIB] == []
+    assert sum(weights.values()) <= 48 * MIB
+    assert sum(sizes.values()) < 60 * MIB
+
+
+def test_weights_are_safetensors_only() -> None:
+    pickles = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
+    assert [str(path) for path in tracked() if path.suffix in pickles] == []
+
+
+# A folder of somebody's machine, a package registry's own host, or credentials in an address.
+STRAY = re.compile(
+    r"(?<![\w.:/-])/(?:root|home|Users|work|workspace|mnt)/[\w.]|/tmp/\w+/"
+    r"|\b(?:test\.)?pypi\.org/simple|pythonhosted\.org|registry\.npmjs\.org|deb\.debian\.org|conda\.anaconda\.org"
+    r"|download\.pytorch\.org|://[^/\s\"']+:[^/\s\"']+@"
+)
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    found = []
+    for path in tracked():
+        if path.suffix in {".png", ".jpg", ".webp", ".gif", ".safetensors"}:
+            continue
+        for hit in STRAY.finditer(path.read_text(encoding="utf-8", errors="ignore")):
+            allowed = path == ROOT / "README.md" and hit[0] == "download.pytorch" + ".org"
+            if not allowed:
+                found.append(f"{path.relative_to(ROOT)}: {hit[0]}")
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["open('/root/x')", "see /home/ann/course", "/tmp/abc/d", "https://files.python" + "hosted.org", "https://a:b@host"],
+)
+def test_the_search_for_strays_finds_them(text: str) -> None:
+    assert STRAY.search(text)
+
+
+@pytest.mark.parametrize("text", ["../work/x", "https://example.com/home/x", "a/root/b", "http://127.0.0.1:8888/lab"])
+def test_the_search_for_strays_leaves_the_rest(text: str) -> None:
+    assert not STRAY.search(text)
+
+
+def test_conda_takes_its_packages_from_pyproject() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    pip = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert conda == [f"python{project()['requires-python']}", "pip"]
+    assert pip == [["-c constraints.txt", "-e .[dev]"]]
+    assert environment["name"] == project()["name"]
+
+
+def test_constraints_pin_every_package_within_its_bounds() -> None:
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pins = dict(line.split("==") for line in text.splitlines() if line and not line.startswith("#"))
+    assert all(re.fullmatch(r"\d+(\.\d+)*(\.post\d+)?", version) for version in pins.values()), "a build of one machine"
+    for requirement in [*declared(), *declared("dev")]:
+        assert requirement.name in pins, f"{requirement.name} is not pinned"
+        assert requirement.specifier.contains(pins[requirement.name]), requirement
+
+
+def test_every_package_says_where_it_is_used() -> None:
+    lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    names = [requirement.name for requirement in [*declared(), *declared("dev")]]
+    for name in names:
+        line = next(line for line in lines if re.match(rf'\s+"{re.escape(name)}[><=]', line))
+        assert re.search(r"# used (in|by) ", line), line
+
+
+def test_nothing_is_imported_that_is_not_declared() -> None:
+    known = {requirement.name.replace("-", "_").lower() for requirement in declared()}
+    sources = [parsed(path) for path in modules()]
+    for path in ROOT.glob("notebooks/**/*.ipynb"):
+        cells = [cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"]
+        lines = [line for cell in cells for line in cell.splitlines()]
+        sources.append((ast.parse("\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))), ""))
+    roots = {name.split(".")[0] for tree, package in sources for name in imports(tree, package)}
+    outside = {IMPORTED_AS.get(root, root) for root in roots - set(sys.stdlib_module_names) - {"helpers"}}
+    assert {name for name in outside if name.replace("-", "_").lower() not in known} == set()
+
+
+def links(path: Path) -> list[str]:
+    """The targets of a page's links and pictures that are files of this checkout."""
+    if path.suffix == ".ipynb":
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    else:
+        text = path.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img[^>]+src="([^"]+)"', text)
+    return [target.split("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
+
+
+def test_every_link_leads_somewhere() -> None:
+    pages = [path for path in tracked() if path.suffix in {".md", ".ipynb"}]
+    broken = [f"{page.name}: {link}" for page in pages for link in links(page) if not (page.parent / link).exists()]
+    assert broken == []
+
+
+def test_readme_and_makefile_know_the_same_commands() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z]+)`", readme)) == targets - {"setup"}
+    assert set(re.findall(r"^make ([a-z]+)", readme, re.MULTILINE)) <= targets
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [("lab", "jupyter lab --ip=127.0.0.1"), ("test", "python -m pytest"), ("course", "course run")],
+)
+def test_make_ends_in_the_command(target: str, command: str) -> None:
+    shown = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f".venv/bin/{command}" in shown.splitlines()[-1]
+
+
+PAGES = sorted((ROOT / "notebooks").glob("**/*.ipynb")) if (ROOT / "notebooks").is_dir() else []
+PAGES = [page for page in PAGES if ".ipynb_checkpoints" not in page.parts]
+
+
+@pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT / "notebooks").with_suffix("")))
+def page(request: pytest.FixtureRequest):
+    return notebooks.read(request.param)
+
+
+def test_committed_cells_ran_without_an_error(page) -> None:
+    cells = [cell for cell in page.cells if cell.cell_type == "code" and cell.source.strip()]
+    assert [cell.source for cell in cells if cell.execution_count is None] == []
+    numbers = [cell.execution_count for cell in cells]
+    assert numbers == list(range(1, len(cells) + 1)), "not executed in one go: make course"
+    expected = [cell for cell in cells if "raises-exception" not in cell.metadata.get("tags", [])]
+    assert [o.ename for cell in expected for o in cell.outputs if o.output_type == "error"] == []
+
+
+def test_committed_notebooks_hold_nothing_volatile(page) -> None:
+    assert notebooks.normalise(copy.deepcopy(page)) == page, "write it with: make course"
+
+
+def test_code_cells_are_short(page) -> None:
+    cells = [cell.source for cell in page.cells if cell.cell_type == "code"]
+    assert [cell for cell in cells if len(cell.splitlines()) > 30] == []
