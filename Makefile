@@ -9,6 +9,7 @@ ARGS        ?=
 
 READY := $(VENV)/.ready
 BIN   := $(VENV)/bin
+FIRST := /lab/tree/notebooks/00_welcome.ipynb
 ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
@@ -20,7 +21,7 @@ help:  ## list these commands
 setup: $(READY)  ## create .venv and install the course in it
 
 lab: $(READY)  ## open the course in JupyterLab, at chapter 00
-	$(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) notebooks/00_welcome.ipynb $(ARGS)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) --LabApp.default_url=$(FIRST) $(ARGS)
 
 test: $(READY)  ## run every test
 	$(BIN)/python -m pytest $(ARGS)

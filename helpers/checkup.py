@@ -215,5 +215,6 @@ def _next(checkup: Checkup, *, edition: str, complete: bool, has_gpu: bool) -> s
         return "COURSE_EDITION=mini make lab  (without a GPU a real checkpoint takes minutes a picture)"
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         return "run the next cell."
-    made = shutil.which("make") and (ROOT / "Makefile").is_file()
-    return "make lab" if made else "jupyter lab --ip=127.0.0.1 notebooks/00_welcome.ipynb"
+    if shutil.which("make") and (ROOT / "Makefile").is_file():
+        return "make lab"
+    return "jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb"
