@@ -1,0 +1,220 @@
+"""Paint a mask over a picture, in the notebook, with mouse, touch, pen or keys."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import struct
+import zlib
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+from PIL import Image, ImageChops, ImageFilter
+
+from helpers.checks import did_you_mean
+from helpers.images import load_image, load_mask
+from helpers.masks import as_mask, by, has_holes, share, threshold
+
+TOOLS = ("brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "hand")
+COLOURS = ("#ff2d9b", "#12d67f", "#2f8fff", "#ffb000")  # pink, green, blue, amber: as in mask_painter.js
+MAX_PIXELS = 16_777_216  # what a canvas holds in every browser
+STILL_SIDE = 512  # pixels of the picture that stands in where no kernel runs
+
+
+class MaskPainter(anywidget.AnyWidget):
+    """Shows a picture under a translucent mask to paint on; `.mask` is the mask, always 0 or 255 (white: repaint).
+
+    image: what `load_image` takes. At most 16 million pixels.
+    mask: what to start from, of exactly the picture's size: what `load_mask` takes, or an array; None is all black.
+        A soft mask is cut at 128. Later, `painter.mask = ...` takes the same, and the browser follows, undo included.
+    tool: "brush", "eraser", "rectangle", "ellipse", "lasso", "fill" or "hand".
+    brush_size: diameter in pixels of the picture; None chooses a tenth of its longer side.
+    opacity: of the overlay, 0..1.  colour: of the overlay, "#rrggbb"; None chooses what stands out from the picture.
+
+    A cell ends before the first stroke can be painted: read `.mask` in a later cell than the one that shows it.
+    To be told of every stroke, observe the trait `mask_png`. Wrong values raise ValueError or TypeError.
+    """
+
+    _esm = Path(__file__).with_suffix(".js")
+    _css = Path(__file__).with_suffix(".css")
+
+    _size = traitlets.List(help="width and height in pixels").tag(sync=True)
+    _picture = traitlets.Bytes(help="the picture, as the browser shows it").tag(sync=True)
+    mask_png = traitlets.Bytes(help="the mask as a PNG of one bit a pixel").tag(
+        sync=True,
+        from_json=lambda value, widget: bytes(value),  # it arrives as a memoryview
+    )
+    tool = traitlets.Unicode("brush").tag(sync=True)
+    brush_size = traitlets.Int(1).tag(sync=True)
+    opacity = traitlets.Float(0.5).tag(sync=True)
+    colour = traitlets.Unicode(COLOURS[0]).tag(sync=True)
+
+    def __init__(
+        self,
+        image: Any,
+        mask: Any = None,
+        *,
+        tool: str = "brush",
+        brush_size: int | None = None,
+        opacity: float = 0.5,
+        colour: str | None = None,
+        **others: Any,
+    ) -> None:
+        known = ("image", "mask", "tool", "brush_size", "opacity", "colour", "layout")
+        for name in others.keys() - {"layout"}:
+            raise TypeError(f"MaskPainter has no argument {name!r}. {did_you_mean(name, known)}")
+        image = load_image(image)
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(
+                f"image is {by(image.size)} pixels: MaskPainter takes at most {MAX_PIXELS // 10**6} million. "
+                "Make it smaller with load_image(..., size=...)."
+            )
+        self._image = image
+        try:  # all at once: the widget opens with its whole state
+            super().__init__(
+                _size=list(image.size),
+                _picture=_encoded(image),
+                mask_png=_to_png(_hard(mask, image.size)),
+                tool=tool,
+                brush_size=max(1, round(max(image.size) / 10)) if brush_size is None else brush_size,
+                opacity=opacity,
+                colour=_standing_out(image) if colour is None else colour,
+                **others,
+            )
+        except traitlets.TraitError as error:
+            raise TypeError(str(error)) from None
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture, "RGB", as the painter shows it."""
+        return self._image.copy()
+
+    @property
+    def mask(self) -> Image.Image:
+        """The mask as it is painted now: "L", of the picture's size, 0 or 255."""
+        return threshold(Image.open(io.BytesIO(self.mask_png)))
+
+    @mask.setter
+    def mask(self, mask: Any) -> None:
+        self.mask_png = _to_png(_hard(mask, self._image.size))
+
+    @property
+    def overlay(self) -> Image.Image:
+        """The picture with the mask on it, "RGB", as a still."""
+        return _overlay(self._image, self.mask, self.colour, self.opacity)
+
+    def __repr__(self) -> str:
+        return f"MaskPainter({by(self._image.size)} pixels, {share(self.mask):.1%} painted)"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        """Adds a still picture, which is all that GitHub, a printed page or a notebook without a kernel can show."""
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        still = self.overlay
+        still.thumbnail((STILL_SIDE, STILL_SIDE))
+        data["image/png"] = base64.b64encode(_file(still, "PNG")).decode()
+        larger = STILL_SIDE // max(still.size)
+        if larger > 1:
+            metadata["image/png"] = {"width": still.width * larger, "height": still.height * larger}
+        return data, metadata
+
+    @traitlets.validate("mask_png")
+    def _check_png(self, proposal: traitlets.Bunch) -> bytes:
+        # Cheap on purpose: strokes arrive in a thread of their own, beside the cell that runs.
+        if not proposal.value.startswith(_png_header(self._image.size)):
+            raise ValueError(f"mask_png is not what a MaskPainter of {by(self._image.size)} pixels wrote: set .mask.")
+        return proposal.value
+
+    @traitlets.validate("tool")
+    def _check_tool(self, proposal: traitlets.Bunch) -> str:
+        if proposal.value not in TOOLS:
+            raise ValueError(f"tool={proposal.value!r} is unknown. {did_you_mean(proposal.value, TOOLS)}")
+        return proposal.value
+
+    @traitlets.validate("brush_size")
+    def _check_brush_size(self, proposal: traitlets.Bunch) -> int:
+        if proposal.value < 1:
+            raise ValueError(f"brush_size={proposal.value}: expected a diameter in pixels, 1 or more.")
+        return proposal.value
+
+    @traitlets.validate("opacity")
+    def _check_opacity(self, proposal: traitlets.Bunch) -> float:
+        if not 0 <= proposal.value <= 1:
+            raise ValueError(f"opacity={proposal.value}: expected 0 (unseen) to 1 (covers the picture).")
+        return proposal.value
+
+    @traitlets.validate("colour")
+    def _check_colour(self, proposal: traitlets.Bunch) -> str:
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", proposal.value):
+            raise ValueError(f"colour={proposal.value!r}: expected '#rrggbb', as in {COLOURS[0]!r}.")
+        return proposal.value.lower()
+
+
+def _hard(mask: Any, size: tuple[int, int]) -> np.ndarray:
+    """Read any mask as booleans (height, width), True where it is repainted."""
+    if mask is None:
+        return np.zeros(size[::-1], bool)
+    stored = isinstance(mask, (str, PathLike, bytes, bytearray, memoryview))
+    if stored or (isinstance(mask, Image.Image) and has_holes(mask)):
+        mask = load_mask(mask)
+    mask = threshold(as_mask(mask))
+    if mask.size != size:
+        raise ValueError(
+            f"mask is {by(mask.size)} pixels, the image {by(size)}: they must be equal. "
+            "Use mask = fit(mask, image), or load both with the same size=."
+        )
+    return np.asarray(mask) > 0
+
+
+# A PNG as plain as can be, which mask_painter.js reads and writes without a canvas: one bit a pixel, no line filter.
+
+
+def _to_png(hard: np.ndarray) -> bytes:
+    rows = np.pad(np.packbits(hard, axis=1), ((0, 0), (1, 0)))  # each line begins with its filter, 0
+    return _png_header(hard.shape[::-1]) + _chunk(b"IDAT", zlib.compress(rows.tobytes())) + _chunk(b"IEND", b"")
+
+
+def _png_header(size: tuple[int, int]) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 1, 0, 0, 0, 0))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _encoded(image: Image.Image) -> bytes:
+    """PNG where that is quick; a JPEG of a photograph is a tenth of it, and only the eye sees it."""
+    if image.width * image.height <= 2**21:
+        return _file(image, "PNG", compress_level=3)
+    return _file(image, "JPEG", quality=92)
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def _standing_out(image: Image.Image) -> str:
+    """Choose the first colour that even the nearest tenth of the picture is far from, or else the farthest."""
+    pixels = np.asarray(image.resize((32, 32)), np.float32).reshape(-1, 3)
+    gaps = [np.quantile(np.linalg.norm(pixels - np.float32(_rgb(colour)), axis=1), 0.1) for colour in COLOURS]
+    return next((colour for colour, gap in zip(COLOURS, gaps, strict=True) if gap > 100), COLOURS[int(np.argmax(gaps))])
+
+
+def _overlay(image: Image.Image, mask: Image.Image, colour: str, opacity: float) -> Image.Image:
+    tinted = Image.blend(image, Image.new("RGB", image.size, colour), opacity)
+    picture = Image.composite(tinted, image, mask)
+    width = max(1, round(max(image.size) / STILL_SIDE))
+    for reach, line in ((2 * width, (40, 40, 40)), (width, (255, 255, 255))):  # on any picture, one of them is seen
+        wider = mask.filter(ImageFilter.MaxFilter(2 * reach + 1))
+        picture.paste(line, mask=ImageChops.subtract(wider, mask))
+    return picture
