@@ -71,6 +71,7 @@ def test_polygon_mask_agrees_with_the_box():
         ((20, 3, 5, 10), "expected left < right and top < bottom"),
         ((5, 10, 20, 10), "expected left < right and top < bottom"),
         ((50, 0, 60, 10), "lies outside the picture of 40 x 24 pixels"),
+        ((-20, -20, -5, -5), "lies outside the picture of 40 x 24 pixels"),
         ((0.1, 0.1, 0.3, 0.3), "covers no pixel of the 40 x 24 picture: give pixels, not fractions"),
         ((1, 2, 3), "expected four numbers"),
         ("1234", "expected four numbers"),

@@ -96,6 +96,16 @@ def test_a_softened_seam_is_smaller():
     assert 0 < seam(soft, MASK) < 0.5 * seam(hard, MASK)
 
 
+@pytest.mark.parametrize("side", [slice(None, 25), slice(25, None)])
+def test_every_side_of_the_rim_counts(side):
+    picture = np.full((40, 60, 3), 100, np.uint8)
+    mask = np.asarray(box_mask(SIZE, (10, 0, 40, 40))) > 0  # two upright rims
+    inside = mask.copy()
+    picture[inside] = 130
+    picture[:, side][~inside[:, side]] = 130  # one of them has no step
+    assert seam(picture, mask) == pytest.approx(15)
+
+
 def test_seam_looks_along_the_rim_only():
     picture = np.array(Image.new("RGB", SIZE, (100, 100, 100)))
     picture[0:4] = 255  # an edge far outside the mask
@@ -201,6 +211,12 @@ def test_measure_sees_memory_that_the_call_frees_again(warmup):
 
     found = measure(fill, repeats=1, warmup=warmup)
     assert 48 * 2**20 < found.resident < 256 * 2**20
+
+
+def test_memory_is_watched_in_the_warmup_only():
+    sizes = iter([1, 256])  # MiB, in the warm-up and in the timed run
+    found = measure(lambda: np.ones(next(sizes) * 2**20, np.uint8).sum(), repeats=1, warmup=1)
+    assert found.resident < 64 * 2**20
 
 
 def test_peak_memory_is_cudas_where_there_is_a_gpu(monkeypatch):
