@@ -401,3 +401,16 @@ def test_show_reads_arrays_and_outputs():
 def test_show_refuses(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# The course's own pictures
+
+
+def test_every_picture_of_the_course_has_a_good_mask():
+    names = reading.course_pictures()
+    assert {"castle", "seashore", "road", "bench", "jungle"} <= set(names)
+    for name in names:
+        image = load_image(name)
+        assert image.mode == "RGB" and min(image.size) >= 128
+        mask = silent(name, image=image)
+        assert set(mask.tobytes()) == {0, 255}
