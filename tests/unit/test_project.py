@@ -27,7 +27,8 @@ MIB = 2**20
 
 # Imports run downwards only: a module may import its own floor and those above it in this list.
 FLOORS = [
-    {"catalog", "checkpoints", "checks", "hardware", "images", "masks", "measure", "reading", "records", "sheet"},
+    {"catalog", "checkpoints", "checks", "classifier", "hardware", "images"}
+    | {"masks", "measure", "reading", "records", "sheet"},
     {"conditioning", "handoff", "pipelines", "prompts", "tasks"},
     {"exercises", "jobs", "sweep"},
     {"widgets"},
@@ -173,13 +174,14 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["open('/root/x')", "see /home/ann/course", "/tmp/abc/d", "https://files.python" + "hosted.org", "https://a:b@host"],
+    ["open('|root/x')", "see |home/ann/course", "|tmp/abc/d", "https:||files.python|hosted.org", "https:||a:b@|host"],
 )
 def test_the_search_for_strays_finds_them(text: str) -> None:
-    assert STRAY.search(text)
+    # Spelt with bars, or this file would be found as well.
+    assert STRAY.search(text.replace("python|", "python").replace("@|", "@").replace("|", "/"))
 
 
-@pytest.mark.parametrize("text", ["../work/x", "https://example.com/home/x", "a/root/b", "http://127.0.0.1:8888/lab"])
+@pytest.mark.parametrize("text", ["../home/x", "https://example.com/home/x", "a/root/b", "http://127.0.0.1:8888/lab"])
 def test_the_search_for_strays_leaves_the_rest(text: str) -> None:
     assert not STRAY.search(text)
 
