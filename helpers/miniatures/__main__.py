@@ -1,0 +1,57 @@
+"""`python -m helpers.miniatures`: train, evaluate and look at the miniatures; draw the course's pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .dataset import SCRATCH
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m helpers.miniatures", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    train = verbs.add_parser("train", help="train one miniature")
+    train.add_argument("name")
+    train.add_argument("--minutes", type=float, default=30)
+    train.add_argument("--steps", type=int, help="stop after this many steps instead (repeatable)")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    evaluate = verbs.add_parser("evaluate", help="measure miniatures on held-out scenes")
+    evaluate.add_argument("names", nargs="*")
+    evaluate.add_argument("--dry", action="store_true", help="print the figures, keep none")
+    sheet = verbs.add_parser("sheet", help="draw sample sheets to look at")
+    sheet.add_argument("names", nargs="*")
+    sheet.add_argument("--to", type=Path, default=SCRATCH / "sheets", help="folder for the pictures")
+    verbs.add_parser("pictures", help="draw data/pictures again")
+    arguments = parser.parse_args(argv)
+    if arguments.verb == "train":
+        from .recipes import RECIPES
+        from .training import join
+
+        _known(parser, [arguments.name], RECIPES)
+        join()
+        RECIPES[arguments.name](minutes=arguments.minutes, steps=arguments.steps, resume=arguments.resume)
+    elif arguments.verb == "evaluate":
+        from .evaluate import EVALUATIONS, evaluate
+
+        _known(parser, arguments.names, EVALUATIONS)
+        evaluate(arguments.names, save=not arguments.dry)
+    elif arguments.verb == "sheet":
+        from .sheets import SHEETS, write
+
+        _known(parser, arguments.names, SHEETS)
+        write(arguments.names, arguments.to)
+    else:
+        from .gallery import draw_all
+
+        draw_all()
+
+
+def _known(parser: argparse.ArgumentParser, names: list[str], table: dict) -> None:
+    for name in names:
+        if name not in table:
+            parser.error(f"there is nothing to do for {name!r}; there is: {', '.join(table)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The figures of the miniatures, on scenes and seeds that no training has seen."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from .. import classifier
+from ..catalog import CATALOG
+from .dataset import held_out
+from .places import PLACES
+from .store import FOLDER
+from .subjects import COLOURS, SUBJECTS
+from .world import HELD_OUT, Drawing
+
+FIGURES = FOLDER / "figures.json"
+
+
+def _pipeline(kind: type, name: str):
+    pipe = kind.from_pretrained(CATALOG[name].source).to("cuda" if torch.cuda.is_available() else "cpu")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def prompts(count: int) -> list[tuple[str, dict[str, str]]]:
+    """Held-out prompts that name a subject, a colour and a place, and what they name."""
+    rng = random.Random(HELD_OUT)
+    result = []
+    for _ in range(count):
+        subject, colour, place = rng.choice(list(SUBJECTS)), rng.choice(list(COLOURS)), rng.choice(list(PLACES))
+        from .captions import PLACE_WORDS
+
+        article = "an" if colour[0] in "aeiou" else "a"
+        text = f"{article} {colour} {subject} {rng.choice(PLACE_WORDS[place])}"
+        result.append((text, {"subject": subject, "colour": colour, "place": place}))
+    return result
+
+
+def right(images: list[Image.Image], asked: list[dict[str, str]]) -> dict[str, float]:
+    """Share of pictures whose subject, colour, place the classifier reads as asked."""
+    seen = classifier.read(images)
+    heads = asked[0].keys()
+    return {
+        h: float(np.mean([max(s[h], key=s[h].get) == a[h] for s, a in zip(seen, asked, strict=False)])) for h in heads
+    }
+
+
+def vae() -> dict[str, float]:
+    from diffusers import AutoencoderKL
+
+    from .store import load_component
+    from .vae import psnr
+
+    return {"psnr_db": psnr(load_component("vae", AutoencoderKL), 300)}
+
+
+def judge() -> dict[str, float]:
+    from .judge import accuracy
+
+    return accuracy()
+
+
+def sd15(count: int = 500, *, guidance_scale: float = 7.5, steps: int = 25, batch: int = 20) -> dict[str, float]:
+    from diffusers import StableDiffusionPipeline
+
+    pipe = _pipeline(StableDiffusionPipeline, "sd15")
+    tasks, images = prompts(count), []
+    for i in tqdm(range(0, count, batch), desc="sd15"):
+        texts = [t for t, _ in tasks[i : i + batch]]
+        generators = [torch.Generator().manual_seed(HELD_OUT + i + k) for k in range(len(texts))]
+        images += pipe(texts, guidance_scale=guidance_scale, num_inference_steps=steps, generator=generators).images
+    return right(images, [a for _, a in tasks])
+
+
+def other_subject(drawing: Drawing, rng: random.Random) -> tuple[str, dict[str, str]]:
+    """A prompt that asks for another subject and colour in the same place."""
+    subject = rng.choice([s for s in SUBJECTS if s != drawing.scene.subject])
+    colour = rng.choice([c for c in COLOURS if c != drawing.scene.colour])
+    return f"a {colour} {subject}", {"subject": subject, "colour": colour}
+
+
+def subject_mask(drawing: Drawing) -> Image.Image:
+    """A box around the subject with a margin of a twelfth of the height: room for another subject."""
+    left, top, right_, bottom = drawing.boxes[drawing.scene.subject]
+    margin = drawing.image.height // 12
+    mask = Image.new("L", drawing.image.size)
+    mask.paste(255, (max(0, left - margin), max(0, top - margin), right_ + margin, bottom + margin))
+    return mask
+
+
+def sd15_inpaint(
+    count: int = 300, *, guidance_scale: float = 7.5, steps: int = 25, batch: int = 20
+) -> dict[str, float]:
+    from diffusers import StableDiffusionInpaintPipeline
+
+    pipe = _pipeline(StableDiffusionInpaintPipeline, "sd15-inpaint")
+    rng = random.Random(HELD_OUT)
+    subjects = ("castle", "house", "tree", "cat", "astronaut", "lighthouse", "waterfall", "boat")
+    drawings = [
+        d
+        for s in subjects
+        for d in held_out(-(-count // len(subjects)), subject=s, degraded=False, palette="plain", on_bench=False)
+    ]
+    drawings = [d for d in drawings if d.boxes][:count]
+    tasks, images = [other_subject(d, rng) for d in drawings], []
+    for i in tqdm(range(0, len(drawings), batch), desc="sd15-inpaint"):
+        part, texts = drawings[i : i + batch], [t for t, _ in tasks[i : i + batch]]
+        images += pipe(
+            texts, image=[d.image for d in part], mask_image=[subject_mask(d) for d in part], height=part[0].image.height,
+            width=part[0].image.width, guidance_scale=guidance_scale, num_inference_steps=steps,
+            generator=[torch.Generator().manual_seed(HELD_OUT + i + k) for k in range(len(part))],
+        ).images  # fmt: skip
+    return right(images, [a for _, a in tasks])
+
+
+EVALUATIONS = {"vae": vae, "classifier": judge, "sd15": sd15, "sd15-inpaint": sd15_inpaint}
+
+
+def evaluate(names: list[str], *, save: bool = True, **options) -> dict[str, dict[str, float]]:
+    """Measure the named miniatures (all of them by default), print the figures and keep them beside the weights."""
+    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    for name in names or EVALUATIONS:
+        figures[name] = {key: round(value, 4) for key, value in EVALUATIONS[name](**options).items()}
+        print(
+            name,
+            "  ".join(f"{k} {v:.2f} dB" if k == "psnr_db" else f"{k} {v:.1%}" for k, v in figures[name].items()),
+            flush=True,
+        )
+    if save:
+        FIGURES.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+    return figures

@@ -1,0 +1,61 @@
+"""Masks to train inpainting on: boxes, ellipses, brush strokes, subjects with a margin, and the whole picture."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+
+def _box_of(subject: np.ndarray, rng: random.Random) -> tuple[float, float, float, float]:
+    """The subject's box with a random margin, or a random box where there is no subject (pixels)."""
+    height, width = subject.shape
+    rows, columns = np.flatnonzero(subject.any(1)), np.flatnonzero(subject.any(0))
+    if len(rows) == 0 or rng.random() < 0.2:
+        w, h = rng.uniform(0.2, 0.7) * width, rng.uniform(0.2, 0.7) * height
+        left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+        return left, top, left + w, top + h
+    margin = [rng.uniform(0, 0.12) * height for _ in range(4)]
+    return columns[0] - margin[0], rows[0] - margin[1], columns[-1] + margin[2], rows[-1] + margin[3]
+
+
+def _strokes(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], size: int, rng: random.Random) -> None:
+    """A few wandering brush strokes inside a box."""
+    left, top, right, bottom = box
+    for _ in range(rng.randint(2, 5)):
+        x, y, angle = rng.uniform(left, right), rng.uniform(top, bottom), rng.uniform(0, 6.3)
+        wide, points = rng.uniform(0.08, 0.22) * size, []
+        for _ in range(rng.randint(4, 9)):
+            points.append((x, y))
+            angle += rng.uniform(-1.0, 1.0)
+            step = rng.uniform(0.05, 0.14) * size
+            x, y = min(max(x + step * math.cos(angle), left), right), min(max(y + step * math.sin(angle), top), bottom)
+        draw.line(points, fill=255, width=round(wide), joint="curve")
+        for px, py in points:
+            draw.ellipse((px - wide / 2, py - wide / 2, px + wide / 2, py + wide / 2), fill=255)
+
+
+def training_mask(subject: np.ndarray, rng: random.Random) -> np.ndarray:
+    """A mask (H, W) bool, True where the picture is repainted, for a picture whose subject mask is `subject` (H, W)."""
+    height, width = subject.shape
+    kind = rng.choices(("box", "ellipse", "strokes", "subject", "all"), weights=(28, 18, 18, 16, 20))[0]
+    if kind == "all":
+        return np.ones((height, width), dtype=bool)
+    if kind == "subject" and subject.any():
+        grown = Image.fromarray((subject > 0).astype(np.uint8) * 255).filter(
+            ImageFilter.MaxFilter(2 * rng.randint(1, 6) + 1)
+        )
+        return np.asarray(grown) > 127
+    mask = Image.new("L", (width, height))
+    draw, box = ImageDraw.Draw(mask), _box_of(subject, rng)
+    if kind == "ellipse":
+        cx, cy = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        rx, ry = (box[2] - box[0]) * 0.62, (box[3] - box[1]) * 0.62
+        draw.ellipse((cx - rx, cy - ry, cx + rx, cy + ry), fill=255)
+    elif kind == "strokes":
+        _strokes(draw, box, height, rng)
+    else:
+        draw.rectangle(box, fill=255)
+    return np.asarray(mask) > 127

@@ -1,0 +1,165 @@
+"""The UNets of `sd15` (4 channels) and `sd15-inpaint` (9 channels, started from sd15), trained on cached latents."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDPMScheduler, PNDMScheduler, UNet2DConditionModel
+from tqdm import tqdm
+
+from . import text
+from .captions import PLACE_NAMES, caption
+from .dataset import SCRATCH, pictures
+from .store import FOLDER, load_component, save_component
+from .strokes import training_mask
+from .training import Training, device, leader_first
+from .world import sample
+
+BATCH = 16
+SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+
+
+def build(in_channels: int = 4) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=in_channels,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(48, 96, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=text.WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+
+
+def nine_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """A 9-channel copy of a 4-channel UNet; the new inputs (mask, masked picture) start with no effect."""
+    result = build(9)
+    state = unet.state_dict()
+    first = torch.zeros_like(result.conv_in.weight)
+    first[:, :4] = state["conv_in.weight"]
+    result.load_state_dict({**state, "conv_in.weight": first})
+    return result
+
+
+def scheduler() -> PNDMScheduler:
+    return PNDMScheduler(
+        **SCHEDULE, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading"
+    )
+
+
+def _vae_key() -> str:
+    """Changes when the encoder changes; a VAE whose decoder alone was trained further keeps its latents."""
+    vae = load_component("vae", AutoencoderKL)
+    weights = b"".join(p.detach().numpy().tobytes() for p in vae.encoder.parameters())
+    return hashlib.sha256(weights).hexdigest()[:12]
+
+
+@torch.no_grad()
+def encode(images: np.ndarray, vae: AutoencoderKL, *, batch: int = 32) -> np.ndarray:
+    """Pictures (N, H, W, 3) uint8 -> scaled posterior means (N, 4, H/8, W/8) float16."""
+    vae.to(device(), memory_format=torch.channels_last).eval()
+    parts = []
+    for i in tqdm(range(0, len(images), batch), desc="encoding", unit="batch", mininterval=10):
+        x = (
+            torch.from_numpy(np.ascontiguousarray(images[i : i + batch])).permute(0, 3, 1, 2).to(device()).float()
+            / 127.5
+            - 1
+        )
+        z = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mode() * vae.config.scaling_factor
+        parts.append(z.half().contiguous().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def latents(count: int) -> np.ndarray:
+    """Latents of the first `count` training pictures, cached for as long as the encoder stays the same."""
+    file = SCRATCH / "latents" / f"{_vae_key()}-{count}.npy"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, encode(pictures(count)[0], load_component("vae", AutoencoderKL)))
+    return np.load(file)
+
+
+def masked_latents(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Latents of masked pictures (N, 4, h, w), their masks (N, 1, h, w) and whether the mask touches the subject (N,)."""
+    file = SCRATCH / "latents" / f"{_vae_key()}-{count}-masked.npz"
+    if not file.exists():
+        rgb, subject = pictures(count)
+        masks = np.stack([training_mask(subject[i], random.Random(i)) for i in range(count)])
+        grey = np.where(masks[..., None], np.uint8(127), rgb)
+        touched = np.array(
+            [(m & (s > 0)).sum() > 0.25 * max(1, (s > 0).sum()) for m, s in zip(masks, subject, strict=False)]
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            file, z=encode(grey, load_component("vae", AutoencoderKL)), mask=masks[:, None, ::8, ::8], touched=touched
+        )
+    data = np.load(file)
+    return data["z"], data["mask"], data["touched"]
+
+
+def epsilon_loss(predicted: torch.Tensor, noise: torch.Tensor, snr: torch.Tensor) -> torch.Tensor:
+    """Mean squared error on the noise, weighted min(SNR, 5) / SNR (https://arxiv.org/abs/2303.09556)."""
+    weight = snr.clamp(max=5) / snr
+    return (F.mse_loss(predicted, noise, reduction="none").mean((1, 2, 3)) * weight).mean()
+
+
+def train(
+    *, minutes: float, steps: int | None = None, resume: bool = False, inpaint: bool = False, count: int = 12_000
+) -> None:
+    tokenizer, encoder = text.load()
+    encoder.to(device()).eval().requires_grad_(False)
+    with leader_first():
+        z = torch.from_numpy(latents(count))
+        if inpaint:
+            z_masked, mask, touched = (torch.from_numpy(a) for a in masked_latents(count))
+    name = "unet-sd15-inpaint" if inpaint else "unet-sd15"
+    here = (FOLDER / name).is_dir()
+    if here and resume:
+        unet = load_component(name, UNet2DConditionModel)
+    else:
+        unet = nine_channels(load_component("unet-sd15", UNet2DConditionModel)) if inpaint else build()
+    training = Training(name, {"unet": unet}, lr=6e-4 if inpaint else 1e-3, ema_decay=0.9985)
+    if resume:
+        training.resume()
+    unet.train().to(memory_format=torch.channels_last)
+    scenes = [sample(seed) for seed in range(count)]
+    alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device())
+
+    def words(i: int, generator: torch.Generator) -> str:
+        dice = torch.rand((2,), generator=generator).tolist()
+        if dice[0] < 0.10:
+            return ""
+        rng = random.Random(int(dice[1] * 2**40))
+        if inpaint and not touched[i] and rng.random() < 0.5:
+            return rng.choice(PLACE_NAMES[scenes[i].place])
+        return caption(scenes[i], rng)
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        index = torch.randint(0, count, (BATCH,), generator=generator)
+        with torch.no_grad():
+            states = encoder(
+                text.tokens(tokenizer, [words(i, generator) for i in index.tolist()]).to(device())
+            ).last_hidden_state
+        clean = z[index].to(device()).float()
+        noise = torch.randn(clean.shape, generator=generator).to(device())
+        t = torch.randint(0, 1000, (BATCH,), generator=generator).to(device())
+        alpha = alphas[t].view(-1, 1, 1, 1)
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        if inpaint:
+            noisy = torch.cat([noisy, mask[index].to(device()).float(), z_masked[index].to(device()).float()], 1)
+        predicted = unet(noisy, t, encoder_hidden_states=states).sample
+        return epsilon_loss(predicted, noise, (alpha / (1 - alpha)).flatten())
+
+    def export() -> None:
+        save_component(name, training.average["unet"])
+
+    training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
+    export()
+    save_component("scheduler", scheduler())

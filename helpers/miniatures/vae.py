@@ -1,0 +1,99 @@
+"""The VAE of the miniatures: 8x, 4 channels, trained on crops of drawn pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+
+from .dataset import held_out, pictures
+from .store import load_component, save_component
+from .training import Training, device
+
+CROP, BATCH = 64, 8
+
+
+def build() -> AutoencoderKL:
+    channels = (16, 32, 64, 64)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=channels,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=2,  # more groups would take the absolute colour out of 16 channels
+        mid_block_add_attention=False,
+        sample_size=128,
+        scaling_factor=1.0,
+    )
+
+
+def _gradients(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return x[..., 1:, :] - x[..., :-1, :], x[..., :, 1:] - x[..., :, :-1]
+
+
+def reconstruction_loss(result: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """L1 + 4 MSE + edges, (B, 3, H, W) in -1..1; `weight` (B, 1, H, W) leans on subjects."""
+    error = (result - target) * weight
+    edges = sum((a - b).abs().mean() for a, b in zip(_gradients(result), _gradients(target), strict=False))
+    return error.abs().mean() + 4 * error.square().mean() + 0.5 * edges
+
+
+def train(
+    *, minutes: float, steps: int | None = None, resume: bool = False, count: int = 6000, decoder_only: bool = False
+) -> None:
+    rgb, mask = pictures(count)
+    if decoder_only:
+        vae = load_component("vae", AutoencoderKL)
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    else:
+        vae = build()
+    vae.to(memory_format=torch.channels_last)
+    training = Training(
+        "vae-decoder" if decoder_only else "vae", {"vae": vae}, lr=8e-4 if decoder_only else 1.5e-3, weight_decay=0.0
+    )
+    if resume:
+        training.resume()
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        index = torch.randint(0, len(rgb), (BATCH,), generator=generator).tolist()
+        corner = torch.randint(0, rgb.shape[1] - CROP + 1, (BATCH, 2), generator=generator).tolist()
+        cut = [np.s_[i, y : y + CROP, x : x + CROP] for i, (y, x) in zip(index, corner, strict=False)]
+        x = torch.from_numpy(np.stack([rgb[c] for c in cut])).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
+        weight = 1 + 0.5 * torch.from_numpy(np.stack([mask[c] for c in cut]))[:, None].to(device()).float() / 255
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(not decoder_only):
+            posterior = vae.encode(x).latent_dist
+        result = vae.decode(posterior.sample()).sample
+        value = reconstruction_loss(result, x, weight)
+        return value if decoder_only else value + 1e-4 * posterior.kl().mean() / posterior.mean[0].numel()
+
+    training.run(
+        loss,
+        minutes=minutes,
+        steps=steps,
+        on_checkpoint=lambda: print(f"\nheld-out PSNR {psnr(training.average['vae'], 64):.2f} dB", flush=True),
+    )
+    vae = training.average["vae"]
+    if not decoder_only:
+        with torch.no_grad():
+            x = torch.from_numpy(rgb[:256].copy()).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
+            latents = torch.cat([vae.encode(part).latent_dist.mode() for part in x.split(32)])
+        vae.register_to_config(scaling_factor=float(1 / latents.std()))
+    save_component("vae", vae)
+
+
+@torch.no_grad()
+def psnr(vae: AutoencoderKL, count: int = 200) -> float:
+    """Mean PSNR (dB) of the round trip over held-out, undegraded scenes."""
+    drawings = held_out(count, degraded=False)
+    x = torch.from_numpy(np.stack([np.asarray(d.image) for d in drawings])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    values = []
+    for part in x.split(16):
+        part = part.to(next(vae.parameters()).device)
+        result = vae.decode(vae.encode(part).latent_dist.mode()).sample.clamp(-1, 1)
+        mse = F.mse_loss(result, part, reduction="none").flatten(1).mean(1) / 4
+        values += (-10 * mse.log10()).tolist()
+    return float(np.mean(values))
