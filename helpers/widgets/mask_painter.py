@@ -14,11 +14,11 @@ from typing import Any
 import anywidget
 import numpy as np
 import traitlets
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops
 
 from helpers.checks import did_you_mean
 from helpers.images import load_image, load_mask
-from helpers.masks import as_mask, by, has_holes, share, threshold
+from helpers.masks import as_mask, by, grow, has_holes, share, threshold
 
 TOOLS = ("brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "hand")
 COLOURS = ("#ff2d9b", "#12d67f", "#2f8fff", "#ffb000")  # pink, green, blue, amber: as in mask_painter.js
@@ -215,6 +215,5 @@ def _overlay(image: Image.Image, mask: Image.Image, colour: str, opacity: float)
     picture = Image.composite(tinted, image, mask)
     width = max(1, round(max(image.size) / STILL_SIDE))
     for reach, line in ((2 * width, (40, 40, 40)), (width, (255, 255, 255))):  # on any picture, one of them is seen
-        wider = mask.filter(ImageFilter.MaxFilter(2 * reach + 1))
-        picture.paste(line, mask=ImageChops.subtract(wider, mask))
+        picture.paste(line, mask=ImageChops.subtract(grow(mask, reach), mask))
     return picture

@@ -1,0 +1,197 @@
+"""MaskPainter's Python side; what a browser makes of it is in tests/browser/test_mask_painter.py."""
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import helpers.widgets.mask_painter as module
+from helpers import MaskPainter, box_mask, grow, load_image
+
+SOURCES = [Path(module.__file__).with_suffix(suffix) for suffix in (".js", ".css")]
+
+
+@pytest.fixture
+def image():
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (23, 37, 3), np.uint8))  # odd: lines end in half-full bytes
+
+
+def random_mask(size, seed=1):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 2, size[::-1], np.uint8) * 255)
+
+
+def test_a_new_painter_has_nothing_painted(image):
+    mask = MaskPainter(image).mask
+    assert (mask.mode, mask.size, mask.getextrema()) == ("L", image.size, (0, 0))
+
+
+def test_a_mask_comes_back_pixel_for_pixel(image):
+    mask = random_mask(image.size)
+    painter = MaskPainter(image, mask)
+    assert painter.mask.tobytes() == mask.tobytes()
+    other = random_mask(image.size, seed=2)
+    painter.mask = other
+    assert painter.mask.tobytes() == other.tobytes()
+
+
+def test_a_returned_mask_is_a_copy(image):
+    painter = MaskPainter(image)
+    painter.mask.paste(255, (0, 0, *image.size))
+    painter.image.paste((0, 0, 0), (0, 0, *image.size))
+    assert painter.mask.getextrema() == (0, 0)
+    assert painter.image.tobytes() == image.tobytes()
+
+
+def test_a_soft_mask_is_cut_at_128(image):
+    soft = np.zeros(image.size[::-1], np.uint8)
+    soft[0, :4] = 1, 127, 128, 255
+    assert list(np.asarray(MaskPainter(image, Image.fromarray(soft)).mask)[0, :5]) == [0, 0, 255, 255, 0]
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.float32], ids=["bool", "0..255", "0..1"])
+def test_arrays_are_masks_too(image, kind):
+    mask = random_mask(image.size)
+    array = (np.asarray(mask) > 0).astype(kind) * kind(255 if kind is np.uint8 else 1)
+    assert MaskPainter(image, array).mask.tobytes() == mask.tobytes()
+
+
+def test_files_and_transparent_layers_are_masks_too(image, tmp_path):
+    mask = random_mask(image.size)
+    mask.save(tmp_path / "mask.png")
+    assert MaskPainter(image, tmp_path / "mask.png").mask.tobytes() == mask.tobytes()
+    strokes = Image.new("RGBA", image.size, "white")
+    strokes.putalpha(mask)
+    assert MaskPainter(image, strokes).mask.tobytes() == mask.tobytes()
+
+
+def test_none_clears(image):
+    painter = MaskPainter(image, random_mask(image.size))
+    painter.mask = None
+    assert painter.mask.getextrema() == (0, 0)
+
+
+def test_a_mask_of_another_size_is_refused_and_the_old_one_stays(image):
+    painter = MaskPainter(image, box_mask(image, (0, 0, 5, 5)))
+    before = painter.mask
+    with pytest.raises(ValueError, match=r"mask is 23 x 37 pixels, the image 37 x 23.*fit\(mask, image\)"):
+        painter.mask = Image.new("L", (23, 37))
+    assert painter.mask.tobytes() == before.tobytes()
+
+
+def test_what_is_no_mask_is_refused(image):
+    with pytest.raises(TypeError, match="mask: expected a PIL picture or an array, got int"):
+        MaskPainter(image, 3)
+
+
+@pytest.mark.parametrize(
+    ("argument", "kind", "message"),
+    [
+        ({"color": "#ff0000"}, TypeError, "no argument 'color'. Did you mean 'colour'?"),
+        ({"pencil": 3}, TypeError, "no argument 'pencil'. Known: brush_size, colour, image, layout, mask, opacity"),
+        ({"tool": "brsh"}, ValueError, "tool='brsh' is unknown. Did you mean 'brush'?"),
+        ({"brush_size": 0}, ValueError, "brush_size=0: expected a diameter in pixels, 1 or more"),
+        ({"brush_size": "wide"}, TypeError, "'brush_size' trait of a MaskPainter instance expected an int"),
+        ({"opacity": 40}, ValueError, "opacity=40.0: expected 0 (unseen) to 1"),
+        ({"colour": "red"}, ValueError, "colour='red': expected '#rrggbb'"),
+    ],
+)
+def test_a_wrong_argument_is_named_with_advice(image, argument, kind, message):
+    with pytest.raises(kind, match=re.escape(message)):
+        MaskPainter(image, **argument)
+
+
+def test_a_picture_that_no_canvas_holds_is_refused(image, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PIXELS", 800)
+    with pytest.raises(ValueError, match=r"image is 37 x 23 pixels.*load_image\(..., size=...\)"):
+        MaskPainter(image)
+
+
+def test_strokes_arrive_as_the_browser_sends_them(image):
+    painter = MaskPainter(image)
+    told = []
+    painter.observe(told.append, "mask_png")
+    mask = random_mask(image.size)
+    painter.set_state({"mask_png": memoryview(MaskPainter(image, mask).mask_png)})
+    assert painter.mask.tobytes() == mask.tobytes()
+    assert len(told) == 1
+
+
+def test_bytes_of_another_size_or_kind_are_refused(image):
+    painter = MaskPainter(image)
+    wrong = MaskPainter(image.transpose(Image.Transpose.ROTATE_90)).mask_png
+    for junk in (wrong, b"", painter.mask_png[:20]):
+        with pytest.raises(ValueError, match="not what a MaskPainter of 37 x 23 pixels wrote: set .mask"):
+            painter.mask_png = junk
+    assert painter.mask.getextrema() == (0, 0)
+
+
+def test_the_png_is_what_pillow_reads(image):
+    mask = random_mask(image.size)
+    read = Image.open(io.BytesIO(MaskPainter(image, mask).mask_png))
+    assert (read.format, read.mode) == ("PNG", "1")
+    assert read.convert("L").tobytes() == mask.tobytes()
+
+
+def test_the_overlay_shows_the_mask_and_leaves_the_rest(image):
+    mask = box_mask(image, (10, 5, 20, 15))
+    painter = MaskPainter(image, mask, colour="#00ff00", opacity=0.5)
+    before, after = np.asarray(image, int), np.asarray(painter.overlay, int)
+    inside, far = np.asarray(mask) > 0, np.asarray(grow(mask, 3)) == 0
+    assert np.array_equal(after[far], before[far])
+    assert np.abs(after[inside] - (before[inside] + [0, 255, 0]) / 2).max() <= 1
+    assert (after[10, 9] == 255).all() and (after[10, 8] == 40).all()  # a light line in a dark one
+
+
+def test_the_bundle_carries_a_still_picture_beside_the_view(image):
+    painter = MaskPainter(image, box_mask(image, (10, 5, 20, 15)))
+    data, metadata = painter._repr_mimebundle_()
+    still = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert still.convert("RGB").tobytes() == painter.overlay.tobytes()
+    assert metadata["image/png"] == {"width": 13 * 37, "height": 13 * 23}  # a small picture is shown larger
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == painter.model_id
+    assert data["text/plain"] == "MaskPainter(37 x 23 pixels, 11.8% painted)"
+
+
+def test_the_still_of_a_large_picture_is_small():
+    data, metadata = MaskPainter(Image.new("RGB", (1536, 768)))._repr_mimebundle_()
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (512, 256)
+    assert "image/png" not in metadata
+
+
+@pytest.mark.parametrize("size", [(64, 48), (1600, 1400)], ids=["PNG", "JPEG"])
+def test_the_picture_travels_as_it_is(size):
+    image = Image.radial_gradient("L").resize(size).convert("RGB")
+    sent = load_image(MaskPainter(image)._picture)
+    assert sent.size == size
+    assert np.abs(np.asarray(sent, int) - np.asarray(image, int)).max() <= (0 if size == (64, 48) else 8)
+
+
+def test_the_overlay_colour_stands_out():
+    for colour in module.COLOURS:
+        painter = MaskPainter(Image.new("RGB", (64, 64), colour))
+        assert painter.colour != colour
+    assert MaskPainter(Image.new("RGB", (64, 64), "black"), colour="#ABCDEF").colour == "#abcdef"
+
+
+def test_the_brush_starts_at_a_tenth_of_the_longer_side(image):
+    assert MaskPainter(Image.new("RGB", (128, 512))).brush_size == 51
+    assert MaskPainter(Image.new("RGB", (3, 3))).brush_size == 1
+    assert MaskPainter(image, brush_size=5).brush_size == 5
+
+
+def test_both_sides_know_the_same_tools_and_colours():
+    script = SOURCES[0].read_text("utf-8")
+    tools = re.search(r"const TOOLS = \{(.*?)\};", script, re.S)[1]
+    colours = re.search(r"const COLOURS = \{(.*?)\};", script)[1]
+    assert tuple(re.findall(r"(\w+): \[", tools)) == module.TOOLS
+    assert tuple(re.findall(r'"(#\w+)":', colours)) == module.COLOURS
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.suffix)
+def test_nothing_is_fetched_from_elsewhere(source):
+    assert not re.search(r"//\w|@import|url\(|\bimport\s|\bfetch\(", source.read_text("utf-8"))
