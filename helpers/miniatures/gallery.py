@@ -29,7 +29,9 @@ def mask_of(drawing: Drawing, cover: str | tuple[float, float, float, float]) ->
     """The picture's mask: its subject with a margin of a fortieth of the height, or an ellipse."""
     width, height = drawing.image.size
     if cover == "subject":
-        return drawing.mask.filter(ImageFilter.MaxFilter(2 * (height // 40) + 1))
+        margin = 2 * (height // 40) + 1
+        closed = drawing.mask.filter(ImageFilter.MaxFilter(margin)).filter(ImageFilter.MaxFilter(margin))
+        return closed.filter(ImageFilter.MinFilter(margin))  # no holes between a tail and its cat
     mask = Image.new("L", (width, height))
     left, top, right, bottom = cover
     ImageDraw.Draw(mask).ellipse((left * width, top * height, right * width, bottom * height), fill=255)

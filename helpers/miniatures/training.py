@@ -38,7 +38,7 @@ def join() -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
         dist.init_process_group("gloo")
         if rank() and hasattr(os, "nice"):
-            os.nice(8)
+            os.nice(17)
 
 
 @contextmanager
