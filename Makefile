@@ -26,7 +26,7 @@ lab: $(READY)  ## open the course in JupyterLab, at chapter 00
 test: $(READY)  ## run every test
 	$(BIN)/python -m pytest $(ARGS)
 
-course: $(READY)  ## execute every chapter and write its outputs back
+course: $(READY)  ## execute every chapter and solution and write its outputs back
 	$(BIN)/course run $(ARGS)
 
 lint: $(READY)  ## check the style of code and notebooks

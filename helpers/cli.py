@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(act=_doctor)
 
     run = commands.add_parser("run", help="execute chapters without a browser and write their outputs back")
-    names = "01, 01_basics, a path, or solutions; default: every chapter"
+    names = "01, 01_basics, a path, or solutions; default: every chapter and solution"
     run.add_argument("chapters", nargs="*", metavar="CHAPTER", help=names)
     run.add_argument("--check", action="store_true", help="execute only: write nothing back")
     run.add_argument("--edition", choices=("mini", "full"), default="mini", help="default: mini")
@@ -57,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.timeout <= 0:
         raise ValueError(f"--timeout={arguments.timeout:g}: expected seconds above 0.")
-    paths = notebooks.chapters(arguments.chapters)
+    paths = notebooks.chapters(arguments.chapters or ["all"])
     if not paths:
         raise FileNotFoundError(f"no chapters in {notebooks.NOTEBOOKS}. Restore them: git checkout -- notebooks")
     failures = _execute_all(paths, arguments)
@@ -83,17 +83,17 @@ def _execute_all(paths: list[Path], arguments: argparse.Namespace) -> list[Excep
             return lambda cell: bar.update(start + cell - bar.n)
 
         for path in paths:
-            bar.set_description(path.stem)
+            bar.set_description(notebooks.label(path))
             try:
                 notebook = notebooks.execute(
                     path, edition=arguments.edition, timeout=arguments.timeout, on_cell=advance(done)
                 )
             except notebooks.ChapterError as failure:
                 failures.append(failure)
-                bar.write(f"✗ {path.name}, cell [{failure.cell}]")
+                bar.write(f"✗ {notebooks.label(path)}, cell [{failure.cell}]")
             else:
                 changed = not arguments.check and notebooks.write(notebook, path)
-                bar.write(f"✓ {path.name}" + (", outputs written" if changed else ""))
+                bar.write(f"✓ {notebooks.label(path)}" + (", outputs written" if changed else ""))
             done += cells[path]
             bar.update(done - bar.n)
     return failures

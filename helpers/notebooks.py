@@ -32,19 +32,20 @@ class ChapterError(RuntimeError):
         lines = source.strip().splitlines()
         shown = [f"    {line}" for line in lines[:6]] + (["    …"] if len(lines) > 6 else [])
         indented = [f"    {line}" for line in reason.strip().splitlines()]
-        super().__init__("\n".join([f"{path.name}, cell [{cell}]:", *shown, "stopped with", *indented]))
+        super().__init__("\n".join([f"{label(path)}, cell [{cell}]:", *shown, "stopped with", *indented]))
 
 
 def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Path]:
     """List the notebooks that `names` mean, in order; no name means every chapter.
 
-    A name is a number ("1", "01"), a file name with or without .ipynb, or a path; "solutions" means all of those.
-    An unknown one raises `ValueError` with the nearest known names.
+    A name is a number ("1", "01"), a file name with or without .ipynb, or a path; "solutions" means all of those, and
+    "all" the chapters and the solutions. An unknown one raises `ValueError` with the nearest known names.
     """
     known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
     found: list[Path] = []
     for name in names:
-        if name == "solutions":
+        if name in ("all", "solutions"):
+            found += [*known.values()] if name == "all" else []
             found += sorted((folder / "solutions").glob("*.ipynb"))
             continue
         path = Path(name)
@@ -58,6 +59,11 @@ def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Pat
             raise ValueError(f"chapter={name!r}: {folder.name}/ has none called so. {did_you_mean(stem, known)}")
         found += match
     return list(dict.fromkeys(found)) if names else list(known.values())
+
+
+def label(path: Path) -> str:
+    """The notebook's name as the course calls it: a solution keeps its folder."""
+    return f"solutions/{path.name}" if path.parent.name == "solutions" else path.name
 
 
 def read(path: Path) -> NotebookNode:

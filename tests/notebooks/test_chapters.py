@@ -9,7 +9,7 @@ import pytest
 
 from helpers import notebooks
 
-PATHS = [*notebooks.chapters(), *notebooks.chapters(["solutions"])]
+PATHS = notebooks.chapters(["all"])
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: str(path.relative_to(notebooks.NOTEBOOKS).with_suffix("")))

@@ -60,6 +60,13 @@ def test_run_names_the_failing_cell_and_goes_on(chapter, capsys) -> None:
     assert outputs(good) == ["fine\n"]
 
 
+def test_a_failing_solution_is_told_from_its_chapter(tmp_path: Path) -> None:
+    failure = notebooks.ChapterError(tmp_path / "solutions" / "01.ipynb", cell=3, source="a\n" * 9, reason="E: e\nmore")
+    assert str(failure) == "\n".join(
+        ["solutions/01.ipynb, cell [3]:", *["    a"] * 6, "    …", "stopped with", "    E: e", "    more"]
+    )
+
+
 def test_check_writes_nothing(chapter) -> None:
     path = chapter("1 + 1")
     before = path.read_bytes()
@@ -112,6 +119,7 @@ def folder(tmp_path: Path) -> Path:
         (["0", "10_more.ipynb", "00"], ["00_welcome", "10_more"]),
         (["notebooks/01_basics.ipynb"], ["01_basics"]),
         (["solutions"], ["solutions/01_basics"]),
+        (["all"], ["00_welcome", "01_basics", "10_more", "solutions/01_basics"]),
     ],
 )
 def test_chapters_are_found_by_number_name_and_path(folder: Path, names: list[str], expected: list[str]) -> None:
