@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from helpers.catalog import CATALOG
 from helpers.checks import as_size, check_size
 from helpers.masks import alpha_mask, as_mask, by, fit, grow, has_holes, share, shrink, threshold
 from helpers.reading import course_pictures, open_picture, to_grey, to_rgb
@@ -22,13 +23,14 @@ def load_image(what: Any, *, size: int | tuple[int, int] | None = None) -> Image
     """Return a picture that every pipeline takes: mode "RGB", upright, 8 bits.
 
     what: a course name ("castle"), a path, the bytes of a PNG, JPEG or WebP file, or a PIL picture.
-    size: pixels, one int (a square) or (width, height), multiples of 8; None keeps the picture's own size. Proportions
-        follow `size`, as in diffusers.
+    size: pixels, one int (a square) or (width, height), multiples of 8. Proportions follow `size`, as in diffusers.
+        None: a course picture comes in the size that this edition's "sd15" was trained on, since that is what a
+        pipeline makes of it unless it is told otherwise; everything else keeps its own size.
 
     Transparent parts are laid on white (`alpha_mask` reads them as a mask); grey, palette, CMYK and 16-bit pictures
     are converted. Not a picture, cut off, animated, too large, an unknown name, a URL: ValueError.
     """
-    target = None if size is None else check_size(size)
+    target = _target(what, size)
     picture = to_rgb(open_picture(what))
     return picture if target is None else fit(picture, target)
 
@@ -37,20 +39,21 @@ def load_mask(what: Any, *, image: Any = None, size: int | tuple[int, int] | Non
     """Return a mask of mode "L", 0..255, checked by `check_mask`: white means repaint.
 
     what: a course name ("castle" has a mask of its own), a path, bytes, or a PIL picture.
-    image: the picture it belongs to, a PIL picture or anything load_image takes; another size raises ValueError.
+    image: the picture it belongs to, a PIL picture or anything load_image takes (of the course's pictures, in the
+        same `size`); another size raises ValueError.
     size: as in load_image. A soft mask stays soft; a mask that is black and white stays so when it is resized.
 
     A mask in the transparency is found there: white strokes on a transparent layer as they are, and in a picture with
     holes the holes are repainted (with a warning, since nothing else says which is meant).
     """
-    target = None if size is None else check_size(size)
+    target = _target(what, size)
     if isinstance(what, str) and what in course_pictures():
         what = f"{what}_mask"
     mask = _read_mask(open_picture(what, name="mask"))
     if target is not None:
         mask = fit(mask, target)
     if image is not None and not isinstance(image, Image.Image):
-        image = open_picture(image)
+        image = load_image(image, size=size if _is_of_the_course(image) else None)
     return check_mask(mask, image, stacklevel=3)
 
 
@@ -93,6 +96,16 @@ def check_mask(mask: Any, image: Any = None, *, stacklevel: int = 2) -> Image.Im
             "keep_unmasked and padding_mask_crop. threshold(mask) makes it hard."
         )
     return mask
+
+
+def _target(what: Any, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return (CATALOG["sd15"].size,) * 2 if _is_of_the_course(what) else None
+    return check_size(size)
+
+
+def _is_of_the_course(what: Any) -> bool:
+    return isinstance(what, str) and what.removesuffix("_mask") in course_pictures()
 
 
 def _read_mask(picture: Image.Image) -> Image.Image:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from helpers import reading
+from helpers import catalog, reading
+from helpers.catalog import CATALOG
 from helpers.images import check_mask, load_image, load_mask
-from helpers.masks import box_mask
+from helpers.masks import box_mask, share
 from helpers.sheet import GAP, MARGIN, SMALLEST, show
 
 
@@ -53,8 +54,31 @@ def test_reads_paths_strings_bytes_and_pil_alike(tmp_path, format, options):
 
 def test_reads_course_names(course):
     assert reading.course_pictures() == ["castle", "seashore"]
-    assert load_image("castle").tobytes() == scene(64, 64).tobytes()
-    assert load_mask("castle").getbbox() == load_mask("castle_mask").getbbox() == (16, 16, 48, 48)
+    assert load_image("castle", size=64).tobytes() == scene(64, 64).tobytes()
+    assert load_mask("castle", size=64).getbbox() == load_mask("castle_mask", size=64).getbbox() == (16, 16, 48, 48)
+
+
+@pytest.mark.parametrize("edition, side", [("mini", 128), ("full", 512)])
+def test_course_pictures_come_in_the_editions_size(course, monkeypatch, edition, side):
+    monkeypatch.setattr(catalog, "_chosen", edition)
+    monkeypatch.setattr(catalog, "MINIATURES", course)  # no recipe there: the catalogue's own sizes
+    assert load_image("castle").size == (side, side) == (CATALOG["sd15"].size,) * 2
+    expected = scene(64, 64).resize((side, side), Image.Resampling.LANCZOS)
+    assert load_image("castle").tobytes() == expected.tobytes()
+    for name in ("castle", "castle_mask"):
+        mask = silent(name, image="castle")
+        assert mask.size == (side, side) and set(mask.tobytes()) == {0, 255}
+        assert share(mask) == pytest.approx(1 / 4, rel=0.05)
+    assert silent("castle", image="castle", size=32).size == (32, 32)
+    with pytest.raises(ValueError, match=f"mask is 32 x 32 pixels, the image {side} x {side}"):
+        load_mask("castle", image=load_image("castle"), size=32)
+
+
+def test_what_is_not_named_keeps_its_own_size(course):
+    path = course / "castle.png"
+    for what in (path, str(path), path.read_bytes(), Image.open(path)):
+        assert load_image(what).size == (64, 64)
+        assert load_mask(box_mask(64, (8, 8, 24, 24)), image=what).size == (64, 64)
 
 
 def test_a_loaded_picture_is_a_copy():
@@ -411,6 +435,6 @@ def test_every_picture_of_the_course_has_a_good_mask():
     assert {"castle", "seashore", "road", "bench", "jungle"} <= set(names)
     for name in names:
         image = load_image(name)
-        assert image.mode == "RGB" and min(image.size) >= 128
+        assert image.mode == "RGB" and image.size == (CATALOG["sd15"].size,) * 2
         mask = silent(name, image=image)
         assert set(mask.tobytes()) == {0, 255}
