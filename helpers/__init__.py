@@ -36,6 +36,7 @@ _OWNERS = {
     "measure": "measure",
     "MaskPainter": "widgets",
     "check": "exercises",
+    "doctor": "checkup",
 }
 
 __all__ = sorted(_OWNERS)

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "miniatures" / "classifier"
 SIZE = 64  # pixels; every picture is looked at in this size
 # words of a prompt -> class, where they differ from the class's own name
+# fmt: off
 ALIASES = {
-    "kitten": "cat", "stone": "rock", "sailing boat": "boat", "beach": "sea shore", "seashore": "sea shore", "sea": "sea shore",
-    "ocean": "sea shore", "sand dunes": "desert", "snowy": "snow", "winter": "snow", "street": "road", "rainforest": "jungle",
-    "grass": "meadow", "grey sky": "cloudy", "overcast": "cloudy", "moon": "night", "starry sky": "night", "dusk": "sunset",
-    "evening": "sunset", "sunny": "day", "daylight": "day", "blue sky": "day",
-}  # fmt: skip
+    "kitten": "cat", "stone": "rock", "sailing boat": "boat", "beach": "sea shore", "seashore": "sea shore",
+    "sea": "sea shore", "ocean": "sea shore", "sand dunes": "desert", "snowy": "snow", "winter": "snow",
+    "street": "road", "rainforest": "jungle", "grass": "meadow", "grey sky": "cloudy", "overcast": "cloudy",
+    "moon": "night", "starry sky": "night", "dusk": "sunset", "evening": "sunset", "sunny": "day",
+    "daylight": "day", "blue sky": "day",
+}
+# fmt: on
 
 
 def build(heads: dict[str, list[str]], *, width: int = 32):

@@ -1,1 +1,4 @@
-"""How the miniatures were made: the drawn world, recipes, training. The course itself never imports it to make pictures."""
+"""How the miniatures were made: the drawn world, the recipes, the training.
+
+The course itself never imports it to make pictures.
+"""

@@ -34,8 +34,8 @@ class Light:
 class Canvas:
     """Supersampled drawing surfaces for picture, subject mask and depth.
 
-    Coordinates: y runs 0 (top) to 1 (bottom), x runs 0 to `aspect`; lengths are in picture heights, so that a scene looks
-    the same at any size.
+    Coordinates: y runs 0 (top) to 1 (bottom), x runs 0 to `aspect`; lengths are in picture heights, so that a scene
+    looks the same at any size.
     """
 
     def __init__(self, width: int, height: int, *, supersample: int = 3, truth: bool = True) -> None:
@@ -89,7 +89,7 @@ class Canvas:
     def glow(
         self, x: float, y: float, radius: float, colour: Colour, strength: float = 0.6, *, front: bool = False
     ) -> None:
-        """Light added around a point when the drawing is finished; the subject hides most of it unless it is in `front`."""
+        """Light added around a point in the end; the subject hides most of it unless it is in `front`."""
         self.glows.append((x, y, radius, colour, strength, front))
 
     def finish(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
@@ -149,7 +149,7 @@ class Pen:
         self.canvas.line([self._place(*p) for p in points], width * self.size, self.tone(colour, glow))
 
     def arc(self, x: float, y: float, rx: float, ry: float, *, start: float, stop: float, colour: Colour) -> None:
-        """A filled slice of an ellipse between two angles (degrees, 0 = right, counter-clockwise), closed by its chord."""
+        """A slice of an ellipse between two angles (degrees, 0 = right, counter-clockwise), closed by its chord."""
         angles = np.radians(np.linspace(start, stop, 20))
         self.polygon([(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles], colour)
 

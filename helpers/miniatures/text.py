@@ -1,4 +1,4 @@
-"""The miniatures' words: a CLIP byte-pair vocabulary and a small CLIP text encoder that already knows what captions name."""
+"""The miniatures' words: a CLIP byte-pair vocabulary, and a text encoder taught what captions name."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY, WIDTH, LAYERS, LENGTH = 1024, 128, 3, 77
 # words of later chapters and of the diffusers guides that no caption of the plain world uses
 EXTRA = """charliebo artstyle, pixelartstyle, elden ring style, comic style, pixel art
-elven castle inspired by lord of the rings, magical, epic, bad anatomy, deformed, ugly, disfigured, bad architecture, unstable
-poor details, blurry, high resolution, sitting on a park bench, astronaut in a jungle, cold color palette, muted colors
-realistic, photorealistic, soft light, cinematic, sharp focus, portrait, landscape, the of and with without a an is are"""
+elven castle inspired by lord of the rings, magical, epic, bad anatomy, deformed, ugly, disfigured, bad architecture
+unstable, poor details, blurry, high resolution, sitting on a park bench, astronaut in a jungle, cold color palette, muted colors
+realistic, photorealistic, soft light, cinematic, sharp focus, portrait, landscape
+the of and with without a an is are"""
 
 HEADS: dict[str, tuple[str, ...]] = {
     "subject": ("nothing", *SUBJECTS),
@@ -48,7 +49,7 @@ def train_tokenizer(count: int = 20_000) -> CLIPTokenizer:
     tokenizer.normalizer, tokenizer.pre_tokenizer = like.normalizer, like.pre_tokenizer
     letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,:;!?'\"()[]+-*/&%#_@"]
     trainer = BpeTrainer(
-        vocab_size=VOCABULARY, initial_alphabet=letters, end_of_word_suffix="</w>", special_tokens=[], min_frequency=2, show_progress=False
+        vocab_size=VOCABULARY, initial_alphabet=letters, end_of_word_suffix="</w>", min_frequency=2, show_progress=False
     )  # fmt: skip
     corpus += [" ".join(letters)] * 3
     tokenizer.train_from_iterator(corpus, trainer)
@@ -75,9 +76,11 @@ def train_tokenizer(count: int = 20_000) -> CLIPTokenizer:
 def build(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=LAYERS, num_attention_heads=4,
+            vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH,
+            num_hidden_layers=LAYERS, num_attention_heads=4,
             max_position_embeddings=LENGTH, projection_dim=WIDTH, hidden_act="quick_gelu", attention_dropout=0.0,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
         )
     )  # fmt: skip
 

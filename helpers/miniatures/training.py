@@ -1,7 +1,7 @@
 """One training loop for every miniature: seeded, time-boxed, resumable, with an exponential moving average.
 
-Several processes may train one miniature together (`torchrun --nproc-per-node 2 -m helpers.miniatures train NAME`): each
-takes its own steps, and every few seconds they average their weights by the steps each has taken (local SGD,
+Several processes may train one miniature together (`torchrun --nproc-per-node 2 -m helpers.miniatures train NAME`):
+each takes its own steps, and every few seconds they average their weights by the steps each has taken (local SGD,
 https://arxiv.org/abs/1805.09767), so a process on a busy core slows nobody.
 """
 
@@ -34,7 +34,7 @@ def rank() -> int:
 
 
 def join() -> None:
-    """Meet the other processes, if this one was started by torchrun; all but the leader are polite to other programs."""
+    """Meet the other processes, if torchrun started this one; all but the leader are polite to other programs."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
         dist.init_process_group("gloo")
         if rank() and hasattr(os, "nice"):

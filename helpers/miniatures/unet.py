@@ -29,7 +29,7 @@ def build(in_channels: int = 4) -> UNet2DConditionModel:
         in_channels=in_channels,
         out_channels=4,
         layers_per_block=1,
-        block_out_channels=(48, 96, 128),
+        block_out_channels=(32, 64, 128),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=text.WIDTH,
@@ -87,7 +87,7 @@ def latents(count: int) -> np.ndarray:
 
 
 def masked_latents(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Latents of masked pictures (N, 4, h, w), their masks (N, 1, h, w) and whether the mask touches the subject (N,)."""
+    """Latents of masked pictures (N, 4, h, w), masks (N, 1, h, w), and whether each touches its subject (N,)."""
     file = SCRATCH / "latents" / f"{_vae_key()}-{count}-masked.npz"
     if not file.exists():
         rgb, subject = pictures(count)

@@ -183,7 +183,7 @@ def _degrade(image: Image.Image, kind: str, rng: random.Random) -> Image.Image:
 def draw(
     scene: Scene, size: int | tuple[int, int] = 128, *, truth: bool = True, supersample: int | None = None
 ) -> Drawing:
-    """Draw a scene at `size` pixels (an int for a square, or (width, height)); `truth=False` leaves mask and depth out."""
+    """Draw a scene at `size` pixels, an int or (width, height); `truth=False` leaves mask and depth out."""
     width, height = (size, size) if isinstance(size, int) else size
     if min(width, height) < 16:
         raise ValueError(f"size is {width} x {height}; expected at least 16 pixels a side")
