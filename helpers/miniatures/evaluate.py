@@ -111,10 +111,15 @@ def sd15_inpaint(
     for i in tqdm(range(0, len(drawings), batch), desc="sd15-inpaint"):
         part, texts = drawings[i : i + batch], [t for t, _ in tasks[i : i + batch]]
         images += pipe(
-            texts, image=[d.image for d in part], mask_image=[subject_mask(d) for d in part],
-            height=part[0].image.height, width=part[0].image.width, guidance_scale=guidance_scale, num_inference_steps=steps,
+            texts,
+            image=[d.image for d in part],
+            mask_image=[subject_mask(d) for d in part],
+            height=part[0].image.height,
+            width=part[0].image.width,
+            guidance_scale=guidance_scale,
+            num_inference_steps=steps,
             generator=[torch.Generator().manual_seed(HELD_OUT + i + k) for k in range(len(part))],
-        ).images  # fmt: skip
+        ).images
     return right(images, [a for _, a in tasks])
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from ..classifier import FOLDER, SIZE, build
 from .dataset import held_out, pictures
-from .places import HOURS, PLACES
+from .places import PLACES
+from .skies import HOURS
 from .subjects import COLOURS, SUBJECTS
 from .training import Training, device
 from .world import Scene, sample

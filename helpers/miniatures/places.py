@@ -1,4 +1,4 @@
-"""Skies and grounds of the drawn world: four hours, seven places, each recognisable on its own."""
+"""Grounds of the drawn world: seven places, each recognisable on its own."""
 
 from __future__ import annotations
 
@@ -6,59 +6,7 @@ import math
 import random
 
 from .canvas import Canvas, Colour, Light, Pen, mix, scale
-
-HOURS = ("day", "night", "sunset", "cloudy")
-# top of the sky, its foot, tint of the ground, tint of the subject, how lit the windows are
-_HOURS: dict[str, tuple[Colour, Colour, Colour, Colour, float]] = {
-    "day": ((86, 158, 232), (206, 232, 248), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 0.0),
-    "night": ((14, 18, 52), (52, 62, 118), (0.42, 0.48, 0.72), (0.84, 0.86, 0.96), 1.0),
-    "sunset": ((92, 62, 140), (255, 168, 92), (0.92, 0.74, 0.72), (1.0, 0.90, 0.86), 0.6),
-    "cloudy": ((134, 142, 154), (198, 204, 208), (0.80, 0.83, 0.85), (0.90, 0.92, 0.93), 0.2),
-}
-
-
-def light_of(hour: str, rng: random.Random) -> Light:
-    _, _, tint, subject_tint, lit = _HOURS[hour]
-    return Light(tint=tint, subject_tint=subject_tint, lit=lit, side=rng.choice((-1, 1)))
-
-
-def draw_sky(canvas: Canvas, rng: random.Random, *, hour: str, horizon: float, side: int) -> None:
-    top, foot = _HOURS[hour][:2]
-    canvas.gradient(top, foot, 0.0, horizon + 0.02)
-    x = canvas.aspect * (0.5 + side * rng.uniform(0.22, 0.40))
-    if hour == "day":
-        y = rng.uniform(0.10, 0.20)
-        canvas.glow(x, y, 0.22, (255, 250, 214), 0.55)
-        canvas.ellipse(x, y, 0.060, 0.060, (255, 246, 190))
-    elif hour == "night":
-        for _ in range(rng.randint(9, 14)):
-            r = rng.uniform(0.008, 0.013)
-            canvas.ellipse(rng.uniform(0, canvas.aspect), rng.uniform(0.02, horizon * 0.85), r, r, (226, 230, 252))
-        y = rng.uniform(0.12, 0.20)
-        canvas.glow(x, y, 0.20, (150, 165, 225), 0.45)
-        canvas.ellipse(x, y, 0.068, 0.068, (240, 240, 216))
-        canvas.ellipse(x + 0.028 * side, y - 0.014, 0.058, 0.058, mix(top, foot, 0.28))
-    elif hour == "sunset":
-        y = horizon - rng.uniform(0.04, 0.12)
-        canvas.glow(x, y, 0.34, (255, 206, 110), 0.75)
-        canvas.ellipse(x, y, 0.085, 0.085, (255, 236, 170))
-    _clouds(canvas, rng, hour=hour, horizon=horizon)
-
-
-def _clouds(canvas: Canvas, rng: random.Random, *, hour: str, horizon: float) -> None:
-    count = {
-        "day": rng.randint(1, 3),
-        "night": rng.randint(0, 1),
-        "sunset": rng.randint(1, 3),
-        "cloudy": rng.randint(5, 7),
-    }[hour]
-    body = {"day": (250, 252, 255), "night": (52, 60, 100), "sunset": (246, 150, 120), "cloudy": (172, 178, 186)}[hour]
-    for _i in range(count):
-        x, y = rng.uniform(-0.05, canvas.aspect + 0.05), rng.uniform(0.05, horizon * 0.72)
-        r = rng.uniform(0.045, 0.075) * (1.45 if hour == "cloudy" else 1.0)
-        tone = scale(body, 1.0 if hour != "cloudy" else rng.uniform(0.80, 1.18))
-        for dx, dy, share in ((-1.5, 0.25, 0.65), (0, 0, 1.0), (1.4, 0.2, 0.75), (0.4, 0.42, 0.8), (-0.6, 0.40, 0.8)):
-            canvas.ellipse(x + dx * r, y + dy * r, r * share * 1.25, r * share * 0.75, tone)
+from .skies import haze, sky_foot
 
 
 def _hill(
@@ -91,11 +39,6 @@ def _peaks(canvas: Canvas, rng: random.Random, *, horizon: float, colour: Colour
         x += rng.uniform(0.22, 0.36)
 
 
-def _haze(hour: str, colour: Colour, tint: Colour, share: float) -> Colour:
-    """Far things take on the colour of the sky's foot."""
-    return mix(tuple(c * t for c, t in zip(colour, tint, strict=False)), _HOURS[hour][1], share)
-
-
 def _ground(canvas: Canvas, top: Colour, bottom: Colour, *, tint: Colour, horizon: float) -> None:
     canvas.gradient(
         tuple(c * t for c, t in zip(top, tint, strict=False)),
@@ -106,7 +49,7 @@ def _ground(canvas: Canvas, top: Colour, bottom: Colour, *, tint: Colour, horizo
 
 
 def _meadow(canvas, rng, *, hour, horizon, light):
-    _hill(canvas, rng, base=horizon + 0.02, height=0.12, colour=_haze(hour, (92, 150, 104), light.tint, 0.40))
+    _hill(canvas, rng, base=horizon + 0.02, height=0.12, colour=haze(hour, (92, 150, 104), light.tint, 0.40))
     _ground(canvas, (138, 200, 84), (74, 152, 62), tint=light.tint, horizon=horizon)
     _hill(
         canvas,
@@ -126,8 +69,8 @@ def _meadow(canvas, rng, *, hour, horizon, light):
 
 def _seashore(canvas, rng, *, hour, horizon, light):
     shore = horizon + rng.uniform(0.20, 0.28)
-    sea = _haze(hour, (40, 132, 190), light.tint, 0.15)
-    canvas.gradient(mix(sea, _HOURS[hour][1], 0.30), scale(sea, 0.86), horizon, shore + 0.06)
+    sea = haze(hour, (40, 132, 190), light.tint, 0.15)
+    canvas.gradient(mix(sea, sky_foot(hour), 0.30), scale(sea, 0.86), horizon, shore + 0.06)
     for _ in range(6):
         x, y = rng.uniform(0, canvas.aspect), rng.uniform(horizon + 0.03, shore - 0.02)
         w = rng.uniform(0.05, 0.14)
@@ -145,7 +88,7 @@ def _seashore(canvas, rng, *, hour, horizon, light):
 
 
 def _desert(canvas, rng, *, hour, horizon, light):
-    _hill(canvas, rng, base=horizon + 0.02, height=0.10, colour=_haze(hour, (206, 132, 82), light.tint, 0.30))
+    _hill(canvas, rng, base=horizon + 0.02, height=0.10, colour=haze(hour, (206, 132, 82), light.tint, 0.30))
     _ground(canvas, (240, 186, 104), (222, 146, 70), tint=light.tint, horizon=horizon)
     for i, shade in enumerate((0.93, 1.03, 0.90)):
         tone = tuple(c * t * shade for c, t in zip((234, 168, 88), light.tint, strict=False))
@@ -175,8 +118,8 @@ def _snow(canvas, rng, *, hour, horizon, light):
         canvas,
         rng,
         horizon=horizon,
-        colour=_haze(hour, (128, 150, 184), light.tint, 0.25),
-        cap=_haze(hour, (240, 246, 255), light.tint, 0.2),
+        colour=haze(hour, (128, 150, 184), light.tint, 0.25),
+        cap=haze(hour, (240, 246, 255), light.tint, 0.2),
     )
     _ground(canvas, (226, 236, 248), (246, 250, 255), tint=light.tint, horizon=horizon)
     _hill(
@@ -206,7 +149,7 @@ def _snow(canvas, rng, *, hour, horizon, light):
 
 
 def _road(canvas, rng, *, hour, horizon, light):
-    _peaks(canvas, rng, horizon=horizon, colour=_haze(hour, (108, 122, 142), light.tint, 0.35), cap=None)
+    _peaks(canvas, rng, horizon=horizon, colour=haze(hour, (108, 122, 142), light.tint, 0.35), cap=None)
     _ground(canvas, (164, 172, 100), (130, 142, 76), tint=light.tint, horizon=horizon)
     x, bend = canvas.aspect / 2 + rng.uniform(-0.06, 0.06), canvas.aspect / 2 + rng.uniform(-0.05, 0.05)
     grey = tuple(c * t for c, t in zip((96, 98, 106), light.tint, strict=False))
@@ -232,7 +175,7 @@ def _leaf(canvas: Canvas, x: float, y: float, angle: float, size: float, colour:
 
 def _jungle(canvas, rng, *, hour, horizon, light):
     canvas.gradient(
-        _haze(hour, (62, 118, 74), light.tint, 0.22), _haze(hour, (40, 96, 60), light.tint, 0.05), horizon - 0.30, 1.0
+        haze(hour, (62, 118, 74), light.tint, 0.22), haze(hour, (40, 96, 60), light.tint, 0.05), horizon - 0.30, 1.0
     )
     for i in range(9):
         x = canvas.aspect * (i + rng.uniform(0.1, 0.9)) / 9
@@ -241,14 +184,14 @@ def _jungle(canvas, rng, *, hour, horizon, light):
             horizon - rng.uniform(0.14, 0.30),
             rng.uniform(0.12, 0.18),
             0.16,
-            _haze(hour, (46, 104, 66), light.tint, rng.uniform(0.05, 0.28)),
+            haze(hour, (46, 104, 66), light.tint, rng.uniform(0.05, 0.28)),
         )
     for _ in range(3):
         x = rng.uniform(0, canvas.aspect)
         canvas.line(
             [(x, 0), (x + rng.uniform(-0.05, 0.05), horizon + 0.05)],
             rng.uniform(0.025, 0.05),
-            _haze(hour, (72, 66, 48), light.tint, 0.1),
+            haze(hour, (72, 66, 48), light.tint, 0.1),
         )
     _ground(canvas, (58, 112, 52), (36, 78, 40), tint=light.tint, horizon=horizon + 0.06)
     for i in range(12):
@@ -268,8 +211,8 @@ def _park(canvas, rng, *, hour, horizon, light):
     for i in range(7):
         x = canvas.aspect * (i + rng.uniform(0.2, 0.8)) / 7
         r = rng.uniform(0.09, 0.14)
-        tone = _haze(hour, rng.choice([(86, 156, 76), (110, 170, 70), (70, 140, 84)]), light.tint, 0.16)
-        canvas.line([(x, horizon + 0.04), (x, horizon - r)], 0.026, _haze(hour, (104, 76, 56), light.tint, 0.15))
+        tone = haze(hour, rng.choice([(86, 156, 76), (110, 170, 70), (70, 140, 84)]), light.tint, 0.16)
+        canvas.line([(x, horizon + 0.04), (x, horizon - r)], 0.026, haze(hour, (104, 76, 56), light.tint, 0.15))
         canvas.ellipse(x, horizon - r * 1.2, r, r * 1.15, tone)
     _ground(canvas, (130, 190, 92), (92, 160, 70), tint=light.tint, horizon=horizon)
     sand = tuple(c * t for c, t in zip((226, 204, 164), light.tint, strict=False))

@@ -13,7 +13,8 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .captions import caption
-from .places import HOURS, PLACES
+from .places import PLACES
+from .skies import HOURS
 from .store import load_component, save_component
 from .subjects import COLOURS, SUBJECTS
 from .training import Training, device
@@ -24,8 +25,8 @@ VOCABULARY, WIDTH, LAYERS, LENGTH = 1024, 128, 3, 77
 # words of later chapters and of the diffusers guides that no caption of the plain world uses
 EXTRA = """charliebo artstyle, pixelartstyle, elden ring style, comic style, pixel art
 elven castle inspired by lord of the rings, magical, epic, bad anatomy, deformed, ugly, disfigured, bad architecture
-unstable, poor details, blurry, high resolution, sitting on a park bench, astronaut in a jungle, cold color palette, muted colors
-realistic, photorealistic, soft light, cinematic, sharp focus, portrait, landscape
+unstable, poor details, blurry, high resolution, sitting on a park bench, astronaut in a jungle, cold color palette
+muted colors, realistic, photorealistic, soft light, cinematic, sharp focus, portrait, landscape
 the of and with without a an is are"""
 
 HEADS: dict[str, tuple[str, ...]] = {

@@ -10,10 +10,12 @@ from PIL import Image, ImageFilter
 
 from .canvas import Canvas, Light, Pen
 from .captions import caption
-from .places import HOURS, PLACES, draw_place, draw_sky, light_of
+from .places import PLACES, draw_place
+from .skies import HOURS, draw_sky, light_of
 from .subjects import COLOURS, SUBJECTS, bench, cat_face
 
 PALETTES = ("plain", "cold", "muted", "cold muted", "warm")
+ATTRIBUTES = ("glowing eyes", "elven")
 DEGRADATIONS = ("blurred", "blocky", "noisy", "washed out", "deformed")
 HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
 
@@ -47,6 +49,7 @@ class Scene:
             ("place", self.place, PLACES),
             ("hour", self.hour, HOURS),
             ("palette", self.palette, PALETTES),
+            ("attribute", self.attribute, (None, *ATTRIBUTES)),
             ("degraded", self.degraded, (None, *DEGRADATIONS)),
         ):
             if value not in allowed:
@@ -71,7 +74,7 @@ def sample(seed: int, *, degraded: bool | None = None, **fixed) -> Scene:
     """A scene drawn at random from `seed`; keyword arguments fix fields; a tenth is degraded unless told."""
     rng = random.Random(seed)
     subject = fixed.get("subject", rng.choice(list(SUBJECTS)) if rng.random() > 0.12 else None)
-    natural = SUBJECTS[subject][2] if subject else ("white",)
+    natural = SUBJECTS[subject][2] if subject in SUBJECTS else ("white",)
     named = rng.random() < 0.75
     colour = rng.choice(list(COLOURS)) if named or rng.random() < 0.25 else rng.choice(natural)
     attribute = None
