@@ -92,13 +92,15 @@ def unload(name: str | None = None) -> None:
     A graphics card is freed at once. Main memory is freed when no variable holds a pipeline any more: `del pipe`.
     """
     if name is not None:
-        CATALOG[name]
+        CATALOG[name]  # raises where there is no such checkpoint
     with _lock:
         _drop([key for key, held in _held.items() if name in (None, held.name)])
 
 
 def _drop(keys: list[tuple]) -> None:
     """Forget these; what no other checkpoint in memory uses leaves the card."""
+    if not keys:
+        return
     gone = [_held.pop(key) for key in keys]
     kept = {id(part) for held in _held.values() for part in held.components.values()}
     devices = [held.leave_card(kept) for held in gone]
@@ -174,7 +176,7 @@ def _shared(digests: dict[str, str], plan: hardware.Plan) -> dict[str, Any]:
         if (held.plan.device, held.plan.dtype) == (plan.device, plan.dtype):
             same = {digest: held.components.get(part) for part, digest in held.digests.items()}
             found |= {part: same[digest] for part, digest in digests.items() if same.get(digest) is not None}
-    return {part: component for part, component in found.items() if "scheduler" not in part}
+    return found
 
 
 def _build(class_name: str, parts: dict[str, Any], held: _Held) -> DiffusionPipeline:
