@@ -92,6 +92,7 @@ def words(prompt: str) -> dict[str, str]:
     heads = json.loads((FOLDER / "config.json").read_text())["heads"]
     padded = " " + "".join(c if c.isalnum() else " " for c in prompt.lower()) + " "
     padded = " " + " ".join(padded.split()) + " "
+    padded = padded.replace(" green meadow ", " meadow ").replace(" blue sky ", " sunny ")  # no subject's colour
     found: dict[str, tuple[int, str]] = {}
     names = [(name, name) for classes in heads.values() for name in classes] + list(ALIASES.items())
     for spoken, name in names:
