@@ -432,7 +432,7 @@ function render(store, { model, el, signal }) {
     const before = { wide, high };
     wide = Math.max(48, Math.round(width * fit));
     high = Math.max(48, Math.round(height * fit));
-    ratio = window.devicePixelRatio || 1;
+    ratio = window.devicePixelRatio;
     stage.style.width = `${wide}px`;
     stage.style.height = `${high}px`;
     for (const canvas of [...canvases, whole, halo]) {
@@ -482,6 +482,7 @@ function render(store, { model, el, signal }) {
   function paint() {
     waiting = 0;
     if (!wide || signal.aborted) return;
+    if (ratio !== window.devicePixelRatio) layout();
     if (stale) {
       const context = under.getContext("2d");
       context.setTransform(1, 0, 0, 1, 0, 0);

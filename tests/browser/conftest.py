@@ -1,6 +1,7 @@
 """A real JupyterLab on 127.0.0.1 and a real Chromium, for what only a browser can show.
 
-`lab` is started once a session; `open_notebook` gives a test its own notebook, kernel and page:
+`lab` is started once a session; `open_notebook` gives a test a notebook, kernel and page of its own; `shared_notebook`
+is one for all tests of a module:
 
     def test_it(open_notebook):
         notebook = open_notebook("x = 1", "x")
@@ -25,11 +26,11 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -40,12 +41,6 @@ FLAGS = [
     "--disable-sync",
 ]
 APPUTILS = "@jupyterlab/apputils-extension:"
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.browser)
 
 
 @dataclass
@@ -77,18 +72,20 @@ class Lab:
             time.sleep(0.1)
         raise AssertionError(f"the kernel of {name} was not ready within {timeout} s")
 
-    def stop_kernels(self) -> None:
+    def stop_kernel(self, name: str) -> None:
+        """Shuts down the kernel of one notebook."""
         for session in self.sessions():
-            request = urllib.request.Request(f"{self.url}api/sessions/{session['id']}", method="DELETE")
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(request, timeout=30).close()
+            if session["path"] == name:
+                request = urllib.request.Request(f"{self.url}api/sessions/{session['id']}", method="DELETE")
+                with contextlib.suppress(OSError):
+                    urllib.request.urlopen(request, timeout=30).close()
 
 
 @dataclass
 class Notebook:
     """A notebook in a JupyterLab page. `page` is Playwright's."""
 
-    page: object
+    page: Any
     lab: Lab
     path: Path
     errors: list[str] = field(default_factory=list)
@@ -115,10 +112,14 @@ class Notebook:
         texts = cell.locator(".jp-OutputArea-output:has(> pre)")
         return "\n".join(texts.nth(i).inner_text().strip() for i in range(texts.count()))
 
+    def write(self, index: int, code: str) -> None:
+        """Puts `code` into a cell."""
+        self.cell(index).locator(".jp-InputArea-editor .cm-content").fill(code)
+
     def python(self, code: str, *, timeout: float = 60) -> str:
         """Runs `code` in the notebook's last cell, which every notebook has for this, and returns its text."""
         last = self.page.locator(".jp-Notebook:visible .jp-CodeCell").count() - 1
-        self.cell(last).locator(".jp-InputArea-editor .cm-content").fill(code)
+        self.write(last, code)
         return self.run(last, timeout=timeout)
 
     def widget(self, selector: str, index: int = 0):
@@ -128,8 +129,14 @@ class Notebook:
         return found
 
     def save(self) -> None:
+        """Saves the notebook to `path`."""
         self.page.keyboard.press("Control+s")
-        self.page.wait_for_function("() => !document.querySelector('.jp-Document.jp-mod-dirty, .jp-mod-dirty')")
+        self.page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
+
+    def check(self) -> None:
+        """Fails if the page asked for anything outside 127.0.0.1, or logged an error."""
+        assert self.strays == [], "the page asked for something outside 127.0.0.1"
+        assert self.errors == [], "the page logged errors"
 
 
 def _browser_path() -> str | None:
@@ -174,12 +181,13 @@ def _free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Lab]:
+    """A JupyterLab with settings, data and notebooks of its own, at the newest code of this checkout."""
     home = tmp_path_factory.mktemp("jupyter")
     root = home / "notebooks"
     root.mkdir()
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(repository), os.environ.get("PYTHONPATH")])),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "NO_PROXY": "127.0.0.1",
@@ -210,7 +218,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
                 time.sleep(0.2)
         running.setting(f"{APPUTILS}notification", fetchNews="false", checkForUpdates=False, doNotDisturbMode=True)
         yield running
-        running.stop_kernels()
     finally:
         server.terminate()
         try:
@@ -219,41 +226,58 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             server.kill()
 
 
-@pytest.fixture
-def open_notebook(lab: Lab, chromium, request: pytest.FixtureRequest) -> Iterator:
-    """Opens a new notebook with these cells, and one empty cell after them, in a page of its own."""
-    opened: list[Notebook] = []
+class Opener:
+    """Opens notebooks, each with a kernel and a page of its own; see `open_notebook`."""
 
-    def open_(*cells: str, theme: str = "light", width: int = 1280, height: int = 900, **context) -> Notebook:
+    def __init__(self, lab: Lab, chromium, name: str) -> None:
+        self.lab, self.chromium, self.name = lab, chromium, name
+        self.opened: list[Notebook] = []
+
+    def __call__(self, *cells: str, theme: str = "light", **context) -> Notebook:
         themes = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-        lab.setting(f"{APPUTILS}themes", theme=themes[theme])
+        self.lab.setting(f"{APPUTILS}themes", theme=themes[theme])
         content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in (*cells, "")])
         content.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        path = lab.root / f"{request.node.originalname}_{len(list(lab.root.glob('*.ipynb')))}.ipynb"
+        path = self.lab.root / f"{self.name}_{len(list(self.lab.root.glob('*.ipynb')))}.ipynb"
         nbformat.write(content, path)
-        return show(path, width=width, height=height, **context)
+        return self.show(path, **context)
 
-    def show(path: Path, *, width: int = 1280, height: int = 900, **context) -> Notebook:
-        page = chromium.new_context(viewport={"width": width, "height": height}, **context).new_page()
-        notebook = Notebook(page, lab, path)
-        opened.append(notebook)
+    def show(self, path: Path, *, width: int = 1280, height: int = 1000, **context) -> Notebook:
+        """Opens a notebook that is there already; `context` goes to Playwright's new_context."""
+        page = self.chromium.new_context(viewport={"width": width, "height": height}, **context).new_page()
+        notebook = Notebook(page, self.lab, path)
+        self.opened.append(notebook)
         page.on("pageerror", lambda error: notebook.errors.append(str(error)))
         page.on("console", lambda message: message.type == "error" and notebook.errors.append(message.text))
         page.on("request", lambda sent: _is_local(sent.url) or notebook.strays.append(sent.url))
-        page.goto(f"{lab.url}lab/tree/{urllib.parse.quote(path.name)}?reset", timeout=60_000)
-        page.locator(".jp-Notebook:visible .jp-CodeCell").first.wait_for(timeout=60_000)
-        page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)
-        lab.wait_for_kernel(path.name)
+        page.goto(f"{self.lab.url}lab/tree/{urllib.parse.quote(path.name)}?reset", timeout=120_000)
+        page.locator(".jp-Notebook:visible .jp-CodeCell").first.wait_for(timeout=120_000)
+        page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=120_000)
+        self.lab.wait_for_kernel(path.name)
         return notebook
 
-    open_.show = show
-    yield open_
-    for notebook in opened:
-        notebook.page.context.close()
-    lab.stop_kernels()
-    for notebook in opened:
-        assert notebook.strays == [], "the page asked for something outside 127.0.0.1"
-        assert notebook.errors == [], "the page logged errors"
+    def close(self) -> None:
+        for notebook in self.opened:
+            notebook.page.context.close()
+            self.lab.stop_kernel(notebook.path.name)
+        for notebook in self.opened:
+            notebook.check()
+
+
+@pytest.fixture
+def open_notebook(lab: Lab, chromium, request: pytest.FixtureRequest) -> Iterator[Opener]:
+    """Opens a new notebook with these cells, and one empty cell after them, in a page of its own."""
+    opener = Opener(lab, chromium, request.node.originalname)
+    yield opener
+    opener.close()
+
+
+@pytest.fixture(scope="module")
+def shared_notebook(lab: Lab, chromium, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    """One notebook for all tests of a module, with two empty cells: opening one takes some seconds."""
+    opener = Opener(lab, chromium, request.path.stem)
+    yield opener("")
+    opener.close()
 
 
 def _is_local(url: str) -> bool:
