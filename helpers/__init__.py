@@ -29,6 +29,8 @@ _OWNERS = {
     "invert": "masks",
     "blur": "masks",
     "fit": "masks",
+    "share": "masks",
+    "threshold": "masks",
     "keep_unmasked": "masks",
     "change": "measure",
     "seam": "measure",
