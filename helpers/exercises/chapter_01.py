@@ -91,7 +91,7 @@ def pixels_that_stay(answer: Any) -> str | None:
         )
     if changed.outside > 0:
         return (
-            f"Outside the mask it differs by {changed.outside:.2f} grey levels, and should by 0: the VAE was there. "
+            f"Outside the mask it differs by {changed.outside:.2g} grey levels, and should by 0: the VAE was there. "
             "Put the original back with keep_unmasked (section 4)."
         )
     return _not_repainted(changed)
