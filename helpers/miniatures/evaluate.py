@@ -21,7 +21,7 @@ from .world import HELD_OUT, Drawing
 FIGURES = FOLDER / "figures.json"
 
 
-def _pipeline(kind: type, name: str):
+def pipeline(kind: type, name: str):
     pipe = kind.from_pretrained(CATALOG[name].source).to("cuda" if torch.cuda.is_available() else "cpu")
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -68,7 +68,7 @@ def judge() -> dict[str, float]:
 def sd15(count: int = 500, *, guidance_scale: float = 7.5, steps: int = 25, batch: int = 20) -> dict[str, float]:
     from diffusers import StableDiffusionPipeline
 
-    pipe = _pipeline(StableDiffusionPipeline, "sd15")
+    pipe = pipeline(StableDiffusionPipeline, "sd15")
     tasks, images = prompts(count), []
     for i in tqdm(range(0, count, batch), desc="sd15"):
         texts = [t for t, _ in tasks[i : i + batch]]
@@ -98,7 +98,7 @@ def sd15_inpaint(
 ) -> dict[str, float]:
     from diffusers import StableDiffusionInpaintPipeline
 
-    pipe = _pipeline(StableDiffusionInpaintPipeline, "sd15-inpaint")
+    pipe = pipeline(StableDiffusionInpaintPipeline, "sd15-inpaint")
     rng = random.Random(HELD_OUT)
     subjects = ("castle", "house", "tree", "cat", "astronaut", "lighthouse", "waterfall", "boat")
     drawings = [

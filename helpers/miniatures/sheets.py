@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from ..images import load_image, load_mask
+from ..sheet import show
 from .dataset import held_out
 
-PROMPTS = (
+PROMPTS = (  # the lines of the diffusers guides, and three of the course's own
     "a black cat with glowing eyes, cute, adorable, disney, pixar, highly detailed, 8k",
     "concept art digital painting of an elven castle, inspired by lord of the rings, highly detailed, 8k",
     "road",
@@ -21,117 +23,107 @@ PROMPTS = (
     "Astronaut in a jungle, cold color palette, muted colors, detailed, 8k",
     "a red house in the snow at night",
     "a blue lighthouse on the sea shore at sunset",
-)  # the lines that the diffusers guides use, and two of the course's own
-
-
-def sheet(rows: list[list[Image.Image]], titles: list[str], *, scale: int = 1) -> Image.Image:
-    """Rows of equal pictures with a caption above each row."""
-    width, height = rows[0][0].width * scale, rows[0][0].height * scale
-    page = Image.new("RGB", (max(map(len, rows)) * (width + 4), len(rows) * (height + 18)), "white")
-    draw = ImageDraw.Draw(page)
-    for r, (images, title) in enumerate(zip(rows, titles, strict=False)):
-        draw.text((4, r * (height + 18) + 3), title, fill="black")
-        for c, image in enumerate(images):
-            page.paste(
-                image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS),
-                (c * (width + 4), r * (height + 18) + 16),
-            )
-    return page
+    "a purple tree in the desert",
+)
+SEEDS = 4
 
 
 def world() -> Image.Image:
+    """Every subject in every place."""
     from .places import PLACES
     from .subjects import COLOURS, SUBJECTS
     from .world import draw, sample
 
     colours = list(COLOURS)
-    rows = [
-        [
-            draw(sample(97 * r + c, subject=s, place=p, colour=colours[(r + c) % 10], degraded=False), 128).image
-            for c, s in enumerate(SUBJECTS)
-        ]
+    images = [
+        draw(sample(97 * r + c, subject=s, place=p, colour=colours[(r + c) % 10], degraded=False), 256).image
         for r, p in enumerate(PLACES)
+        for c, s in enumerate(SUBJECTS)
     ]
-    return sheet(rows, list(PLACES))
+    return show(images, columns=len(SUBJECTS))
 
 
 @torch.no_grad()
 def vae() -> Image.Image:
+    """Held-out drawings, and below each what comes back from the VAE."""
     from diffusers import AutoencoderKL
 
     from .store import load_component
 
     model = load_component("vae", AutoencoderKL)
-    drawings = held_out(16, degraded=False)
-    x = torch.from_numpy(np.stack([np.asarray(d.image) for d in drawings])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    first = [d.image for d in held_out(16, degraded=False)]
+    x = torch.from_numpy(np.stack([np.asarray(image) for image in first])).permute(0, 3, 1, 2).float() / 127.5 - 1
     y = model.decode(model.encode(x).latent_dist.mode()).sample.clamp(-1, 1)
     back = [Image.fromarray(p) for p in ((y + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()]
-    first = [d.image for d in drawings]
-    return sheet([first[:8], back[:8], first[8:], back[8:]], ["drawn", "through the VAE", "drawn", "through the VAE"])
+    titles = (["drawn"] * 8 + ["through the VAE"] * 8) * 2
+    return show(first[:8], back[:8], first[8:], back[8:], titles=titles, columns=8)
 
 
-def sd15(seeds: int = 4, **call) -> Image.Image:
+def sd15(**call) -> Image.Image:
+    """The guides' prompts, four seeds each."""
     from diffusers import StableDiffusionPipeline
 
-    from .evaluate import _pipeline
+    from .evaluate import pipeline
 
-    pipe = _pipeline(StableDiffusionPipeline, "sd15")
-    rows = [
-        [
-            pipe(p, num_inference_steps=25, generator=torch.Generator().manual_seed(s), **call).images[0]
-            for s in range(seeds)
-        ]
-        for p in PROMPTS
-    ]
-    half = (len(rows) + 1) // 2
-    rows, titles = (
-        [a + b for a, b in zip(rows[:half], [*rows[half:], []], strict=False)],
-        [f"{a[:60]}   |   {b[:60]}" for a, b in zip(PROMPTS[:half], [*PROMPTS[half:], ""], strict=False)],
-    )
-    return sheet(rows, titles)
+    pipe = pipeline(StableDiffusionPipeline, "sd15")
+    images, titles = [], []
+    for prompt in PROMPTS:
+        generators = [torch.Generator().manual_seed(seed) for seed in range(SEEDS)]
+        images += pipe([prompt] * SEEDS, num_inference_steps=25, generator=generators, **call).images
+        titles += [prompt] + [f"seed {seed}" for seed in range(1, SEEDS)]
+    return show(images, titles=titles, columns=2 * SEEDS)
 
 
 def sd15_inpaint() -> Image.Image:
+    """Held-out scenes, their masks, and another subject in the place of the first, two seeds each."""
     from diffusers import StableDiffusionInpaintPipeline
 
-    from .evaluate import _pipeline, other_subject, subject_mask
+    from .evaluate import other_subject, pipeline, subject_mask
 
-    pipe = _pipeline(StableDiffusionInpaintPipeline, "sd15-inpaint")
-    rows, titles, rng = [], [], random.Random(0)
-    for drawing in held_out(6, subject="house", degraded=False, palette="plain", bush=False) + held_out(
-        6, subject="castle", degraded=False, palette="plain", bush=False
-    ):
+    pipe = pipeline(StableDiffusionInpaintPipeline, "sd15-inpaint")
+    images, titles, rng = [], [], random.Random(0)
+    plain = {"degraded": False, "palette": "plain", "bush": False}
+    for drawing in held_out(6, subject="house", **plain) + held_out(6, subject="castle", **plain):
         prompt, _ = other_subject(drawing, rng)
         mask = subject_mask(drawing)
-        results = [
-            pipe(
-                prompt,
-                image=drawing.image,
-                mask_image=mask,
-                height=128,
-                width=128,
-                num_inference_steps=25,
-                generator=torch.Generator().manual_seed(s),
-            ).images[0]
-            for s in range(3)
-        ]
-        rows.append([drawing.image, mask, *results])
+        images += [drawing.image, mask]
+        titles += ["drawn", "mask"]
+        for seed in range(2):
+            generator = torch.Generator().manual_seed(seed)
+            width, height = drawing.image.size
+            call = {"image": drawing.image, "mask_image": mask, "width": width, "height": height}
+            images += pipe(prompt, **call, num_inference_steps=25, generator=generator).images
+            titles.append(f"{prompt}, seed {seed}")
+    return show(images, titles=titles, columns=8)
+
+
+def hero() -> Image.Image:
+    """The picture at the top of the README: a picture, its mask, and three prompts."""
+    from diffusers import StableDiffusionInpaintPipeline
+
+    from .evaluate import pipeline
+
+    pipe = pipeline(StableDiffusionInpaintPipeline, "sd15-inpaint")
+    image, mask = load_image("meadow"), load_mask("meadow")
+    images, titles = [image, mask], ["picture", "mask: white is repainted"]
+    for prompt in ("a black cat with glowing eyes", "a red castle", "a white astronaut"):
+        generator = torch.Generator().manual_seed(0)
+        width, height = image.size
+        call = {"image": image, "mask_image": mask, "width": width, "height": height}
+        images += pipe(prompt, **call, num_inference_steps=25, generator=generator).images
         titles.append(prompt)
-    half = len(rows) // 2
-    return sheet(
-        [a + b for a, b in zip(rows[:half], rows[half:], strict=False)],
-        [f"{a}{' ' * 60}|  {b}" for a, b in zip(titles[:half], titles[half:], strict=False)],
-    )
+    return show(images, titles=titles, columns=5)
 
 
-SHEETS = {"world": world, "vae": vae, "sd15": sd15, "sd15-inpaint": sd15_inpaint}
+SHEETS = {"world": world, "vae": vae, "sd15": sd15, "sd15-inpaint": sd15_inpaint, "hero": hero}
 
 
 def write(names: list[str], folder: Path) -> list[Path]:
+    """Draw the named sheets (all of them by default) into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name in names or SHEETS:
         files.append(folder / f"{name}.png")
-        SHEETS[name]().save(files[-1])
+        SHEETS[name]().save(files[-1], optimize=True)
         print(files[-1])
     return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import tempfile
@@ -17,8 +18,6 @@ def save_component(name: str, component) -> Path:
     target = FOLDER / name
     with tempfile.TemporaryDirectory() as scratch:
         if isinstance(component, torch.nn.Module):
-            import copy
-
             copy.deepcopy(component).to("cpu", torch.float16, memory_format=torch.contiguous_format).save_pretrained(
                 scratch, safe_serialization=True
             )
@@ -28,17 +27,14 @@ def save_component(name: str, component) -> Path:
         if config.exists():
             settings = json.loads(config.read_text())
             settings.pop("_name_or_path", None)
-            if (
-                "dtype" in settings or "torch_dtype" in settings
-            ):  # a transformers config: float16 files must come up as float32
-                settings.pop("torch_dtype", None)
+            if "dtype" in settings:  # a transformers config: float16 files must come up as float32
                 settings["dtype"] = "float32"
             config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
         target.mkdir(parents=True, exist_ok=True)
         for old in target.iterdir():
             old.unlink()
         for file in Path(scratch).iterdir():
-            shutil.copy(file, target / file.name)
+            shutil.copyfile(file, target / file.name)
     return target
 
 

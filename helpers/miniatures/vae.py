@@ -70,12 +70,13 @@ def train(
         value = reconstruction_loss(result, x, weight)
         return value if decoder_only else value + 1e-4 * posterior.kl().mean() / posterior.mean[0].numel()
 
-    training.run(
-        loss,
-        minutes=minutes,
-        steps=steps,
-        on_checkpoint=lambda: print(f"\nheld-out PSNR {psnr(training.average['vae'], 64):.2f} dB", flush=True),
-    )
+    def report() -> None:
+        average = training.average["vae"]
+        print(f"\nheld-out PSNR {psnr(average, 64):.2f} dB", flush=True)
+        if decoder_only:  # the latents stay the same, so what is better already may be used already
+            save_component("vae", average)
+
+    training.run(loss, minutes=minutes, steps=steps, on_checkpoint=report, checkpoint_minutes=5)
     vae = training.average["vae"]
     if not decoder_only:
         with torch.no_grad():
