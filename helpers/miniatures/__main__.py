@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     sheet.add_argument("names", nargs="*")
     sheet.add_argument("--to", type=Path, default=SCRATCH / "sheets", help="folder for the pictures")
     verbs.add_parser("pictures", help="draw data/pictures again")
+    verbs.add_parser("card", help="write the model card from the figures")
     arguments = parser.parse_args(argv)
     if arguments.verb == "train":
         from .recipes import RECIPES
@@ -41,6 +42,10 @@ def main(argv: list[str] | None = None) -> None:
 
         _known(parser, arguments.names, SHEETS)
         write(arguments.names, arguments.to)
+    elif arguments.verb == "card":
+        from .card import write as write_card
+
+        print(write_card())
     else:
         from .gallery import draw_all
 

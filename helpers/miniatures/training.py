@@ -8,6 +8,7 @@ https://arxiv.org/abs/1805.09767), so a process on a busy core slows nobody.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 import time
@@ -22,6 +23,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .dataset import SCRATCH
+from .store import FOLDER
 
 
 def device() -> torch.device:
@@ -117,6 +119,15 @@ class Training:
                 ours, theirs = list(self.average[key].parameters()), list(module.parameters())
                 torch._foreach_lerp_(ours, theirs, 1 - decay)
 
+    def _note(self) -> None:
+        """Keep for the model card how long this took, and on what."""
+        file = FOLDER / "training.json"
+        notes = json.loads(file.read_text()) if file.exists() else {}
+        where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+        notes[self.name] = f"{self.seconds / 60:.0f} minutes, {self.step:,} steps ({where})"
+        if not rank():
+            file.write_text(json.dumps(notes, indent=2, sort_keys=True) + "\n")
+
     def _meet(self, steps: int, done: bool = False) -> bool:
         """Average the weights of all processes, each counting by its steps since they last met; is the leader done?"""
         parameters = self.parameters()
@@ -182,5 +193,6 @@ class Training:
                 last = time.monotonic()
         bar.close()
         self.save()
+        self._note()
         if rank():
             raise SystemExit(0)  # the leader goes on to export

@@ -1,0 +1,62 @@
+"""The model card of the miniatures, written from their files and their measured figures."""
+
+from __future__ import annotations
+
+import json
+
+from .store import FOLDER
+
+HEAD = """\
+# Model card: the miniatures
+
+Small diffusers checkpoints that this project trained itself, on pictures that a program draws
+(`helpers/miniatures/world.py`). They exist to teach: the classes and arguments of the real checkpoints, at a size
+that a laptop's CPU runs. Licence: Apache-2.0, weights and drawings alike; nobody else's picture, weight or text went in.
+
+This page is written by `python -m helpers.miniatures card`, from the weights' files and `figures.json`.
+
+## What they know
+
+One drawn world: ten subjects (castle, house, cat, boat, tree, rock, astronaut, waterfall, bench, lighthouse) in ten
+colours, seven places, four hours, four palettes, two attributes (glowing eyes, elven), and five ways for a picture to
+be bad (blurred, blocky, noisy, washed out, deformed). Words outside this world mean nothing to them. 128 x 128 pixels.
+
+## How each was made
+
+`python -m helpers.miniatures train NAME --minutes M [--resume]`, seeded, on a CPU or a CUDA card.
+
+- **vae** (`AutoencoderKL`, 8x, 4 channels): crops of 64 pixels, batch 8; L1 + 4 MSE + edges, a tiny KL term, weighted
+  towards subjects. **vae-decoder** goes on with the decoder alone, so that the latents stay what the UNets know.
+- **tokenizer**, **text_encoder** (CLIP, 128 wide, 3 layers): byte pairs learnt from captions; the encoder is taught to
+  say at its last tokens what a caption names. The UNets train with it frozen.
+- **unet-sd15** (4 channels): 12,000 drawings, about ten wordings each; noise prediction, min-SNR 5, one caption in ten
+  left empty.
+- **unet-sd15-inpaint** (9 channels): started from unet-sd15, the new inputs at zero; boxes, ellipses, brush strokes,
+  subjects with a margin, and in one case of five the whole picture.
+- **classifier**: the judge of the figures below; it has seen drawings only.
+"""
+FIGURES = """\
+## Figures
+
+On scenes and seeds that no training has seen: `python -m helpers.miniatures evaluate`. `sd15`: 500 prompts that name a
+subject, a colour and a place, guidance 7.5, 25 steps. `sd15-inpaint`: a box around the subject of a drawn scene is
+repainted with another subject in another colour. "Right" is what the classifier reads in the picture.
+"""
+
+
+def write() -> str:
+    """Write data/miniatures/MODEL_CARD.md and return its text."""
+    figures = json.loads((FOLDER / "figures.json").read_text())
+    training = json.loads((FOLDER / "training.json").read_text()) if (FOLDER / "training.json").exists() else {}
+    sizes = ["| Component | MiB | Trained for |", "|---|---|---|"]
+    for folder in sorted(f for f in FOLDER.iterdir() if f.is_dir()):
+        size = sum(f.stat().st_size for f in folder.iterdir()) / 2**20
+        told = "; then ".join(training[key] for key in (folder.name, f"{folder.name}-decoder") if key in training)
+        sizes.append(f"| {folder.name} | {size:.2f} | {told} |")
+    rows = ["| Miniature | Measured |", "|---|---|"]
+    for name, values in figures.items():
+        told = [f"PSNR {v:.1f} dB" if k == "psnr_db" else f"{k} right {v:.1%}" for k, v in values.items()]
+        rows.append(f"| {name} | {', '.join(told)} |")
+    text = "\n".join([HEAD, *sizes, "", FIGURES, *rows, ""])
+    (FOLDER / "MODEL_CARD.md").write_text(text)
+    return text

@@ -1,0 +1,128 @@
+"""The training loop and what it trains on: averaging, resuming, masks, storage."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from helpers.miniatures import dataset, store, training
+from helpers.miniatures.strokes import training_mask
+from helpers.miniatures.training import Training
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SCRATCH", tmp_path)
+    monkeypatch.setattr(training, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def line(**more) -> Training:
+    """A single weight that is pulled to 3."""
+    weight = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        weight.weight.fill_(0.0)
+    return Training("line", {"line": weight}, lr=0.05, ema_decay=0.9, weight_decay=0.0, **more)
+
+
+def pull(run: Training):
+    return lambda generator: (run.modules["line"].weight - 3).square().sum()
+
+
+def test_training_moves_weights_and_their_average_to_the_minimum(scratch):
+    run = line()
+    run.run(pull(run), minutes=1, steps=400, warmup=1)
+    assert run.step == 400
+    assert run.modules["line"].weight.item() == pytest.approx(3, abs=0.05)
+    assert run.average["line"].weight.item() == pytest.approx(3, abs=0.1)
+
+
+def test_training_stops_when_its_time_is_up(scratch):
+    run = line()
+    run.run(pull(run), minutes=0.01, warmup=1)
+    assert run.step > 0
+    assert 0.5 < run.seconds < 20
+
+
+def test_training_resumes_where_it_stopped(scratch):
+    first = line()
+    first.run(pull(first), minutes=1, steps=50, warmup=1)
+    second = line()
+    assert second.resume()
+    assert second.step == 50
+    assert torch.equal(second.modules["line"].weight, first.modules["line"].weight)
+    assert torch.equal(second.average["line"].weight, first.average["line"].weight)
+    assert second.optimizer.state_dict()["state"].keys() == first.optimizer.state_dict()["state"].keys()
+
+
+def test_how_long_it_took_is_kept_for_the_model_card(scratch):
+    run = line()
+    run.run(pull(run), minutes=1, steps=5)
+    assert "5 steps" in json.loads((scratch / "training.json").read_text())["line"]
+
+
+def test_nothing_to_resume_is_said(scratch):
+    assert line().resume() is False
+
+
+def test_same_seed_same_training(scratch):
+    def noisy(run):
+        return lambda g: (run.modules["line"].weight - torch.randn((), generator=g)).square().sum()
+
+    results = []
+    for _ in range(2):
+        run = line(seed=5)
+        run.run(noisy(run), minutes=1, steps=30, warmup=1)
+        results.append(run.modules["line"].weight.item())
+    assert results[0] == results[1]
+
+
+def test_training_masks_cover_every_kind_and_size():
+    subject = np.zeros((128, 128), dtype=np.uint8)
+    subject[40:110, 50:90] = 255
+    shares = [training_mask(subject, random.Random(i)).mean() for i in range(200)]
+    whole = sum(s == 1 for s in shares) / len(shares)
+    assert 0.12 < whole < 0.30, "a fifth of the masks covers everything"
+    assert all(s > 0.005 for s in shares), "no mask is empty"
+    assert min(shares) < 0.12 and np.median(shares) < 0.6
+
+
+def test_a_subject_mask_hides_the_subject():
+    subject = np.zeros((128, 128), dtype=np.uint8)
+    subject[40:110, 50:90] = 255
+    hidden = [
+        (training_mask(subject, random.Random(i)) & (subject > 0)).sum() / (subject > 0).sum() for i in range(200)
+    ]
+    assert np.mean(np.array(hidden) > 0.95) > 0.5
+
+
+def test_components_are_stored_as_float16_and_come_back_as_float32(tmp_path, monkeypatch):
+    from diffusers import UNet2DModel
+    from safetensors.torch import load_file
+
+    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    unet = UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(16,), norm_num_groups=4,
+        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+    )  # fmt: skip
+    folder = store.save_component("unet", unet)
+    weights = load_file(next(folder.glob("*.safetensors")))
+    assert {w.dtype for w in weights.values()} == {torch.float16}
+    back = store.load_component("unet", UNet2DModel)
+    assert {p.dtype for p in back.parameters()} == {torch.float32}
+    assert next(unet.parameters()).dtype == torch.float32, "saving leaves the model in training as it was"
+
+
+def test_a_missing_component_says_how_to_train_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match="python -m helpers.miniatures train vae"):
+        store.load_component("vae", nn.Module)
+
+
+def test_held_out_scenes_are_never_trained_on():
+    from helpers.miniatures.world import HELD_OUT
+
+    assert min(d.scene.seed for d in dataset.held_out(3)) >= HELD_OUT > 900_000_000
