@@ -11,7 +11,7 @@ HEAD = """\
 
 Small diffusers checkpoints that this project trained itself, on pictures that a program draws
 (`helpers/miniatures/world.py`). They exist to teach: the classes and arguments of the real checkpoints, at a size
-that a laptop's CPU runs. Licence: Apache-2.0, weights and drawings alike; nobody else's picture, weight or text went in.
+that a laptop's CPU runs. Licence: Apache-2.0, weights and drawings alike; no picture, weight or text of others went in.
 
 This page is written by `python -m helpers.miniatures card`, from the weights' files and `figures.json`.
 

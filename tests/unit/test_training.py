@@ -93,9 +93,8 @@ def test_training_masks_cover_every_kind_and_size():
 def test_a_subject_mask_hides_the_subject():
     subject = np.zeros((128, 128), dtype=np.uint8)
     subject[40:110, 50:90] = 255
-    hidden = [
-        (training_mask(subject, random.Random(i)) & (subject > 0)).sum() / (subject > 0).sum() for i in range(200)
-    ]
+    masks = [training_mask(subject, random.Random(i)) for i in range(200)]
+    hidden = [(mask & (subject > 0)).sum() / (subject > 0).sum() for mask in masks]
     assert np.mean(np.array(hidden) > 0.95) > 0.5
 
 
