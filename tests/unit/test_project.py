@@ -27,9 +27,10 @@ MIB = 2**20
 
 # Imports run downwards only: a module may import its own floor and those above it in this list.
 FLOORS = [
-    {"catalog", "checkpoints", "checks", "classifier", "hardware", "images"}
-    | {"masks", "measure", "reading", "records", "sheet"},
+    {"archive", "calls", "catalog", "checkpoints", "checks", "classifier", "grids", "hardware", "images"}
+    | {"masks", "measure", "origin", "reading", "records", "script", "sheet", "turns"},
     {"conditioning", "handoff", "pipelines", "prompts", "tasks"},
+    {"reuse"},
     {"exercises", "jobs", "sweep"},
     {"widgets"},
     {"__main__", "checkup", "cli", "notebooks"},

@@ -1,0 +1,219 @@
+"""Where a picture comes from: the pipeline, its weights and the machine, as plain data that can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import platform
+import re
+import weakref
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from helpers import catalog, checkpoints
+
+LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
+COURSE = "inpainting-course"
+WHOLE = 512 * 2**20  # bytes: a larger model is hashed by a sample of each tensor
+SAMPLE = 65_536  # elements
+
+_digests: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def describe(pipe: Any) -> dict[str, Any]:
+    """What a call's result depends on besides its arguments: JSON types only.
+
+    Hashing the weights takes a moment at first; afterwards only a change to them is looked for.
+    """
+    import torch
+
+    parts = models(pipe)
+    name, mini = _checkpoint(str(pipe.config.get("_name_or_path") or ""))
+    device = _device(pipe)
+    vae = parts.get("vae")
+    return {
+        "edition": None if name is None else "mini" if mini else "full",
+        "checkpoint": name,
+        "source": str(pipe.config.get("_name_or_path") or ""),
+        "pipeline": type(pipe).__name__,
+        "module": "diffusers" if type(pipe).__module__.startswith("diffusers.") else type(pipe).__module__,
+        "controlnet": _controlnet(parts.get("controlnet")),
+        "schedulers": schedulers(pipe),
+        "weights": {part: digest(model) for part, model in parts.items()},
+        "dtype": str(getattr(parts.get("unet"), "dtype", None) or pipe.dtype).removeprefix("torch."),
+        "channels_last": [part for part, model in parts.items() if _channels_last(model)],
+        "tiling": [option for option in ("use_slicing", "use_tiling") if getattr(vae, option, False)],
+        "adapters": [part for part, model in parts.items() if getattr(model, "peft_config", None)],
+        "offload": _offload(pipe, parts),
+        "device": device,
+        "hardware": torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "defaults": _defaults(pipe),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the course, Python and the libraries that make the picture."""
+    found = {"course": _version(COURSE), "python": platform.python_version()}
+    return found | {library: _version(library) for library in LIBRARIES}
+
+
+def models(pipe: Any) -> dict[str, Any]:
+    """The pipeline's neural networks, by component name."""
+    import torch
+
+    return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+
+
+def schedulers(pipe: Any) -> dict[str, dict[str, Any]]:
+    """The class and the configuration of each of the pipeline's schedulers."""
+    from diffusers import SchedulerMixin
+
+    found = {name: part for name, part in pipe.components.items() if isinstance(part, SchedulerMixin)}
+    return {name: describe_scheduler(part) for name, part in found.items()}
+
+
+def describe_scheduler(scheduler: Any) -> dict[str, Any]:
+    """Class name and configuration; `build_scheduler` makes an equal one of them."""
+    known = inspect.signature(type(scheduler).__init__).parameters
+    config = {key: _plain(value) for key, value in scheduler.config.items() if key in known}
+    return {"class": type(scheduler).__name__, "config": config}
+
+
+def build_scheduler(description: dict[str, Any]) -> Any:
+    """A new scheduler of that class and configuration; ValueError if diffusers has no such class."""
+    kind = scheduler_class(description["class"])
+    known = inspect.signature(kind.__init__).parameters
+    return kind(**{key: value for key, value in description["config"].items() if key in known})
+
+
+def scheduler_class(name: str) -> Any:
+    """diffusers' scheduler class of that name, or a ValueError that says which one was probably meant."""
+    import diffusers
+
+    from helpers.checks import did_you_mean
+
+    known = [key for key in dir(diffusers) if key.endswith("Scheduler")]
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"scheduler={name!r}: diffusers has no such scheduler. {did_you_mean(str(name), known)}")
+    return getattr(diffusers, name)
+
+
+def digest(model: Any) -> str | None:
+    """A hash of a model's weights, whatever their memory order and device; None where they are not in memory.
+
+    Models over 512 MiB are hashed by a sample of each tensor, and their hash begins with "sampled-".
+    """
+    import torch
+
+    now = stamp(model)
+    if (kept := _digests.get(model)) and kept[0] == now:
+        return kept[1]
+    tensors = sorted(model.state_dict().items())
+    if any(tensor.is_meta for _, tensor in tensors):
+        return None  # sequential offload keeps them elsewhere
+    sampled = sum(tensor.numel() * tensor.element_size() for _, tensor in tensors) > WHOLE
+    found = hashlib.sha256()
+    for name, tensor in tensors:
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().reshape(-1)  # in the order of its axes, also where channels come last
+        if sampled:
+            flat = flat[:: max(1, flat.numel() // SAMPLE)]
+        found.update(flat.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    _digests[model] = now, f"{'sampled-' * sampled}{found.hexdigest()[:32]}"
+    return _digests[model][1]
+
+
+def stamp(model: Any) -> tuple:
+    """A value that changes when the model's weights do: found in milliseconds, and good within this process only."""
+    import torch
+
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(tensor.is_meta for tensor in tensors):
+        return tuple((id(tensor), tensor._version) for tensor in tensors)
+    marks = tuple((t.data_ptr(), t._version, t.dtype, t.stride()) for t in tensors)
+    # Versions miss what is written through .data: the norms see it.
+    real = [tensor.detach() for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    with torch.no_grad():
+        norms = [float(norm) for norm in torch._foreach_norm(real)]
+    return marks, tuple(norms)
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two descriptions, in words; what cannot change a picture (its path) is left out."""
+    found = []
+    single = ("pipeline", "checkpoint", "edition", "dtype", "device", "hardware", "offload", "threads")
+    for key in (*single, "channels_last", "tiling", "adapters"):
+        if then.get(key) != now.get(key):
+            found.append(f"{key}: {then.get(key)} then, {now.get(key)} now")
+    for part in sorted({*then.get("weights", {}), *now.get("weights", {})}):
+        if then.get("weights", {}).get(part) != now.get("weights", {}).get(part):
+            found.append(f"the weights of {part}")
+    for library in sorted({*then.get("versions", {}), *now.get("versions", {})}):
+        old, new = then.get("versions", {}).get(library), now.get("versions", {}).get(library)
+        if old != new:
+            found.append(f"{library} {old} then, {new} now")
+    return found
+
+
+def parameters_of(pipe: Any) -> dict[str, inspect.Parameter]:
+    """The named parameters of the pipeline's call, in order."""
+    found = inspect.signature(type(pipe).__call__).parameters
+    ways = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {name: value for name, value in found.items() if name != "self" and value.kind not in ways}
+
+
+def _defaults(pipe: Any) -> dict[str, Any]:
+    listed = {name: parameter.default for name, parameter in parameters_of(pipe).items()}
+    return {name: value for name, value in listed.items() if isinstance(value, (bool, int, float, str))}
+
+
+def _checkpoint(source: str) -> tuple[str | None, bool]:
+    """The course name of what the pipeline was loaded from, and whether that is a miniature."""
+    for name, checkpoint in catalog.CATALOG.items():
+        if source == checkpoint.hub_id:
+            return name, False
+    folder = Path(source)
+    name = re.sub(r"-[0-9a-f]{12}$", "", folder.name)
+    if name in dict.keys(catalog.CATALOG) and folder.parent == checkpoints.cache_folder() / "miniatures":
+        return name, True
+    return None, False
+
+
+def _controlnet(net: Any) -> str | None:
+    return None if net is None else str(getattr(net, "config", {}).get("_name_or_path") or "") or None
+
+
+def _device(pipe: Any) -> str:
+    return str(getattr(pipe, "_execution_device", None) or pipe.device)
+
+
+def _offload(pipe: Any, parts: dict[str, Any]) -> str:
+    if any(tensor.is_meta for model in parts.values() for tensor in model.parameters()):
+        return "sequential"
+    return "model" if getattr(pipe, "_all_hooks", None) else "none"
+
+
+def _channels_last(model: Any) -> bool:
+    import torch
+
+    kernels = [p for p in model.parameters() if p.ndim == 4 and not p.is_contiguous()]
+    return any(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+def _plain(value: Any) -> Any:
+    """JSON types for what schedulers keep in their configuration."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (bool, int, float, str, type(None), dict)) else str(value)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,161 @@
+"""The plain diffusers script that makes a recorded picture: no helpers, nothing left out."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pprint
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from helpers import archive, origin
+from helpers.catalog import CATALOG
+
+if TYPE_CHECKING:
+    from helpers.records import Record
+
+WIDTH = 120
+
+
+def write(record: Record, folder: str | os.PathLike | None = None) -> str:
+    """The script; with `folder`, the inputs are written there first. Without, it names them beside itself."""
+    made = record.origin
+    if not made["source"]:
+        raise ValueError("this record's pipeline came from no checkpoint, so no script can load it.")
+    files = _Files(None if folder is None else Path(folder).expanduser())
+    call = {name: value for name, value in record.parameters.items() if name not in ("seed", "scheduler")}
+    arguments = [f"{name}={files.expression(name, value)}" for name, value in call.items()]
+    arguments.append(f'generator=torch.Generator("cpu").manual_seed({record.parameters["seed"]})')
+    lines = [*_pipeline(made), "", *_call("image = pipe", arguments, ".images[0]")]
+    head = [] if record.exact else ["# Made in a batch: alone, its pixels may differ a little."]
+    if made["adapters"]:
+        head.append(f"# LoRA adapters were active in {', '.join(made['adapters'])}: load them as well.")
+    return "\n".join([*head, *_imports(made, files), "", *lines]) + "\n"
+
+
+class _Files:
+    """The inputs as files, and what opens them."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.kinds: set[str] = set()
+
+    def expression(self, name: str, value: Any) -> str:
+        if isinstance(value, archive.Absent):
+            raise ValueError(f"the file was saved without its inputs: {name} is missing. repeat() takes it.")
+        if isinstance(value, Image.Image):
+            self.kinds.add("picture")
+            return f"Image.open({self._place(name, value, '.png')})"
+        if hasattr(value, "shape"):
+            self.kinds.add("tensor")
+            opened = f'load_file({self._place(name, value, ".safetensors")})["value"]'
+            return opened if hasattr(value, "detach") else f"{opened}.numpy()"
+        if isinstance(value, (list, tuple)) and any(_holds_files(item) for item in value):
+            items = ", ".join(self.expression(name, item) for item in value)
+            return f"[{items}]" if isinstance(value, list) else f"({items},)"
+        return pprint.pformat(value, width=WIDTH - 20, sort_dicts=False) if isinstance(value, dict) else _literal(value)
+
+    def _place(self, name: str, value: Any, suffix: str) -> str:
+        blobs: dict[str, bytes] = {}
+        archive.encode(value, blobs)
+        (digest, data), *_ = blobs.items()
+        file = f"{name}-{digest[:8]}{suffix}"
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / file).write_bytes(data)
+        return _literal(file if self.folder is None else (self.folder / file).as_posix())
+
+
+def _imports(made: dict[str, Any], files: _Files) -> list[str]:
+    names = sorted({made["pipeline"], *(kept["class"] for kept in made["schedulers"].values())})
+    if made["controlnet"]:
+        names.insert(0, "ControlNetModel")
+    others = []
+    if made["module"] != "diffusers":
+        names.remove(made["pipeline"])
+        others.append(f"from {made['module']} import {made['pipeline']}")
+    lines = ["import torch", f"from diffusers import {', '.join(names)}", *others]
+    if any(_home(source) is not None for source in (made["source"], made["controlnet"] or "")):
+        lines.insert(0, "from pathlib import Path\n")
+    if "picture" in files.kinds:
+        lines.append("from PIL import Image")
+    if "tensor" in files.kinds:
+        lines.append("from safetensors.torch import load_file")
+    return lines
+
+
+def _pipeline(made: dict[str, Any]) -> list[str]:
+    """The lines that load the pipeline and bring it into the state it was in."""
+    arguments = [_source(made["source"]), f"dtype=torch.{made['dtype']}", "use_safetensors=True"]
+    checkpoint = CATALOG.get(made["checkpoint"]) if made["checkpoint"] else None
+    if made["edition"] == "full" and checkpoint is not None:
+        if checkpoint.variant:
+            arguments.append(f'variant="{checkpoint.variant}"')
+        if checkpoint.family == "sd":
+            arguments += ["safety_checker=None", "requires_safety_checker=False"]
+    if "CombinedPipeline" in made["pipeline"]:
+        arguments.append("load_connected_pipeline=True")
+    lines = []
+    if made["controlnet"]:
+        net = [_source(made["controlnet"]), *arguments[1:3], *(['variant="fp16"'] if made["edition"] == "full" else [])]
+        lines += _call("controlnet = ControlNetModel.from_pretrained", net)
+        arguments.insert(1, "controlnet=controlnet")
+    lines += _call(f"pipe = {made['pipeline']}.from_pretrained", arguments)
+    if made["channels_last"]:
+        parts = ", ".join(f"pipe.{part}" for part in made["channels_last"])
+        lines += [f"for part in ({parts},):", "    part.to(memory_format=torch.channels_last)"]
+    for option in made["tiling"]:
+        lines.append(f"pipe.vae.enable_{option.removeprefix('use_')}()")
+    if made["offload"] != "none":
+        lines.append(f"pipe.enable_{made['offload']}_cpu_offload()")
+    elif made["device"] != "cpu":
+        lines.append(f'pipe.to("{made["device"]}")')
+    for name, kept in made["schedulers"].items():
+        defaults = {key: given.default for key, given in _signature(kept["class"]).items()}
+        config = {key: value for key, value in kept["config"].items() if _differs(value, defaults.get(key))}
+        settings = [f"{key}={_literal(value)}" for key, value in config.items()]
+        lines += _call(f"pipe.{name} = {kept['class']}", settings)
+        for inner in ("prior_pipe", "decoder_pipe"):  # of Kandinsky's combined pipelines
+            if "CombinedPipeline" in made["pipeline"] and name.startswith("prior_") == (inner == "prior_pipe"):
+                lines.append(f"pipe.{inner}.scheduler = pipe.{name}")
+    return lines
+
+
+def _signature(name: str) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(origin.scheduler_class(name).__init__).parameters)
+
+
+def _differs(value: Any, default: Any) -> bool:
+    return value != (list(default) if isinstance(default, tuple) else default)
+
+
+def _source(source: str) -> str:
+    home = _home(source)
+    return _literal(source) if home is None else f"Path.home() / {_literal(home)}"
+
+
+def _home(source: str) -> str | None:
+    """The path below the home folder, so that a shown script does not tell whose machine it was."""
+    path = Path(source)
+    inside = path.is_absolute() and path.is_relative_to(Path.home())
+    return path.relative_to(Path.home()).as_posix() if inside else None
+
+
+def _holds_files(value: Any) -> bool:
+    return isinstance(value, (Image.Image, archive.Absent)) or hasattr(value, "shape")
+
+
+def _literal(value: Any) -> str:
+    """A Python literal; text in double quotes where that needs no escapes."""
+    if isinstance(value, str) and '"' not in value and "\\" not in value and value.isprintable():
+        return f'"{value}"'
+    return repr(value)
+
+
+def _call(start: str, arguments: list[str], end: str = "") -> list[str]:
+    line = f"{start}({', '.join(arguments)}){end}"
+    if len(line) <= WIDTH and len(arguments) < 4:
+        return [line]
+    return [f"{start}(", *(f"    {argument}," for argument in arguments), f"){end}"]
