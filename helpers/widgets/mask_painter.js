@@ -222,7 +222,7 @@ class Store {
     if (box.x1 > box.x0 && box.y1 > box.y0) {
       this.context.putImageData(this.pixels, 0, 0, box.x0, box.y0, box.x1 - box.x0, box.y1 - box.y0);
     }
-    this.views.forEach((view) => view.draw());
+    this.views.forEach((view) => view.draw(box));
   }
 
   colour() {
@@ -325,12 +325,13 @@ const TOOLS = {
   brush: ["Brush", "b"], eraser: ["Eraser", "e"], rectangle: ["Rectangle", "r"], ellipse: ["Ellipse", "o"],
   lasso: ["Lasso", "l"], fill: ["Fill an enclosed area", "f"], hand: ["Move the picture", "h"],
 };
+const ERASING = new Set([2, 5]);  // the right button, the other end of a pen
 const COLOURS = { "#ff2d9b": "Pink", "#12d67f": "Green", "#2f8fff": "Blue", "#ffb000": "Amber" };
 const HELP = [
   ["B E R O L F", "brush, eraser, rectangle, ellipse, lasso, fill"],
   ["[ ]", "smaller or larger brush"],
   ["Shift", "square or circle while you drag"],
-  ["Alt or right button", "erase with any tool"],
+  ["Alt or right button", "erase with any tool; so does the other end of a pen"],
   ["Esc", "give up a shape"],
   ["Ctrl+Z  Ctrl+Shift+Z", "undo, redo"],
   ["I G S Delete", "invert, grow, shrink, clear"],
@@ -451,7 +452,8 @@ function render(store, { model, el, signal }) {
     at.x = within(at.x, wide, width * at.scale);
     at.y = within(at.y, high, height * at.scale);
     zoomText.textContent = `${Math.round(at.scale * 100)} %`;
-    view.draw(true);
+    stale = true;
+    draw();
   }
 
   function zoom(factor, x = wide / 2, y = high / 2) {
@@ -468,14 +470,24 @@ function render(store, { model, el, signal }) {
     settle();
   }
 
-  // -- drawing, at most once a frame
+  // -- drawing, at most once a frame, and only where something changed
   const whole = document.createElement("canvas"), halo = document.createElement("canvas");
-  let waiting = 0, stale = true;
-  const view = { draw(everything = false) { stale ||= everything; waiting ||= requestAnimationFrame(paint); }, refresh, drop };
+  const everywhere = { x0: -Infinity, y0: -Infinity, x1: Infinity, y1: Infinity };
+  let waiting = 0, stale = true, dirty = null;
+  const view = { draw, refresh, drop };
+
+  /** Asks for a frame: of a box of the picture, of all of it, or (null) of the pointer alone. */
+  function draw(box = everywhere) {
+    if (box && dirty) {
+      box = { x0: Math.min(box.x0, dirty.x0), y0: Math.min(box.y0, dirty.y0),
+        x1: Math.max(box.x1, dirty.x1), y1: Math.max(box.y1, dirty.y1) };
+    }
+    dirty = box ?? dirty;
+    waiting ||= requestAnimationFrame(paint);
+  }
 
   function place(context) {
     context.setTransform(ratio * at.scale, 0, 0, ratio * at.scale, ratio * at.x, ratio * at.y);
-    context.imageSmoothingQuality = "high";
     return context;
   }
 
@@ -488,13 +500,28 @@ function render(store, { model, el, signal }) {
       context.setTransform(1, 0, 0, 1, 0, 0);
       context.clearRect(0, 0, under.width, under.height);
       place(context).imageSmoothingEnabled = at.scale < 6;
+      context.imageSmoothingQuality = "high";
       context.drawImage(picture, 0, 0);
       stale = false;
     }
-    const context = over.getContext("2d"), shape = whole.getContext("2d");
-    for (const clean of [context, shape]) {
-      clean.setTransform(1, 0, 0, 1, 0, 0);
-      clean.clearRect(0, 0, over.width, over.height);
+    if (dirty) paintMask();
+    dirty = null;
+    aim();
+  }
+
+  function paintMask() {
+    const rim = 2 * at.scale + 4;  // room for the outline and for smoothing
+    const pixels = (offset, value, extent) => clamp(Math.round(ratio * (offset + at.scale * value)), 0, extent);
+    const x0 = pixels(at.x - rim, dirty.x0, over.width), x1 = pixels(at.x + rim, dirty.x1, over.width);
+    const y0 = pixels(at.y - rim, dirty.y0, over.height), y1 = pixels(at.y + rim, dirty.y1, over.height);
+    const [context, shape, line] = [over, whole, halo].map((canvas) => canvas.getContext("2d"));
+    for (const part of [context, shape, line]) {
+      part.setTransform(1, 0, 0, 1, 0, 0);
+      part.save();
+      part.beginPath();
+      part.rect(x0, y0, x1 - x0, y1 - y0);
+      part.clip();
+      part.clearRect(x0, y0, x1 - x0, y1 - y0);
     }
     place(shape).imageSmoothingEnabled = at.scale < 1;
     shape.drawImage(store.canvas, 0, 0);
@@ -505,7 +532,7 @@ function render(store, { model, el, signal }) {
     outline(context, 2, "rgba(0, 0, 0, .55)");
     outline(context, 1, "#fff");
     if (gesture) sketch(place(context));
-    aim();
+    for (const part of [context, shape, line]) part.restore();
   }
 
   function outline(context, reach, colour) {
@@ -575,7 +602,7 @@ function render(store, { model, el, signal }) {
     }
     gesture = { tool, value, keys, points: [point, point], rim: keys ? 0.5 : 0 };  // keys go from pixel to pixel
     if (tool === "brush" || tool === "eraser") stroke(point, pressure);
-    view.draw();
+    draw();
   }
 
   function stroke(point, pressure = 1) {
@@ -593,7 +620,7 @@ function render(store, { model, el, signal }) {
       const dx = point.x - points[0].x, dy = point.y - points[0].y, side = Math.max(Math.abs(dx), Math.abs(dy));
       points[1] = square ? { x: points[0].x + Math.sign(dx) * side, y: points[0].y + Math.sign(dy) * side } : point;
     } else stroke(point, pressure);
-    view.draw();
+    draw();
   }
 
   function end() {
@@ -638,8 +665,8 @@ function render(store, { model, el, signal }) {
     }
     hover(event);
     if (event.button === 1 || model.get("tool") === "hand") panning = here;
-    else begin(inside(here), { erase: event.altKey || event.button === 2, pressure: force(event) });
-    view.draw();
+    else begin(inside(here), { erase: event.altKey || ERASING.has(event.button), pressure: force(event) });
+    draw(null);
   });
 
   function hover(event) {
@@ -667,7 +694,7 @@ function render(store, { model, el, signal }) {
       }
     }
     hover(event);
-    view.draw();
+    draw(null);
   });
 
   const lift = (event) => {
@@ -675,13 +702,13 @@ function render(store, { model, el, signal }) {
     if (pinch && fingers.size) return;  // the other finger is still down: it does not paint
     if (gesture && !gesture.keys && !pinch) end();
     pinch = panning = null;
-    view.draw();
+    draw(null);
   };
   listen(over, "pointerup", lift);
   listen(over, "pointercancel", lift);
-  listen(over, "pointerleave", () => { pointer.seen = pointer.keys; view.draw(); });
+  listen(over, "pointerleave", () => { pointer.seen = pointer.keys; draw(null); });
   listen(over, "contextmenu", (event) => { event.preventDefault(); event.stopPropagation(); });
-  listen(over, "auxclick", (event) => event.preventDefault());
+  for (const type of ["mousedown", "auxclick"]) listen(over, type, (event) => event.preventDefault());  // no autoscroll
   listen(over, "wheel", (event) => {
     if (!event.ctrlKey && !event.metaKey) return;  // a bare wheel scrolls the notebook
     event.preventDefault();
@@ -740,7 +767,7 @@ function render(store, { model, el, signal }) {
       Object.assign(pointer, { seen: true, keys: true });
       if (key in ARROWS) travel(ARROWS[key], event.shiftKey);
       else if (!event.repeat) press(key, event);
-      view.draw();
+      draw(null);
     } else if (key.toLowerCase() in shortcuts) shortcuts[key.toLowerCase()]();
     else taken = false;
     if (taken) event.preventDefault();
@@ -753,7 +780,7 @@ function render(store, { model, el, signal }) {
   listen(over, "blur", () => {
     if (gesture?.keys) end();
     pointer.seen = pointer.keys = false;
-    view.draw();
+    draw(null);
   });
 
   // -- sliders, and all that follows the model
@@ -775,7 +802,7 @@ function render(store, { model, el, signal }) {
     sizeText.textContent = `${brush} px`;
     opacity.value = 100 * model.get("opacity");
     status.textContent = `${(100 * store.share()).toFixed(1)} % to repaint · ${width} × ${height} px`;
-    view.draw();
+    draw();
   }
   for (const name of ["tool", "brush_size", "opacity", "colour"]) model.on(`change:${name}`, refresh);
 
