@@ -265,7 +265,7 @@ class Opener:
 
 
 @pytest.fixture
-def open_notebook(lab: Lab, chromium, request: pytest.FixtureRequest) -> Iterator[Opener]:
+def open_notebook(chromium, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Opener]:
     """Opens a new notebook with these cells, and one empty cell after them, in a page of its own."""
     opener = Opener(lab, chromium, request.node.originalname)
     yield opener
@@ -273,7 +273,7 @@ def open_notebook(lab: Lab, chromium, request: pytest.FixtureRequest) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def shared_notebook(lab: Lab, chromium, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+def shared_notebook(chromium, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Notebook]:
     """One notebook for all tests of a module, with two empty cells: opening one takes some seconds."""
     opener = Opener(lab, chromium, request.path.stem)
     yield opener("")
