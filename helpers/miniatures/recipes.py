@@ -35,6 +35,12 @@ def _sd15(**options) -> None:
     unet.train(**options)
 
 
+def _sd15_again(**options) -> None:
+    from . import unet
+
+    unet.train(from_inpaint=True, **options)
+
+
 def _sd15_inpaint(**options) -> None:
     from . import unet
 
@@ -48,4 +54,5 @@ RECIPES: dict[str, Callable[..., None]] = {
     "classifier": _classifier,
     "sd15": _sd15,
     "sd15-inpaint": _sd15_inpaint,
+    "sd15-again": _sd15_again,
 }

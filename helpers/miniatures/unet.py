@@ -48,6 +48,27 @@ def nine_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     return result
 
 
+def four_channels(unet: UNet2DConditionModel, nothing: torch.Tensor) -> UNet2DConditionModel:
+    """A 4-channel copy of a 9-channel UNet that sees a mask of ones and the latents `nothing` (4,) of a masked picture.
+
+    Both are constant, so they go into the first convolution's bias: exact but for the rim, where it pads with zeros.
+    """
+    result = build(4)
+    state = unet.state_dict()
+    weight = state["conv_in.weight"]
+    constant = torch.cat([torch.ones(1), nothing.cpu()])
+    bias = state["conv_in.bias"] + (weight[:, 4:].sum((2, 3)) * constant).sum(1)
+    result.load_state_dict({**state, "conv_in.weight": weight[:, :4].contiguous(), "conv_in.bias": bias})
+    return result
+
+
+def _learnt_by_inpainting() -> UNet2DConditionModel:
+    vae = load_component("vae", AutoencoderKL)
+    grey = np.full((1, 128, 128, 3), 127, dtype=np.uint8)
+    nothing = torch.from_numpy(encode(grey, vae)).float().mean((0, 2, 3))
+    return four_channels(load_component("unet-sd15-inpaint", UNet2DConditionModel), nothing)
+
+
 def scheduler() -> PNDMScheduler:
     return PNDMScheduler(
         **SCHEDULE, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading"
@@ -111,8 +132,15 @@ def epsilon_loss(predicted: torch.Tensor, noise: torch.Tensor, snr: torch.Tensor
 
 
 def train(
-    *, minutes: float, steps: int | None = None, resume: bool = False, inpaint: bool = False, count: int = 12_000
+    *,
+    minutes: float,
+    steps: int | None = None,
+    resume: bool = False,
+    inpaint: bool = False,
+    from_inpaint: bool = False,
+    count: int = 12_000,
 ) -> None:
+    """Train sd15; or sd15-inpaint, started from it; or sd15 again, from what inpainting has learnt since."""
     tokenizer, encoder = text.load()
     encoder.to(device()).eval().requires_grad_(False)
     with leader_first():
@@ -120,16 +148,19 @@ def train(
         if inpaint:
             z_masked, mask, touched = (torch.from_numpy(a) for a in masked_latents(count))
     name = "unet-sd15-inpaint" if inpaint else "unet-sd15"
-    here = (FOLDER / name).is_dir()
-    if here and resume:
+    if resume and (FOLDER / name).is_dir():
         unet = load_component(name, UNet2DConditionModel)
+    elif inpaint:
+        unet = nine_channels(load_component("unet-sd15", UNet2DConditionModel))
     else:
-        unet = nine_channels(load_component("unet-sd15", UNet2DConditionModel)) if inpaint else build()
-    training = Training(name, {"unet": unet}, lr=6e-4 if inpaint else 1e-3, ema_decay=0.9985)
+        unet = _learnt_by_inpainting() if from_inpaint else build()
+    training = Training(name, {"unet": unet}, lr=6e-4 if inpaint or from_inpaint else 1e-3, ema_decay=0.9985)
     if resume:
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
     scenes = [sample(seed) for seed in range(count)]
+    # a cat sits, shows its face or takes a bench: three drawings to learn where the others have one
+    pool = torch.tensor([i for i, scene in enumerate(scenes) for _ in range(3 if scene.subject == "cat" else 1)])
     alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device())
 
     def words(i: int, generator: torch.Generator) -> str:
@@ -142,7 +173,7 @@ def train(
         return caption(scenes[i], rng)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        index = torch.randint(0, count, (BATCH,), generator=generator)
+        index = pool[torch.randint(0, len(pool), (BATCH,), generator=generator)]
         with torch.no_grad():
             states = encoder(
                 text.tokens(tokenizer, [words(i, generator) for i in index.tolist()]).to(device())

@@ -125,3 +125,31 @@ def test_held_out_scenes_are_never_trained_on():
     from helpers.miniatures.world import HELD_OUT
 
     assert min(d.scene.seed for d in dataset.held_out(3)) >= HELD_OUT > 900_000_000
+
+
+def test_nine_channels_start_as_the_four_channel_model():
+    from helpers.miniatures.unet import build, nine_channels
+
+    torch.manual_seed(0)
+    four = build(4).eval()
+    nine = nine_channels(four).eval()
+    x, t, states = torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 77, 128)
+    with torch.no_grad():
+        plain = four(x, t, encoder_hidden_states=states).sample
+        more = nine(torch.cat([x, torch.randn(1, 5, 16, 16)], 1), t, encoder_hidden_states=states).sample
+    assert torch.allclose(plain, more, atol=1e-5)
+
+
+def test_four_channels_fold_the_constant_inputs_into_the_bias():
+    from helpers.miniatures.unet import build, four_channels
+
+    torch.manual_seed(0)
+    nine, nothing = build(9).eval(), torch.tensor([0.3, -1.0, 0.5, 2.0])
+    x = torch.randn(1, 4, 16, 16)
+    constant = torch.cat([torch.ones(1), nothing]).view(1, 5, 1, 1).expand(1, 5, 16, 16)
+    with torch.no_grad():
+        expected = nine.conv_in(torch.cat([x, constant], 1))
+        folded = four_channels(nine, nothing).conv_in(x)
+    inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
+    assert torch.allclose(folded[inner], expected[inner], atol=1e-5)
+    assert not torch.allclose(folded, expected, atol=1e-3), "at the rim, zero padding makes the difference"
