@@ -176,6 +176,8 @@ def _settle(output: NotebookNode) -> NotebookNode | None:
         if view is not None and not any(kind in output.data for kind in STILLS):
             return None
         output.metadata.pop(WIDGET_VIEW, None)
+        if "image/png" in output.data:
+            output.data.pop("image/jpeg", None)  # Pillow sends each picture twice
         for kind in ("text/plain", "text/html", "text/markdown"):
             if isinstance(output.data.get(kind), str):
                 output.data[kind] = _portable(output.data[kind])

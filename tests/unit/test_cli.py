@@ -190,6 +190,12 @@ def test_addresses_and_folders_of_this_machine_go() -> None:
     assert said[0].data["text/plain"] == said[1].text == "<Thing at 0x…> ./data ~/.cache"
 
 
+def test_a_picture_is_kept_once() -> None:
+    both = new_output("execute_result", data={"image/png": "p", "image/jpeg": "j", "text/plain": "<PIL>"})
+    alone = new_output("display_data", data={"image/jpeg": "j"})
+    assert [set(output.data) for output in settled(both, alone)] == [{"image/png", "text/plain"}, {"image/jpeg"}]
+
+
 def test_metadata_is_reduced_and_normalising_twice_changes_nothing() -> None:
     cells = [new_code_cell("1"), new_code_cell("2"), new_markdown_cell("text")]
     cells[0].metadata.update({"execution": {"iopub.execute_input": "now"}, "tags": ["keep"], "scrolled": True})
