@@ -13,6 +13,7 @@ import math
 import os
 import tempfile
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,10 @@ def kept(value: Any, *, name: str) -> Any:
             raise TypeError(
                 f"{name} is a picture of mode {value.mode!r}; expected {', '.join(MODES)}. Read it with load_image."
             )
-        return _kept.setdefault(digest_of(value), value.copy())
+        return _shared(digest_of(value), value.copy)
     if _is_array(value):
-        copy = value.detach().clone() if hasattr(value, "detach") else value.copy()
-        return _kept.setdefault(f"{type(value).__name__} {digest_of(value)}", copy)
+        copy = value.detach().clone if hasattr(value, "detach") else value.copy
+        return _shared(f"{type(value).__name__} {getattr(value, 'device', '')} {digest_of(value)}", copy)
     if isinstance(value, (list, tuple)):
         return type(value)(kept(item, name=f"{name}[{place}]") for place, item in enumerate(value))
     if isinstance(value, dict):
@@ -76,6 +77,14 @@ def kept(value: Any, *, name: str) -> Any:
         f"{name}={str(value)[:80]!r} ({type(value).__name__}) cannot be kept in a record: pass numbers, text, "
         "PIL pictures, tensors or lists of these."
     )
+
+
+def _shared(key: str, copy: Callable[[], Any]) -> Any:
+    """The copy that other records have already, unless somebody changed it."""
+    held = _kept.get(key)
+    if held is None or digest_of(held) != key.split()[-1]:
+        held = _kept[key] = copy()
+    return held
 
 
 def encode(value: Any, inputs: dict[str, bytes]) -> Any:
@@ -165,7 +174,7 @@ def read(path: str | os.PathLike) -> tuple[Image.Image, dict[str, Any], dict[str
     try:
         content = json.loads(text[KEY])
         version = content["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{label}: its record is damaged ({error}).") from error
     if not isinstance(version, int) or version > FORMAT:
         raise ValueError(

@@ -205,7 +205,10 @@ def let_go(error: BaseException) -> None:
 
     import torch
 
-    error.__traceback__ = None
+    chain: BaseException | None = error
+    while chain is not None:
+        chain.__traceback__ = None
+        chain = chain.__cause__ or chain.__context__
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -35,7 +35,7 @@ def describe(pipe: Any) -> dict[str, Any]:
     return {
         "edition": None if name is None else "mini" if mini else "full",
         "checkpoint": name,
-        "source": str(pipe.config.get("_name_or_path") or ""),
+        "source": _source(pipe.config),
         "pipeline": type(pipe).__name__,
         "module": "diffusers" if type(pipe).__module__.startswith("diffusers.") else type(pipe).__module__,
         "controlnet": _controlnet(parts.get("controlnet")),
@@ -135,10 +135,13 @@ def stamp(model: Any) -> tuple:
         return tuple((id(tensor), tensor._version) for tensor in tensors)
     marks = tuple((t.data_ptr(), t._version, t.dtype, t.stride()) for t in tensors)
     # Versions miss what is written through .data: the norms see it.
-    real = [tensor.detach() for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    by_device: dict[Any, list] = {}
+    for tensor in tensors:
+        if tensor.is_floating_point() and tensor.numel():
+            by_device.setdefault(tensor.device, []).append(tensor.detach())
     with torch.no_grad():
-        norms = [float(norm) for norm in torch._foreach_norm(real)]
-    return marks, tuple(norms)
+        norms = [torch.stack([n.float() for n in torch._foreach_norm(real)]).tolist() for real in by_device.values()]
+    return marks, str(norms)
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -183,7 +186,15 @@ def _checkpoint(source: str) -> tuple[str | None, bool]:
 
 
 def _controlnet(net: Any) -> str | None:
-    return None if net is None else str(getattr(net, "config", {}).get("_name_or_path") or "") or None
+    return None if net is None else _source(getattr(net, "config", {})) or None
+
+
+def _source(config: Any) -> str:
+    """What it was loaded from; below the home folder from "~", for a picture should not tell whose machine it was."""
+    source = str(config.get("_name_or_path") or "")
+    path = Path(source)
+    inside = path.is_absolute() and path.is_relative_to(Path.home())
+    return f"~/{path.relative_to(Path.home()).as_posix()}" if inside else source
 
 
 def _device(pipe: Any) -> str:

@@ -77,7 +77,7 @@ def _imports(made: dict[str, Any], files: _Files) -> list[str]:
         names.remove(made["pipeline"])
         others.append(f"from {made['module']} import {made['pipeline']}")
     lines = ["import torch", f"from diffusers import {', '.join(names)}", *others]
-    if any(_home(source) is not None for source in (made["source"], made["controlnet"] or "")):
+    if any(source.startswith("~/") for source in (made["source"], made["controlnet"] or "")):
         lines.insert(0, "from pathlib import Path\n")
     if "picture" in files.kinds:
         lines.append("from PIL import Image")
@@ -105,7 +105,7 @@ def _pipeline(made: dict[str, Any]) -> list[str]:
     lines += _call(f"pipe = {made['pipeline']}.from_pretrained", arguments)
     if made["channels_last"]:
         parts = ", ".join(f"pipe.{part}" for part in made["channels_last"])
-        lines += [f"for part in ({parts},):", "    part.to(memory_format=torch.channels_last)"]
+        lines += [f"for part in [{parts}]:", "    part.to(memory_format=torch.channels_last)"]
     for option in made["tiling"]:
         lines.append(f"pipe.vae.enable_{option.removeprefix('use_')}()")
     if made["offload"] != "none":
@@ -132,15 +132,7 @@ def _differs(value: Any, default: Any) -> bool:
 
 
 def _source(source: str) -> str:
-    home = _home(source)
-    return _literal(source) if home is None else f"Path.home() / {_literal(home)}"
-
-
-def _home(source: str) -> str | None:
-    """The path below the home folder, so that a shown script does not tell whose machine it was."""
-    path = Path(source)
-    inside = path.is_absolute() and path.is_relative_to(Path.home())
-    return path.relative_to(Path.home()).as_posix() if inside else None
+    return f"Path.home() / {_literal(source[2:])}" if source.startswith("~/") else _literal(source)
 
 
 def _holds_files(value: Any) -> bool:

@@ -120,6 +120,7 @@ def test_the_script_hides_the_home_folder(inpaint, tmp_path, monkeypatch) -> Non
     code = record.code()
     assert str(tmp_path) not in code and "Path.home() / " in code and "from pathlib import Path" in code
     assert 'image=Image.open("image-' in code
+    assert str(tmp_path) not in json.dumps(record.origin)
 
 
 def test_a_chosen_scheduler_is_used_once_and_recorded(inpaint, tmp_path) -> None:
@@ -215,6 +216,16 @@ def test_records_of_one_input_share_one_copy(inpaint) -> None:
     calls = [arguments(inpaint, "inpaint", image=image.copy()) for _ in range(2)]
     first, second = (make(inpaint, seed=1, **call) for call in calls)
     assert first.parameters["image"] is second.parameters["image"]
+
+
+def test_a_copy_that_was_changed_is_not_shared_again() -> None:
+    first = archive.kept(noise(1), name="image")
+    first.paste(0, (0, 0, 4, 4))
+    assert archive.kept(noise(1), name="image").tobytes() == noise(1).tobytes()
+    tensor = archive.kept(torch.ones(3), name="latents")
+    assert archive.kept(torch.ones(3), name="latents") is tensor
+    tensor.zero_()
+    assert archive.kept(torch.ones(3), name="latents").sum() == 3
 
 
 def test_tensors_and_tuples_come_back_as_they_were(tmp_path) -> None:
