@@ -10,9 +10,9 @@ from helpers.exercises import describe, exercise
 from helpers.images import load_image, load_mask
 from helpers.masks import by
 from helpers.measure import Change, change
+from helpers.reading import course_pictures
 
 REPAINTED = 4.0  # grey levels inside the mask: less than any new subject changes
-KEPT = 16.0  # outside the mask: more than the VAE's round trip changes
 
 
 @exercise(
@@ -23,12 +23,11 @@ def new_subject(answer: Any) -> str | None:
     fault, changed = _against("seashore", answer)
     if fault:
         return fault
-    if changed.outside > KEPT:
-        return (
-            f"Outside the mask it differs from the sea shore by {changed.outside:.1f} grey levels, a few are usual. "
-            'Did the call get image=load_image("seashore") and mask_image=load_mask("seashore")?'
-        )
-    return _not_repainted(changed)
+    mask = load_mask("seashore")
+    nearest = min(course_pictures(), key=lambda name: change(load_image(name), answer, mask).outside)
+    if nearest != "seashore":
+        return f'Outside the mask it looks like "{nearest}". Did the call get image=load_image("seashore")?'
+    return _not_repainted(changed) or _wrong_way(changed, 'Did the call get mask_image=load_mask("seashore")?')
 
 
 @exercise(
@@ -84,11 +83,9 @@ def pixels_that_stay(answer: Any) -> str | None:
     fault, changed = _against("castle", answer)
     if fault:
         return fault
-    if changed.outside > KEPT:
-        return (
-            f"Outside the mask it differs from the castle picture by {changed.outside:.1f} grey levels. Is the order "
-            "right? keep_unmasked(before, after, mask): before is the picture that you began with."
-        )
+    order = "Is the order right? keep_unmasked(before, after, mask): before is the picture that you began with."
+    if changed.outside > 0 and _wrong_way(changed, order):
+        return _wrong_way(changed, order)
     if changed.outside > 0:
         return (
             f"Outside the mask it differs by {changed.outside:.2g} grey levels, and should by 0: the VAE was there. "
@@ -113,5 +110,14 @@ def _not_repainted(changed: Change) -> str | None:
         return (
             f"Inside the mask hardly anything changed ({changed.inside:.1f} grey levels). Hand in the picture that "
             "the pipeline returned, painted with a prompt that names something new."
+        )
+    return None
+
+
+def _wrong_way(changed: Change, question: str) -> str | None:
+    if changed.outside >= changed.inside:
+        return (
+            f"It changed more outside the mask ({changed.outside:.1f} grey levels) than inside ({changed.inside:.1f}). "
+            f"{question}"
         )
     return None

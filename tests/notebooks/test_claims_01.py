@@ -1,0 +1,275 @@
+"""What chapters 00 and 01 claim, on the miniatures: measured over several seeds, and with margins."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers import CATALOG, adherence, change, hardware, keep_unmasked, load, load_image, load_mask, notebooks
+from helpers.exercises import chapter_01
+
+STEPS = 20
+SEEDS = range(4)
+GUIDE = "a black cat with glowing eyes, cute, adorable, disney, pixar, highly detailed, 8k"
+
+
+def seed(number: int) -> torch.Generator:
+    return torch.Generator("cpu").manual_seed(number)
+
+
+def mean(values) -> float:
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def quiet(*name: str, **task: str):
+    pipe = load(*name, **task)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return quiet("sd15-inpaint")
+
+
+@pytest.fixture(scope="module")
+def img2img():
+    return quiet("sd15", task="image2image")
+
+
+@pytest.fixture(scope="module")
+def meadow():
+    return load_image("meadow"), load_mask("meadow")
+
+
+@pytest.fixture(scope="module")
+def paint(pipe, meadow):
+    """Inpaint the meadow: paint(prompt, number of the seed, **more)."""
+    image, mask = meadow
+
+    def paint(prompt: str, number: int = 0, **more):
+        call = {"image": image, "mask_image": mask, "num_inference_steps": STEPS, "generator": seed(number)} | more
+        return pipe(prompt, **call).images[0]
+
+    return paint
+
+
+@pytest.fixture(scope="module")
+def cats(paint):
+    """The guide's prompt in the meadow, one picture a seed."""
+    return [paint(GUIDE, number) for number in SEEDS]
+
+
+# Chapter 00
+
+
+def test_the_first_cell_paints_a_black_cat(cats) -> None:
+    assert mean(adherence(cat, "a black cat") for cat in cats) > 0.6
+
+
+def test_a_miniature_has_a_hundredth_of_the_numbers(pipe) -> None:
+    for part, millions in CATALOG["sd15-inpaint"].parameters.items():
+        here = sum(weight.numel() for weight in getattr(pipe, part).parameters())
+        assert here < millions * 1_000_000 / 20, part
+    assert sum(weight.numel() for weight in pipe.unet.parameters()) < 8_600_000
+
+
+# Chapter 01: three steps, and load()
+
+
+def test_plain_diffusers_paints_the_same_as_load(pipe, cats, meadow) -> None:
+    from diffusers import AutoPipelineForInpainting
+
+    checkpoint = CATALOG["sd15-inpaint"]
+    plain = AutoPipelineForInpainting.from_pretrained(checkpoint.source, **checkpoint.load_kwargs)
+    plain.set_progress_bar_config(disable=True)
+    image, mask = meadow
+    cat = plain(GUIDE, image=image, mask_image=mask, num_inference_steps=STEPS, generator=seed(0)).images[0]
+    assert type(plain) is type(pipe) and type(plain).__name__ == "StableDiffusionInpaintPipeline"
+    assert change(cat, cats[0]).inside < 1
+
+
+def test_the_guides_words_are_out_of_date(pipe) -> None:
+    from diffusers import AutoPipelineForInpainting
+
+    checkpoint = CATALOG["sd15-inpaint"]
+    with pytest.raises(ValueError, match="torch_dtype"):
+        AutoPipelineForInpainting.from_pretrained(
+            checkpoint.source, torch_dtype=torch.float32, **checkpoint.load_kwargs
+        )
+    assert not any(entry.hub_id.startswith("runwayml/") for entry in CATALOG.values())
+    assert any("AttnProcessor2_0" in type(processor).__name__ for processor in pipe.unet.attn_processors.values())
+
+
+@pytest.mark.skipif(hardware.device() != "cpu", reason="offload works here: there is an accelerator")
+def test_offload_needs_an_accelerator() -> None:
+    with pytest.raises(RuntimeError, match="accelerator"):
+        quiet("sd15-inpaint").enable_model_cpu_offload()
+
+
+# The mask, and what is kept
+
+
+def test_most_of_the_change_is_inside_the_mask(cats, meadow) -> None:
+    image, mask = meadow
+    moved = [change(image, cat, mask) for cat in cats]
+    assert mean(one.inside for one in moved) > 3 * mean(one.outside for one in moved)
+
+
+def test_the_vae_changes_kept_pixels_and_the_unet_adds_to_it(pipe, cats, meadow) -> None:
+    image, mask = meadow
+    with torch.inference_mode():
+        latents = pipe.vae.encode(pipe.image_processor.preprocess(image)).latent_dist.mode()
+        back = pipe.image_processor.postprocess(pipe.vae.decode(latents).sample)[0]
+    alone, inpainted = change(image, back, mask).outside, mean(change(image, cat, mask).outside for cat in cats)
+    assert alone > 0.2
+    assert inpainted > 0.8 * alone
+    assert latents.shape[-1] * 8 == image.width
+
+
+def test_keep_unmasked_is_apply_overlay_and_exact(pipe, cats, meadow) -> None:
+    image, mask = meadow
+    kept = keep_unmasked(image, cats[0], mask)
+    assert change(image, kept, mask).outside == 0
+    assert kept.tobytes() == pipe.image_processor.apply_overlay(mask, image, cats[0]).tobytes()
+
+
+# Prompts
+
+
+def test_each_prompt_is_recognised_in_its_own_picture(paint) -> None:
+    prompts = ["a black cat", "a red boat", "a white castle"]
+    pictures = {prompt: [paint(prompt, number) for number in SEEDS] for prompt in prompts}
+    for asked in prompts:
+        others = [mean(adherence(pictures[other], asked)) for other in prompts if other != asked]
+        assert mean(adherence(pictures[asked], asked)) > max(others) + 0.1, asked
+
+
+def test_an_empty_negative_prompt_is_none(paint) -> None:
+    assert paint("a cat").tobytes() == paint("a cat", negative_prompt="").tobytes()
+
+
+def test_a_negative_prompt_pushes_away_and_only_with_guidance(paint, meadow) -> None:
+    _, mask = meadow
+    words = "bad anatomy, deformed, ugly, disfigured"
+    pushed = mean(
+        change(paint("a black cat", n), paint("a black cat", n, negative_prompt=words), mask).inside for n in SEEDS
+    )
+    assert pushed > 1
+    off = {"guidance_scale": 1.0}
+    assert paint("a black cat", **off).tobytes() == paint("a black cat", negative_prompt=words, **off).tobytes()
+
+
+# Seeds and steps
+
+
+def test_a_seed_repeats_and_a_used_generator_does_not(paint, meadow) -> None:
+    generator = seed(3)
+    first, second = (paint("a black cat", generator=generator) for _ in range(2))
+    assert first.tobytes() == paint("a black cat", 3).tobytes()
+    assert change(first, second, meadow[1]).inside > 1
+
+
+def test_seeds_give_different_pictures(cats, meadow) -> None:
+    assert min(change(cats[0], cat, meadow[1]).inside for cat in cats[1:]) > 1
+
+
+def test_more_steps_settle(paint, meadow) -> None:
+    counts = (1, 6, 25, 50)
+    by_steps = {n: [paint("a black cat", s, num_inference_steps=n) for s in SEEDS] for n in counts}
+    gaps = {
+        n: mean(change(last, one, meadow[1]).inside for last, one in zip(by_steps[50], by_steps[n], strict=True))
+        for n in counts
+    }
+    assert gaps[1] > gaps[6] > gaps[25] > gaps[50] == 0
+    assert gaps[25] < gaps[1] / 3
+
+
+# Image-to-image and text-to-image
+
+
+def test_more_strength_moves_further_from_the_picture(img2img) -> None:
+    start, strengths = load_image("winter"), (0.2, 0.5, 0.8, 1.0)
+    away = [
+        mean(
+            change(
+                start,
+                img2img(
+                    "a castle at night", start, strength=one, num_inference_steps=STEPS, generator=seed(number)
+                ).images[0],
+            ).inside
+            for number in SEEDS
+        )
+        for one in strengths
+    ]
+    assert away == sorted(away)
+    assert away[-1] > 2 * away[0]
+
+
+@pytest.mark.parametrize("strength", [0.2, 0.5, 0.7, 0.8, 1.0])
+def test_strength_decides_how_many_steps_run(img2img, strength: float) -> None:
+    ran = []
+
+    def note(pipe, step, timestep, tensors):
+        ran.append(step)
+        return tensors
+
+    img2img("a castle", load_image("winter"), strength=strength, num_inference_steps=25, callback_on_step_end=note)
+    assert len(ran) == int(strength * 25) + 1
+    assert type(img2img.scheduler).__name__ == "PNDMScheduler"
+    if strength == 0.7:
+        assert chapter_01.steps_that_run(len(ran)) is None
+
+
+def test_less_than_one_step_raises_only_when_inpainting(paint, img2img) -> None:
+    with pytest.raises(ValueError, match="strength"):
+        paint("a castle", strength=0.03, num_inference_steps=25)
+    start = load_image("winter")
+    nearly = img2img("a castle", start, strength=0.03, num_inference_steps=25, generator=seed(0)).images[0]
+    other = img2img("a castle", start, strength=0.5, num_inference_steps=25, generator=seed(0)).images[0]
+    assert change(start, nearly).inside < change(start, other).inside
+
+
+def test_three_tasks_keep_more_and_more(pipe, img2img) -> None:
+    text2img = quiet("sd15")
+    start, house, words = load_image("winter"), load_mask("winter"), "a red castle in the snow at night"
+    outside = {"text": [], "image": [], "inpaint": []}
+    for number in SEEDS:
+        more = {"num_inference_steps": STEPS}
+        made = {
+            "text": text2img(words, generator=seed(number), **more),
+            "image": img2img(words, start, strength=0.7, generator=seed(number), **more),
+            "inpaint": pipe(words, start, house, generator=seed(number), **more),
+        }
+        for task, output in made.items():
+            outside[task].append(change(start, output.images[0], house).outside)
+    text, image, inpaint = (mean(values) for values in outside.values())
+    assert text > image > 2 * inpaint
+    assert text2img.unet is img2img.unet and text2img.vae is pipe.vae
+
+
+# The exercises
+
+
+def checks(notebook) -> dict[str, str]:
+    """What each check(...) of an executed notebook said, by its id."""
+    said = {}
+    for cell in notebook.cells:
+        found = re.search(r'check\("([\d.]+)"', cell.source) if cell.cell_type == "code" else None
+        if found:
+            said[found[1]] = cell.outputs[-1].data["text/plain"]
+    return said
+
+
+@pytest.mark.parametrize("name", ["00_welcome", "01_basics"])
+def test_every_solution_passes_its_check(name: str, tmp_path: Path) -> None:
+    chapter, solution = notebooks.NOTEBOOKS / f"{name}.ipynb", notebooks.NOTEBOOKS / "solutions" / f"{name}.ipynb"
+    said = checks(notebooks.execute(Path(shutil.copy(solution, tmp_path)), cwd=tmp_path, edition="mini"))
+    asked = re.findall(r'check\("([\d.]+)"', "\n".join(cell.source for cell in notebooks.read(chapter).cells))
+    assert list(said) == asked
+    assert [message for message in said.values() if not message.startswith("✓")] == []
