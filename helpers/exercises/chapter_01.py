@@ -59,7 +59,7 @@ def same_seed_twice(answer: Any) -> str | None:
 
 @exercise(
     "01.3",
-    right="int(0.7 * 25) is 17, rounded down, and PNDM takes one of its steps in two halves: 18 calls of the UNet.",
+    right="int(0.7 * 25) is 17, rounded down, and PNDM's list is one longer than asked for: the UNet runs 18 times.",
 )
 def steps_that_run(answer: Any) -> str | None:
     if isinstance(answer, bool) or not isinstance(answer, (int, float)):
@@ -67,12 +67,12 @@ def steps_that_run(answer: Any) -> str | None:
     if answer == 18:
         return None
     if answer == 25:
-        return "25 is what was asked for. Strength decides how many of them run: see the table under 8."
+        return "25 is what was asked for. Strength decides how many of them run: see the counts in section 9."
     if answer == 17:
-        return "17 is int(0.7 * 25), and nearly right. The table under 8 shows one step more than that: why?"
+        return "17 is int(0.7 * 25), and nearly right. The counts in section 9 are one more than that: why?"
     if answer in (17.5, 19):
-        return "There are no half steps: the pipeline rounds down. Count them with the callback under 8."
-    return f"Got {answer:g}. Count them: the callback under 8 is called once a step."
+        return "There are no half steps, and the pipeline rounds down. Count them with the callback in section 9."
+    return f"Got {answer:g}. Count them: the callback in section 9 is called once a step."
 
 
 @exercise(
