@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import platform
@@ -30,7 +31,8 @@ def describe(pipe: Any) -> dict[str, Any]:
 
     parts = models(pipe)
     name, mini = _checkpoint(str(pipe.config.get("_name_or_path") or ""))
-    device = _device(pipe)
+    offload = _offload(pipe, parts)
+    device = _device(pipe, parts, offload)
     vae = parts.get("vae")
     return {
         "edition": None if name is None else "mini" if mini else "full",
@@ -45,7 +47,7 @@ def describe(pipe: Any) -> dict[str, Any]:
         "channels_last": [part for part, model in parts.items() if _channels_last(model)],
         "tiling": [option for option in ("use_slicing", "use_tiling") if getattr(vae, option, False)],
         "adapters": [part for part, model in parts.items() if getattr(model, "peft_config", None)],
-        "offload": _offload(pipe, parts),
+        "offload": offload,
         "device": device,
         "hardware": torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine(),
         "threads": torch.get_num_threads(),
@@ -138,7 +140,7 @@ def stamp(model: Any) -> tuple:
     by_device: dict[Any, list] = {}
     for tensor in tensors:
         if tensor.is_floating_point() and tensor.numel():
-            by_device.setdefault(tensor.device, []).append(tensor.detach())
+            by_device.setdefault(tensor.device, []).append(tensor)
     with torch.no_grad():
         norms = [torch.stack([n.float() for n in torch._foreach_norm(real)]).tolist() for real in by_device.values()]
     return marks, str(norms)
@@ -197,21 +199,29 @@ def _source(config: Any) -> str:
     return f"~/{path.relative_to(Path.home()).as_posix()}" if inside else source
 
 
-def _device(pipe: Any) -> str:
-    return str(getattr(pipe, "_execution_device", None) or pipe.device)
+def _device(pipe: Any, parts: dict[str, Any], offload: str) -> str:
+    first = next((tensor for model in parts.values() for tensor in model.parameters()), None)
+    return str(pipe._execution_device if offload != "none" or first is None else first.device)
 
 
 def _offload(pipe: Any, parts: dict[str, Any]) -> str:
-    if any(tensor.is_meta for model in parts.values() for tensor in model.parameters()):
+    if any(getattr(model, "_hf_hook", None) and _on_meta(model) for model in parts.values()):
         return "sequential"
     return "model" if getattr(pipe, "_all_hooks", None) else "none"
 
 
+def _on_meta(model: Any) -> bool:
+    return any(tensor.is_meta for tensor in model.parameters())
+
+
 def _channels_last(model: Any) -> bool:
+    """Whether its first convolution that has a width is stored with the channels last."""
     import torch
 
-    kernels = [p for p in model.parameters() if p.ndim == 4 and not p.is_contiguous()]
-    return any(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    kernel = next((p for p in model.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[3] > 1), None)
+    if kernel is None or kernel.is_contiguous():
+        return False
+    return kernel.is_contiguous(memory_format=torch.channels_last)
 
 
 def _plain(value: Any) -> Any:
@@ -223,6 +233,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str, type(None), dict)) else str(value)
 
 
+@functools.cache
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

@@ -163,7 +163,7 @@ def _mode() -> tuple:
 
 def _text_state(pipe: Any) -> tuple:
     """The text encoders with their weights, and the tokenizers with their words."""
-    found: list[Any] = [str(origin._device(pipe)), getattr(pipe, "_clip_skip", None)]
+    found: list[Any] = [getattr(pipe, "_clip_skip", None)]
     for name, part in sorted(pipe.components.items()):
         if name.startswith("text_encoder") and hasattr(part, "parameters"):
             found += [name, _model_state(part)]
