@@ -28,14 +28,8 @@ def _peaks(canvas: Canvas, rng: random.Random, *, horizon: float, colour: Colour
         wide, tall = rng.uniform(0.18, 0.32), rng.uniform(0.08, 0.19)
         canvas.polygon([(x - wide, horizon + 0.02), (x, horizon - tall), (x + wide, horizon + 0.02)], colour)
         if cap:
-            canvas.polygon(
-                [
-                    (x - wide * 0.34, horizon - tall * 0.68),
-                    (x, horizon - tall),
-                    (x + wide * 0.34, horizon - tall * 0.68),
-                ],
-                cap,
-            )
+            foot = horizon - tall * 0.68
+            canvas.polygon([(x - wide * 0.34, foot), (x, horizon - tall), (x + wide * 0.34, foot)], cap)
         x += rng.uniform(0.22, 0.36)
 
 
