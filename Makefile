@@ -9,6 +9,8 @@ ARGS        ?=
 
 READY := $(VENV)/.ready
 BIN   := $(VENV)/bin
+# A saved notebook keeps its widgets' state, so that a painter shows its mask before any kernel runs.
+SETTINGS := $(VENV)/share/jupyter/lab/settings
 FIRST := /lab/tree/notebooks/00_welcome.ipynb
 ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -48,4 +50,5 @@ $(READY): pyproject.toml constraints.txt
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --no-deps -c constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 || true
+	@mkdir -p $(SETTINGS) && printf '%s\n' '{"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": true}}' > $(SETTINGS)/overrides.json
 	@touch $(READY)

@@ -223,8 +223,8 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(monkeypatch, tmp_path):
     [
         ("linux", {"COURSE_CACHE": "/course", "XDG_CACHE_HOME": "/x"}, "/course"),
         ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/diffusion-inpainting-course"),
-        ("linux", {}, "/home/me/.cache/diffusion-inpainting-course"),
-        ("darwin", {"XDG_CACHE_HOME": "/x"}, "/home/me/Library/Caches/diffusion-inpainting-course"),
+        ("linux", {}, "/somebody/.cache/diffusion-inpainting-course"),
+        ("darwin", {"XDG_CACHE_HOME": "/x"}, "/somebody/Library/Caches/diffusion-inpainting-course"),
         ("win32", {"LOCALAPPDATA": "/local"}, "/local/diffusion-inpainting-course"),
     ],
 )
@@ -234,7 +234,7 @@ def test_the_cache_lies_where_the_system_keeps_caches(monkeypatch, platform, var
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
+    monkeypatch.setattr(Path, "home", lambda: Path("/somebody"))
     assert checkpoints.cache_folder() == Path(expected)
 
 
