@@ -98,21 +98,24 @@ def sd15_inpaint() -> Image.Image:
 
 
 def hero() -> Image.Image:
-    """The picture at the top of the README: a picture, its mask, and three prompts."""
+    """The picture at the top of the README: three pictures, their masks, and what the prompts made of them."""
     from diffusers import StableDiffusionInpaintPipeline
 
     from .evaluate import pipeline
 
     pipe = pipeline(StableDiffusionInpaintPipeline, "sd15-inpaint")
-    image, mask = load_image("meadow"), load_mask("meadow")
-    images, titles = [image, mask], ["picture", "mask: white is repainted"]
-    for prompt in ("a black cat with glowing eyes", "a red castle", "a white astronaut"):
-        generator = torch.Generator().manual_seed(0)
-        width, height = image.size
-        call = {"image": image, "mask_image": mask, "width": width, "height": height}
-        images += pipe(prompt, **call, num_inference_steps=25, generator=generator).images
-        titles.append(prompt)
-    return show(images, titles=titles, columns=5)
+    images, titles = [], []
+    for name, prompt, seed in (("road", "road", 0), ("seashore", "a red boat", 1), ("meadow", "a red castle", 2)):
+        image, mask = load_image(name), load_mask(name)
+        size = {"width": image.width, "height": image.height}
+        generator = torch.Generator().manual_seed(seed)
+        result = pipe(prompt, image, mask, **size, num_inference_steps=25, generator=generator).images[0]
+        images += [
+            Image.blend(image, Image.composite(Image.new("RGB", image.size, "white"), image, mask), 0.75),
+            result,
+        ]
+        titles += ["paint a mask ...", f'... and say "{prompt}"']
+    return show(images, titles=titles, columns=6)
 
 
 SHEETS = {"world": world, "vae": vae, "sd15": sd15, "sd15-inpaint": sd15_inpaint, "hero": hero}
