@@ -261,16 +261,22 @@ def test_unknown_words_are_spelt_and_never_lost(tokenizer):
     assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "") == "azebra,3quiz-shows!"
 
 
-def test_the_judge_reads_the_guides_prompts():
-    read = {prompt: classifier.words(prompt) for prompt in PROMPTS}
-    cat, castle, road, face, boat, waterfall, astronaut, house, lighthouse = (read[prompt] for prompt in PROMPTS)
-    assert cat == {"subject": "cat", "colour": "black"}
-    assert castle == {"subject": "castle"} and road == {"place": "road"} and boat == {"subject": "boat"}
-    assert face == {"subject": "cat", "colour": "yellow", "place": "park"}
-    assert waterfall == {"subject": "waterfall", "hour": "cloudy"}
-    assert astronaut == {"subject": "astronaut", "place": "jungle"}
-    assert house == {"subject": "house", "colour": "red", "place": "snow", "hour": "night"}
-    assert lighthouse == {"subject": "lighthouse", "colour": "blue", "place": "sea shore", "hour": "sunset"}
+NAMED = {
+    "a black cat with glowing eyes": {"subject": "cat", "colour": "black"},
+    "concept art digital painting of an elven castle": {"subject": "castle"},
+    "road": {"place": "road"},
+    "Face of a yellow cat, high resolution": {"subject": "cat", "colour": "yellow", "place": "park"},
+    "boat": {"subject": "boat"},
+    "digital painting of a fantasy waterfall": {"subject": "waterfall", "hour": "cloudy"},
+    "Astronaut in a jungle, cold color palette": {"subject": "astronaut", "place": "jungle"},
+}
+
+
+@pytest.mark.parametrize("start", NAMED)
+def test_the_judge_reads_the_guides_prompts(start):
+    prompts = [prompt for prompt in PROMPTS if prompt.startswith(start)]
+    assert prompts, "the sheet has lost a line of the guides"
+    assert [classifier.words(prompt) for prompt in prompts] == [NAMED[start]] * len(prompts)
 
 
 def test_the_judge_reads_captions_as_they_were_meant():
