@@ -247,7 +247,7 @@ def test_less_than_one_step_raises_only_when_inpainting(paint, img2img) -> None:
 
 def test_three_tasks_keep_more_and_more(pipe, img2img) -> None:
     text2img = quiet("sd15")
-    start, house, words = load_image("winter"), load_mask("winter"), "a red castle in the snow at night"
+    start, house, words = load_image("winter"), load_mask("winter"), "a red castle"
     outside = {"text": [], "image": [], "inpaint": []}
     for number in SEEDS:
         more = {"num_inference_steps": STEPS}
@@ -259,7 +259,7 @@ def test_three_tasks_keep_more_and_more(pipe, img2img) -> None:
         for task, output in made.items():
             outside[task].append(change(start, output.images[0], house).outside)
     text, image, inpaint = (mean(values) for values in outside.values())
-    assert text > image > 1.2 * inpaint
+    assert text > 1.3 * image and image > 1.2 * inpaint
     assert text2img.unet is img2img.unet and text2img.vae is pipe.vae
 
 
