@@ -122,7 +122,10 @@ def folder(tmp_path: Path) -> Path:
         (["all"], ["00_welcome", "01_basics", "10_more", "solutions/01_basics"]),
     ],
 )
-def test_chapters_are_found_by_number_name_and_path(folder: Path, names: list[str], expected: list[str]) -> None:
+def test_chapters_are_found_by_number_name_and_path(
+    folder: Path, names: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)  # away from the course's own notebooks
     found = notebooks.chapters(names, folder=folder)
     assert [str(path.relative_to(folder).with_suffix("")) for path in found] == expected
 

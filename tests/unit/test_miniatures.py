@@ -65,7 +65,7 @@ def test_the_vae_keeps_its_promise():
 @pytest.mark.parametrize("name", ["sd15", "sd15-inpaint"])
 def test_pictures_show_what_was_asked(name):
     """60 pictures: within three standard errors of the model card's share."""
-    share = evaluate.EVALUATIONS[name](60, steps=20)
+    share = evaluate.EVALUATIONS[name](60)
     for head, value in share.items():
         promised = FIGURES[name][head]
         error = np.sqrt(max(promised * (1 - promised), 0.02) / 60)
