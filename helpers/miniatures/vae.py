@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from .dataset import held_out, pictures
-from .store import load_component, save_component
+from .store import FOLDER, load_component, save_component
 from .training import Training, device
 
 CROP, BATCH = 64, 8
@@ -49,7 +49,7 @@ def train(
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
     else:
-        vae = build()
+        vae = load_component("vae", AutoencoderKL) if resume and (FOLDER / "vae").is_dir() else build()
     vae.to(memory_format=torch.channels_last)
     training = Training(
         "vae-decoder" if decoder_only else "vae", {"vae": vae}, lr=8e-4 if decoder_only else 1.5e-3, weight_decay=0.0
