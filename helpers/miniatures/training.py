@@ -23,6 +23,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .dataset import SCRATCH
+from .muon import Muon, suits
 from .store import FOLDER
 
 
@@ -65,20 +66,29 @@ class Training:
     seed: int = 0
     step: int = 0
     seconds: float = 0.0
+    muon: bool = False
     average: dict[str, nn.Module] = field(default_factory=dict)
-    optimizer: torch.optim.Optimizer | None = None
+    optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         for module in self.modules.values():
             module.to(device())
         self.average = {k: copy.deepcopy(m).eval().requires_grad_(False) for k, m in self.modules.items()}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay
-        )
+        hidden = [p for p in self.parameters() if self.muon and suits(p)]
+        rest = [p for p in self.parameters() if not (self.muon and suits(p))]
+        lr = min(self.lr, 1.5e-3) if self.muon else self.lr
+        self.optimizers = [torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=self.weight_decay)]
+        if hidden:
+            self.optimizers.append(Muon(hidden, lr=self.lr))
+        for group in self.groups():
+            group["peak"] = group["lr"]
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for m in self.modules.values() for p in m.parameters() if p.requires_grad]
+
+    def groups(self) -> list[dict]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     @property
     def state_file(self) -> Path:
@@ -92,7 +102,7 @@ class Training:
         state = {
             "modules": {k: m.state_dict() for k, m in self.modules.items()},
             "average": {k: m.state_dict() for k, m in self.average.items()},
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -107,8 +117,13 @@ class Training:
         for kind, modules in (("modules", self.modules), ("average", self.average)):
             for key, module in modules.items():
                 module.load_state_dict(state[kind][key])
-        if optimizer:
-            self.optimizer.load_state_dict(state["optimizer"])
+        kept = state.get("optimizers", [])
+        if optimizer and len(kept) == len(self.optimizers):  # else another optimizer took over: it starts afresh
+            peaks = [group["peak"] for group in self.groups()]
+            for ours, theirs in zip(self.optimizers, kept, strict=True):
+                ours.load_state_dict(theirs)
+            for group, peak in zip(self.groups(), peaks, strict=True):
+                group["peak"] = peak
         self.step, self.seconds = state["step"], state["seconds"]
         return True
 
@@ -166,16 +181,16 @@ class Training:
             share = (self.step - first) / steps if steps else elapsed / (60 * minutes)
             if share >= 1 and not together:
                 break
-            rate = (
-                self.lr * min(1.0, (self.step - first + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, share)))
-            )
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            slope = min(1.0, (self.step - first + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, share)))
+            for group in self.groups():
+                group["lr"] = slope * group["peak"]
             value = loss(generator)
-            self.optimizer.zero_grad(set_to_none=True)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
             value.backward()
             nn.utils.clip_grad_norm_(self.parameters(), 1.0)
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             self.step += 1
             self._update_average()
             self.seconds = before + time.monotonic() - begin
