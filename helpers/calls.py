@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from helpers import archive, origin
+from helpers import archive, origin, overlay
 from helpers.checks import did_you_mean
 from helpers.turns import turn
 
@@ -39,13 +39,14 @@ class Result:
 def check(pipe: Any, call: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `make`, checked against the pipeline's signature and copied; what is None anyway is left out."""
     known = origin.parameters_of(pipe)
+    own = ("seed", "scheduler", *(overlay.NAMES if "mask_image" in known else ()))
     checked = {}
     for name, value in call.items():
         if name in REFUSED:
             raise TypeError(f"{name}: {REFUSED[name]}.")
-        if name not in known and name not in ("seed", "scheduler"):
+        if name not in known and name not in own:
             takes = [known_name for known_name in known if known_name not in REFUSED]
-            hint = did_you_mean(name, [*takes, "seed", "scheduler"])
+            hint = did_you_mean(name, [*takes, *own])
             raise TypeError(f"{name}={str(value)[:60]!r}: {type(pipe).__name__} does not take it. {hint}")
         if value is not None or (name in known and known[name].default is not None):
             checked[name] = check_value(pipe, name, value)
@@ -66,6 +67,8 @@ def check_value(pipe: Any, name: str, value: Any) -> Any:
         origin.scheduler_class(value)
         if "scheduler" not in pipe.components:
             raise TypeError(f"scheduler={value!r}: {type(pipe).__name__} has no scheduler to exchange.")
+    elif name in overlay.NAMES:
+        return overlay.check_value(name, value)
     elif name == "output_type" and value != "pil":
         raise TypeError(f"output_type={value!r}: a record holds a picture, so it is 'pil'; leave it out.")
     elif name == "prompt" and not isinstance(value, str):
@@ -91,6 +94,7 @@ def run(
     """Call the pipeline once, when it is this thread's turn, with a generator a seed and these schedulers in place."""
     import torch
 
+    call, finish = overlay.around(pipe, call)
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     last: dict[str, Any] = {}
     decoded: list[bool] = []
@@ -110,7 +114,7 @@ def run(
         raise ValueError(f"the call made {len(images)} pictures for {len(seeds)} seeds: pass one prompt and one image.")
     flagged = getattr(output, "nsfw_content_detected", None) or [False] * len(images)
     errors = [_fault(place, last.get("latents"), decoded, flagged) for place in range(len(images))]
-    return Result(images, errors, seconds, made)
+    return Result([finish(image, place) for place, image in enumerate(images)], errors, seconds, made)
 
 
 def _fault(place: int, latents: Any, decoded: list[bool], flagged: list[bool]) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from helpers import archive, origin
+from helpers import archive, origin, overlay
 from helpers.catalog import CATALOG
 
 if TYPE_CHECKING:
@@ -26,13 +26,35 @@ def write(record: Record, folder: str | os.PathLike | None = None) -> str:
         raise ValueError("this record's pipeline came from no checkpoint, so no script can load it.")
     files = _Files(None if folder is None else Path(folder).expanduser())
     call = {name: value for name, value in record.parameters.items() if name not in ("seed", "scheduler")}
-    arguments = [f"{name}={files.expression(name, value)}" for name, value in call.items()]
+    shown = {name: files.expression(name, value) for name, value in call.items() if name not in overlay.NAMES}
+    before, after = _around(made, call, shown)
+    arguments = [f"{name}={text}" for name, text in shown.items()]
     arguments.append(f'generator=torch.Generator("cpu").manual_seed({record.parameters["seed"]})')
-    lines = [*_pipeline(made), "", *_call("image = pipe", arguments, ".images[0]")]
+    lines = [*_pipeline(made), "", *before, *_call("image = pipe", arguments, ".images[0]"), *after]
     head = [] if record.exact else ["# Made in a batch: alone, its pixels may differ a little."]
     if made["adapters"]:
         head.append(f"# LoRA adapters were active in {', '.join(made['adapters'])}: load them as well.")
     return "\n".join([*head, *_imports(made, files), "", *lines]) + "\n"
+
+
+def _around(made: dict[str, Any], call: dict[str, Any], shown: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The lines before and after the call that `helpers.overlay` stands for; the call then names their variables."""
+    blur, keep = call.get("blur_factor"), call.get("keep_unmasked")
+    if not blur and not keep:
+        return [], []
+    mask, original = shown["mask_image"], shown["image"]
+    own = "Kandinsky" not in made["pipeline"]  # image processors
+    first = [] if own else ["from diffusers.image_processor import VaeImageProcessor", ""]
+    first.append(f"mask = {mask}")
+    if blur:
+        processor = "pipe.mask_processor" if own else "VaeImageProcessor"
+        first.append(f"mask = {processor}.blur(mask, blur_factor={blur})")
+    shown["mask_image"] = "mask"
+    if not keep:
+        return first, []
+    shown["image"] = "original"
+    processor = "pipe.image_processor" if own else "VaeImageProcessor()"
+    return [*first, f"original = {original}"], [f"image = {processor}.apply_overlay(mask, original, image)"]
 
 
 class _Files:
@@ -103,6 +125,8 @@ def _pipeline(made: dict[str, Any]) -> list[str]:
         lines += _call("controlnet = ControlNetModel.from_pretrained", net)
         arguments.insert(1, "controlnet=controlnet")
     lines += _call(f"pipe = {made['pipeline']}.from_pretrained", arguments)
+    if made["device"] == "cpu":  # sums differ in their last bits, and so may pixels by one of 255
+        lines.insert(0, f"torch.set_num_threads({made['threads']})")
     if made["channels_last"]:
         parts = ", ".join(f"pipe.{part}" for part in made["channels_last"])
         lines += [f"for part in [{parts}]:", "    part.to(memory_format=torch.channels_last)"]
