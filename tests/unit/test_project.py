@@ -28,7 +28,7 @@ MIB = 2**20
 # Imports run downwards only: a module may import its own floor and those above it in this list.
 FLOORS = [
     {"archive", "calls", "catalog", "checkpoints", "checks", "classifier", "grids", "hardware", "images"}
-    | {"masks", "measure", "origin", "reading", "records", "script", "sheet", "turns"},
+    | {"masks", "measure", "origin", "overlay", "preview", "reading", "records", "script", "sheet", "turns"},
     {"conditioning", "handoff", "pipelines", "prompts", "tasks"},
     {"reuse"},
     {"exercises", "jobs", "sweep"},
