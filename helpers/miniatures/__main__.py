@@ -1,4 +1,4 @@
-"""`python -m helpers.miniatures`: train, evaluate and look at the miniatures; draw the course's pictures."""
+"""`python -m helpers.miniatures`: train, evaluate and look at the miniatures; fit previews; draw the pictures."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     sheet.add_argument("names", nargs="*")
     sheet.add_argument("--to", type=Path, default=SCRATCH / "sheets", help="folder for the pictures")
     verbs.add_parser("pictures", help="draw data/pictures again")
+    verbs.add_parser("preview", help="fit the maps from latents to colours; again after a VAE was trained")
     verbs.add_parser("card", help="write the model card from the figures")
     arguments = parser.parse_args(argv)
     if arguments.verb == "train":
@@ -42,6 +43,10 @@ def main(argv: list[str] | None = None) -> None:
 
         _known(parser, arguments.names, SHEETS)
         write(arguments.names, arguments.to)
+    elif arguments.verb == "preview":
+        from .previews import fit_all
+
+        fit_all()
     elif arguments.verb == "card":
         from .card import write as write_card
 
