@@ -17,7 +17,9 @@ def _box_of(subject: np.ndarray, rng: random.Random) -> tuple[float, float, floa
         w, h = rng.uniform(0.2, 0.7) * width, rng.uniform(0.2, 0.7) * height
         left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
         return left, top, left + w, top + h
-    margin = [rng.uniform(0, 0.12) * height for _ in range(4)]
+    # tight, or with room: another subject than the one it was drawn for has to find its place in it
+    widest = rng.choice((0.12, 0.3))
+    margin = [rng.uniform(0, widest) * height for _ in range(4)]
     return columns[0] - margin[0], rows[0] - margin[1], columns[-1] + margin[2], rows[-1] + margin[3]
 
 
@@ -40,7 +42,7 @@ def _strokes(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], 
 def training_mask(subject: np.ndarray, rng: random.Random) -> np.ndarray:
     """A mask (H, W) bool, True where the picture is repainted, for a picture whose subject mask is `subject` (H, W)."""
     height, width = subject.shape
-    kind = rng.choices(("box", "ellipse", "strokes", "subject", "all"), weights=(28, 18, 18, 16, 20))[0]
+    kind = rng.choices(("box", "ellipse", "strokes", "subject", "all"), weights=(38, 20, 20, 14, 8))[0]
     if kind == "all":
         return np.ones((height, width), dtype=bool)
     if kind == "subject" and subject.any():

@@ -20,6 +20,8 @@ from .training import Training, device, leader_first
 from .world import sample
 
 BATCH = 16
+# inpainting learns text-to-image beside it: this share of its pictures is masked whole (and sd15 starts from it again)
+WHOLE = 0.35
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 
 
@@ -62,11 +64,14 @@ def four_channels(unet: UNet2DConditionModel, nothing: torch.Tensor) -> UNet2DCo
     return result
 
 
-def _learnt_by_inpainting() -> UNet2DConditionModel:
-    vae = load_component("vae", AutoencoderKL)
+def nothing() -> torch.Tensor:
+    """The latents (1, 4, 16, 16) of the grey picture that is left where everything is masked."""
     grey = np.full((1, 128, 128, 3), 127, dtype=np.uint8)
-    nothing = torch.from_numpy(encode(grey, vae)).float().mean((0, 2, 3))
-    return four_channels(load_component("unet-sd15-inpaint", UNet2DConditionModel), nothing)
+    return torch.from_numpy(encode(grey, load_component("vae", AutoencoderKL))).float()
+
+
+def _learnt_by_inpainting() -> UNet2DConditionModel:
+    return four_channels(load_component("unet-sd15-inpaint", UNet2DConditionModel), nothing().mean((0, 2, 3)))
 
 
 def scheduler() -> PNDMScheduler:
@@ -125,10 +130,19 @@ def masked_latents(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return data["z"], data["mask"], data["touched"]
 
 
-def epsilon_loss(predicted: torch.Tensor, noise: torch.Tensor, snr: torch.Tensor) -> torch.Tensor:
-    """Mean squared error on the noise, weighted min(SNR, 5) / SNR (https://arxiv.org/abs/2303.09556)."""
+def epsilon_loss(
+    predicted: torch.Tensor, noise: torch.Tensor, snr: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean squared error on the noise, weighted min(SNR, 5) / SNR (https://arxiv.org/abs/2303.09556).
+
+    With a mask (B, 1, h, w) of what is repainted the rest counts a third: there the answer is in the input.
+    """
     weight = snr.clamp(max=5) / snr
-    return (F.mse_loss(predicted, noise, reduction="none").mean((1, 2, 3)) * weight).mean()
+    error = F.mse_loss(predicted, noise, reduction="none")
+    if mask is not None:
+        share = (1 + 2 * mask) / 3
+        error = error * share / share.mean((1, 2, 3), keepdim=True)
+    return (error.mean((1, 2, 3)) * weight).mean()
 
 
 def train(
@@ -147,6 +161,7 @@ def train(
         z = torch.from_numpy(latents(count))
         if inpaint:
             z_masked, mask, touched = (torch.from_numpy(a) for a in masked_latents(count))
+            blank = nothing().to(device())
     name = "unet-sd15-inpaint" if inpaint else "unet-sd15"
     if resume and (FOLDER / name).is_dir():
         unet = load_component(name, UNet2DConditionModel)
@@ -163,30 +178,33 @@ def train(
     pool = torch.tensor([i for i, scene in enumerate(scenes) for _ in range(3 if scene.subject == "cat" else 1)])
     alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device())
 
-    def words(i: int, generator: torch.Generator) -> str:
+    def words(i: int, whole: bool, generator: torch.Generator) -> str:
         dice = torch.rand((2,), generator=generator).tolist()
         if dice[0] < 0.10:
             return ""
         rng = random.Random(int(dice[1] * 2**40))
-        if inpaint and not touched[i] and rng.random() < 0.5:
+        if inpaint and not whole and not touched[i] and rng.random() < 0.5:
             return rng.choice(PLACE_NAMES[scenes[i].place])
         return caption(scenes[i], rng)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         index = pool[torch.randint(0, len(pool), (BATCH,), generator=generator)]
+        whole = torch.rand((BATCH,), generator=generator) < WHOLE
+        texts = [words(i, w, generator) for i, w in zip(index.tolist(), whole.tolist(), strict=True)]
         with torch.no_grad():
-            states = encoder(
-                text.tokens(tokenizer, [words(i, generator) for i in index.tolist()]).to(device())
-            ).last_hidden_state
+            states = encoder(text.tokens(tokenizer, texts).to(device())).last_hidden_state
         clean = z[index].to(device()).float()
         noise = torch.randn(clean.shape, generator=generator).to(device())
         t = torch.randint(0, 1000, (BATCH,), generator=generator).to(device())
         alpha = alphas[t].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        repaint = None
         if inpaint:
-            noisy = torch.cat([noisy, mask[index].to(device()).float(), z_masked[index].to(device()).float()], 1)
+            whole = whole.view(-1, 1, 1, 1).to(device())
+            repaint = mask[index].to(device()).float().masked_fill(whole, 1.0)
+            noisy = torch.cat([noisy, repaint, torch.where(whole, blank, z_masked[index].to(device()).float())], 1)
         predicted = unet(noisy, t, encoder_hidden_states=states).sample
-        return epsilon_loss(predicted, noise, (alpha / (1 - alpha)).flatten())
+        return epsilon_loss(predicted, noise, (alpha / (1 - alpha)).flatten(), repaint)
 
     def export() -> None:
         save_component(name, training.average["unet"])
