@@ -37,6 +37,24 @@ def pictures(count: int, *, first: int = 0, size: int = SIZE) -> tuple[np.ndarra
     return rgb, mask
 
 
+def _style_chunk(job: tuple[str, int, int, int]) -> np.ndarray:
+    from .looks import styled
+
+    style, first, count, size = job
+    return np.stack([np.asarray(styled(sample(seed), style, size)) for seed in range(first, first + count)])
+
+
+def styled_pictures(style: str, count: int, *, first: int = 0, size: int = SIZE) -> np.ndarray:
+    """The pictures (N, H, W, 3) of `pictures()`, uint8, drawn in one of `looks.LOOKS`."""
+    file = SCRATCH / f"pictures-{size}" / f"{first}-{count}-{style}.npy"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        jobs = [(style, first + i, min(CHUNK, count - i), size) for i in range(0, count, CHUNK)]
+        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+            np.save(file, np.concatenate(list(tqdm(pool.map(_style_chunk, jobs), total=len(jobs), desc=style))))
+    return np.load(file, mmap_mode="r")
+
+
 def held_out(count: int, *, size: int = SIZE, **fixed) -> list[Drawing]:
     """Drawings that no training has seen."""
     from .world import HELD_OUT

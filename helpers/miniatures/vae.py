@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from .dataset import held_out, pictures
+from .dataset import held_out, pictures, styled_pictures
+from .looks import LOOKS
 from .store import FOLDER, load_component, save_component
-from .training import Training, device
+from .training import Training, device, leader_first
 
 CROP, BATCH = 64, 8
+STYLED = 0.15  # this share comes from the styles of the restyling chapters, which share this VAE
 FOCUS = 0.6  # this share of the crops lies on a subject: a sky is learnt soon, a cat's eyes are not
 
 
@@ -56,7 +58,9 @@ def corner(mask: np.ndarray, generator: torch.Generator) -> tuple[int, int]:
 def train(
     *, minutes: float, steps: int | None = None, resume: bool = False, count: int = 12_000, decoder_only: bool = False
 ) -> None:
-    rgb, mask = pictures(count)
+    with leader_first():
+        rgb, mask = pictures(count)
+        styles = [styled_pictures(style, count // 12) for style in LOOKS]
     if decoder_only:
         vae = load_component("vae", AutoencoderKL)
         vae.encoder.requires_grad_(False)
@@ -75,11 +79,17 @@ def train(
         training.resume()
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        index = torch.randint(0, len(rgb), (BATCH,), generator=generator).tolist()
-        cut = [corner(mask[i], generator) for i in index]
-        cut = [np.s_[i, y : y + CROP, x : x + CROP] for i, (y, x) in zip(index, cut, strict=True)]
-        x = torch.from_numpy(np.stack([rgb[c] for c in cut])).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
-        weight = 1 + 0.5 * torch.from_numpy(np.stack([mask[c] for c in cut]))[:, None].to(device()).float() / 255
+        crops, weights = [], []
+        for _ in range(BATCH):
+            style, i = torch.randint(0, 1 << 20, (2,), generator=generator).tolist()
+            restyled = torch.rand((), generator=generator).item() < STYLED
+            source = styles[style % len(styles)] if restyled else rgb
+            i %= len(source)
+            y, x = corner(mask[i], generator)
+            crops.append(source[i, y : y + CROP, x : x + CROP])
+            weights.append(mask[i, y : y + CROP, x : x + CROP])
+        x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
+        weight = 1 + 0.5 * torch.from_numpy(np.stack(weights))[:, None].to(device()).float() / 255
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(not decoder_only):
             posterior = vae.encode(x).latent_dist
