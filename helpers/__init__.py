@@ -37,9 +37,12 @@ _OWNERS = {
     "adherence": "measure",
     "measure": "measure",
     "Record": "records",
+    "chart": "charts",
+    "measured": "quantities",
     "sweep": "sweep",
     "grid": "grids",
     "MaskPainter": "widgets",
+    "Explorer": "widgets",
     "check": "exercises",
     "doctor": "checkup",
 }

@@ -87,19 +87,21 @@ def _shared(key: str, copy: Callable[[], Any]) -> Any:
     return held
 
 
-def encode(value: Any, inputs: dict[str, bytes]) -> Any:
-    """`value` in JSON types; pictures and tensors go to `inputs` by their hash."""
+def encode(value: Any, inputs: dict[str, bytes] | None) -> Any:
+    """`value` in JSON types; pictures and tensors go to `inputs` by their hash, or stay out of it where it is None."""
     if isinstance(value, Absent):
         return {"absent": value.digest, "what": value.what}
     if isinstance(value, Image.Image):
         digest = digest_of(value)
-        inputs[digest] = _png(value)
+        if inputs is not None:
+            inputs[digest] = _png(value)
         return {"picture": digest, "what": f"{value.mode} picture, {value.width} x {value.height}"}
     if _is_array(value):
         from safetensors.torch import save
 
         digest, kind = digest_of(value), "tensor" if hasattr(value, "detach") else "array"
-        inputs[digest] = save({"value": _tensor(value)})
+        if inputs is not None:
+            inputs[digest] = save({"value": _tensor(value)})
         return {kind: digest, "what": f"{kind} {tuple(value.shape)}"}
     if isinstance(value, tuple):
         return {"tuple": [encode(item, inputs) for item in value]}
@@ -153,14 +155,20 @@ def write(path: str | os.PathLike, picture: Image.Image, content: dict[str, Any]
     return path
 
 
-def read(path: str | os.PathLike) -> tuple[Image.Image, dict[str, Any], dict[str, bytes]]:
-    """The picture, its JSON and its inputs; ValueError, naming the file, for any other PNG or one cut off."""
-    path = Path(path).expanduser()
-    label = f"path={str(path)!r}"
-    if not path.is_file():
-        raise ValueError(f"{label}: no such file.")
-    with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
+def read(path: str | os.PathLike | bytes) -> tuple[Image.Image, dict[str, Any], dict[str, bytes]]:
+    """The picture, its JSON and its inputs; ValueError, naming the file, for any other PNG or one cut off.
+
+    path: also the bytes of such a file.
+    """
+    if isinstance(path, bytes):
+        label, data = f"path=<{len(path)} bytes>", path
+    else:
+        path = Path(path).expanduser()
+        label = f"path={str(path)!r}"
+        if not path.is_file():
+            raise ValueError(f"{label}: no such file.")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     picture = open_picture(data, name=label)  # whole, of a sane size, and of a known kind
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
         opened.load()

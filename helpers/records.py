@@ -62,8 +62,12 @@ class Record:
         return archive.write(path, self.image, content, blobs if inputs else {})
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> Record:
-        """Read what `save` wrote; ValueError for any other file, and a warning if the pixels were edited since."""
+    def load(cls, path: str | os.PathLike | bytes) -> Record:
+        """Read what `save` wrote; ValueError for any other file, and a warning if the pixels were edited since.
+
+        path: of the file, or its bytes.
+        """
+        label = f"path=<{len(path)} bytes>" if isinstance(path, bytes) else f"path={os.fspath(path)!r}"
         image, content, blobs = archive.read(path)
         try:
             parameters = {name: archive.decode(value, blobs) for name, value in content["parameters"].items()}
@@ -71,9 +75,9 @@ class Record:
             record = cls(image, parameters, **rest, axes=tuple(content["axes"]))
             edited = content["pixels"] != archive.digest_of(image)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"path={os.fspath(path)!r}: its record is damaged ({error}).") from error
+            raise ValueError(f"{label}: its record is damaged ({error}).") from error
         if edited:
-            warnings.warn(f"{path}: the picture was edited after it was recorded.", UserWarning, stacklevel=2)
+            warnings.warn(f"{label}: the picture was edited after it was recorded.", UserWarning, stacklevel=2)
         return record
 
     def repeat(self, pipe: Any, **inputs: Any) -> Record:
@@ -172,7 +176,7 @@ def _pixels_note(then: Record, now: Record) -> str:
 def key_of(parameters: dict[str, Any], made: dict[str, Any]) -> str:
     """See `Record.key`. Where a scheduler is among the parameters, `made` is that of the pipeline without it."""
     parts = ("pipeline", "schedulers", "weights", "dtype", "device", "tiling", "versions", "defaults")
-    arguments = {name: archive.encode(value, {}) for name, value in parameters.items()}
+    arguments = {name: archive.encode(value, None) for name, value in parameters.items()}
     content = [arguments, [made.get(part) for part in parts]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -1,5 +1,6 @@
 """Widgets of the course: each is one module, one plain ES module and one stylesheet, with no build step and no CDN."""
 
+from helpers.widgets.explorer import Explorer
 from helpers.widgets.mask_painter import MaskPainter
 
-__all__ = ["MaskPainter"]
+__all__ = ["Explorer", "MaskPainter"]

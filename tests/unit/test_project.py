@@ -27,11 +27,23 @@ MIB = 2**20
 
 # Imports run downwards only: a module may import its own floor and those above it in this list.
 FLOORS = [
-    {"archive", "calls", "catalog", "checkpoints", "checks", "classifier", "grids", "hardware", "images"}
-    | {"masks", "measure", "origin", "overlay", "preview", "reading", "records", "script", "sheet", "turns"},
+    {"archive", "calls", "catalog", "charts", "checkpoints", "checks", "classifier", "grids", "hardware", "images"}
+    | {
+        "masks",
+        "measure",
+        "origin",
+        "overlay",
+        "preview",
+        "quantities",
+        "reading",
+        "records",
+        "script",
+        "sheet",
+        "turns",
+    },
     {"conditioning", "handoff", "pipelines", "prompts", "tasks"},
     {"reuse"},
-    {"exercises", "jobs", "sweep"},
+    {"drafts", "exercises", "jobs", "sweep"},
     {"widgets"},
     {"__main__", "checkup", "cli", "notebooks"},
 ]
