@@ -18,7 +18,7 @@ from helpers.records import make
 from tests.unit.tiny import SIZE, tiny_course  # noqa: F401
 
 FOLDER = catalog.MINIATURES / "vae"
-CALL = {"prompt": "a red boat at the sea shore", "num_inference_steps": 10, "seed": 1}
+CALL = {"prompt": "a red boat at the sea shore", "num_inference_steps": 20, "scheduler": "DDIMScheduler", "seed": 1}
 
 
 def correlation(preview_picture: Image.Image, decoded: Image.Image) -> float:
@@ -57,7 +57,7 @@ def test_the_last_preview_looks_like_the_picture(name):
     made = make(
         pipe, **CALL, **inputs, watch=lambda inner, step, t, latents: shown.append(preview.picture(inner, latents))
     )
-    assert len(shown) == 10 and {one.size for one in shown} == {made.image.size}
+    assert len(shown) == 20 and {one.size for one in shown} == {made.image.size}
     assert correlation(shown[-1], made.image) > 0.9
     assert correlation(shown[0], made.image) < correlation(shown[-1], made.image)
 
