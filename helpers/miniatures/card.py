@@ -44,6 +44,19 @@ repainted with another subject in another colour. "Right" is what the classifier
 """
 
 
+HEADS = {"subject", "colour", "place", "hour"}  # what the classifier reads
+
+
+def told(key: str, value: float) -> str:
+    """A figure with its unit: decibels where the name ends in _db, a bare number in _correlation, else a share."""
+    words = key.replace("_", " ")
+    if key.endswith("_db"):
+        return f"{words.removesuffix(' db').replace('psnr', 'PSNR')} {value:.1f} dB"
+    if key.endswith("_correlation"):
+        return f"{words} {value:.2f}"
+    return f"{words} right {value:.1%}" if key in HEADS else f"{words} {value:.1%}"
+
+
 def write() -> str:
     """Write data/miniatures/MODEL_CARD.md and return its text."""
     figures = json.loads((FOLDER / "figures.json").read_text())
@@ -51,12 +64,11 @@ def write() -> str:
     sizes = ["| Component | MiB | Trained for |", "|---|---|---|"]
     for folder in sorted(f for f in FOLDER.iterdir() if f.is_dir()):
         size = sum(f.stat().st_size for f in folder.iterdir()) / 2**20
-        told = "; then ".join(training[key] for key in (folder.name, f"{folder.name}-decoder") if key in training)
-        sizes.append(f"| {folder.name} | {size:.2f} | {told} |")
+        time = "; then ".join(training[key] for key in (folder.name, f"{folder.name}-decoder") if key in training)
+        sizes.append(f"| {folder.name} | {size:.2f} | {time} |")
     rows = ["| Miniature | Measured |", "|---|---|"]
     for name, values in figures.items():
-        told = [f"PSNR {v:.1f} dB" if k == "psnr_db" else f"{k} right {v:.1%}" for k, v in values.items()]
-        rows.append(f"| {name} | {', '.join(told)} |")
+        rows.append(f"| {name} | {', '.join(told(key, value) for key, value in values.items())} |")
     text = "\n".join([HEAD, *sizes, "", FIGURES, *rows, ""])
     (FOLDER / "MODEL_CARD.md").write_text(text)
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from .. import classifier
 from ..catalog import CATALOG
+from .card import told
 from .dataset import held_out
 from .places import PLACES
 from .store import FOLDER
@@ -123,19 +125,28 @@ def sd15_inpaint(
     return right(images, [a for _, a in tasks])
 
 
-EVALUATIONS = {"vae": vae, "classifier": judge, "sd15": sd15, "sd15-inpaint": sd15_inpaint}
+# each returns {figure: value}: a share of 1, or by its name's end decibels (_db) or a bare number (card.told)
+EVALUATIONS: dict[str, Callable[..., dict[str, float]]] = {
+    "vae": vae,
+    "classifier": judge,
+    "sd15": sd15,
+    "sd15-inpaint": sd15_inpaint,
+}
 
 
 def evaluate(names: list[str], *, save: bool = True, **options) -> dict[str, dict[str, float]]:
-    """Measure the named miniatures (all of them by default), print the figures and keep them beside the weights."""
+    """Measure the named miniatures (all that are trained by default), print the figures, keep them by the weights."""
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     for name in names or EVALUATIONS:
-        figures[name] = {key: round(value, 4) for key, value in EVALUATIONS[name](**options).items()}
-        print(
-            name,
-            "  ".join(f"{k} {v:.2f} dB" if k == "psnr_db" else f"{k} {v:.1%}" for k, v in figures[name].items()),
-            flush=True,
-        )
+        try:
+            measured = EVALUATIONS[name](**options)
+        except FileNotFoundError as missing:
+            if names:
+                raise
+            print(f"{name}: left out ({missing})", flush=True)
+            continue
+        figures[name] = {key: round(value, 4) for key, value in measured.items()}
+        print(name, "  ".join(told(key, value) for key, value in figures[name].items()), flush=True)
     if save:
         FIGURES.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
     return figures

@@ -1,58 +1,29 @@
-"""Every recipe by the name of what it trains."""
+"""Every recipe by the name of what it trains: one line each, imported when it is called."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 
-def _vae(**options) -> None:
-    from . import vae
+def lazily(where: str, **fixed: Any) -> Callable[..., Any]:
+    """The function "module:function" of this package with some arguments fixed; imported at its first call."""
+    module, _, function = where.partition(":")
 
-    vae.train(**options)
+    def call(*arguments: Any, **more: Any) -> Any:
+        return getattr(import_module(f".{module}", __package__), function)(*arguments, **fixed, **more)
 
-
-def _vae_decoder(**options) -> None:
-    from . import vae
-
-    vae.train(decoder_only=True, **options)
+    return call
 
 
-def _text(**options) -> None:
-    from . import text
-
-    text.train(**options)
-
-
-def _classifier(**options) -> None:
-    from . import judge
-
-    judge.train(**options)
-
-
-def _sd15(**options) -> None:
-    from . import unet
-
-    unet.train(**options)
-
-
-def _sd15_again(**options) -> None:
-    from . import unet
-
-    unet.train(from_inpaint=True, **options)
-
-
-def _sd15_inpaint(**options) -> None:
-    from . import unet
-
-    unet.train(inpaint=True, **options)
-
-
+# each takes minutes, steps and resume
 RECIPES: dict[str, Callable[..., None]] = {
-    "vae": _vae,
-    "vae-decoder": _vae_decoder,
-    "text_encoder": _text,
-    "classifier": _classifier,
-    "sd15": _sd15,
-    "sd15-inpaint": _sd15_inpaint,
-    "sd15-again": _sd15_again,
+    "vae": lazily("vae:train"),
+    "vae-decoder": lazily("vae:train", decoder_only=True),
+    "text_encoder": lazily("text:train"),
+    "classifier": lazily("judge:train"),
+    "sd15": lazily("unet:train"),
+    "sd15-inpaint": lazily("unet:train", inpaint=True),
+    "sd15-again": lazily("unet:train", from_inpaint=True),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -118,15 +119,28 @@ def hero() -> Image.Image:
     return show(images, titles=titles, columns=6)
 
 
-SHEETS = {"world": world, "vae": vae, "sd15": sd15, "sd15-inpaint": sd15_inpaint, "hero": hero}
+SHEETS: dict[str, Callable[[], Image.Image]] = {
+    "world": world,
+    "vae": vae,
+    "sd15": sd15,
+    "sd15-inpaint": sd15_inpaint,
+    "hero": hero,
+}
 
 
 def write(names: list[str], folder: Path) -> list[Path]:
-    """Draw the named sheets (all of them by default) into a folder."""
+    """Draw the named sheets (all of what is trained by default) into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name in names or SHEETS:
+        try:
+            sheet = SHEETS[name]()
+        except FileNotFoundError as missing:
+            if names:
+                raise
+            print(f"{name}: left out ({missing})")
+            continue
         files.append(folder / f"{name}.png")
-        SHEETS[name]().save(files[-1], optimize=True)
+        sheet.save(files[-1], optimize=True)
         print(files[-1])
     return files

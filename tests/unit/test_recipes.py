@@ -1,0 +1,93 @@
+"""The workshop's tables, and how a checkpoint enters the course."""
+
+import json
+
+import pytest
+
+from helpers.miniatures import evaluate, recipes, sheets, store
+from helpers.miniatures.card import told
+
+TABLE = (store.FOLDER / "checkpoints.json").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """An empty data/miniatures."""
+    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    monkeypatch.setattr(evaluate, "FIGURES", tmp_path / "figures.json")
+    return tmp_path
+
+
+@pytest.mark.parametrize("table", [recipes.RECIPES, evaluate.EVALUATIONS, sheets.SHEETS])
+def test_every_line_of_a_table_leads_somewhere(table):
+    for entry in table.values():
+        where = [cell.cell_contents for cell in entry.__closure__ or ()]
+        if entry.__qualname__ == "lazily.<locals>.call":
+            named = dict(zip(entry.__code__.co_freevars, where, strict=True))
+            module = __import__(f"helpers.miniatures.{named['module']}", fromlist=["_"])
+            assert callable(getattr(module, named["function"]))
+        else:
+            assert callable(entry)
+
+
+def test_a_line_fixes_arguments_and_takes_more():
+    call = recipes.lazily("card:told", value=0.5)
+    assert call("subject") == told("subject", 0.5) == "subject right 50.0%"
+
+
+def test_figures_carry_their_units():
+    assert told("psnr_db", 28.456) == "PSNR 28.5 dB"
+    assert told("depth_correlation", 0.876) == "depth correlation 0.88"
+    assert told("style_with_token", 0.95) == "style with token 95.0%"
+
+
+def untrained():
+    raise FileNotFoundError("there is no such miniature yet")
+
+
+def test_evaluating_everything_leaves_out_what_is_not_trained(shelf, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "EVALUATIONS", {"some": lambda: {"subject": 0.91234567}, "other": untrained})
+    assert evaluate.evaluate([]) == {"some": {"subject": 0.9123}}
+    assert json.loads((shelf / "figures.json").read_text()) == {"some": {"subject": 0.9123}}
+    assert "other: left out (there is no such miniature yet)" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError):
+        evaluate.evaluate(["other"])
+
+
+def test_drawing_every_sheet_leaves_out_what_is_not_trained(shelf, monkeypatch, picture):
+    monkeypatch.setattr(sheets, "SHEETS", {"some": lambda: picture, "other": untrained})
+    assert sheets.write([], shelf / "sheets") == [shelf / "sheets" / "some.png"]
+    with pytest.raises(FileNotFoundError):
+        sheets.write(["other"], shelf / "sheets")
+
+
+def test_a_checkpoint_is_added_in_the_table_s_own_layout(shelf):
+    (shelf / "checkpoints.json").write_text(TABLE)
+    shipped = json.loads(TABLE)
+    folders = {part[2] for entry in shipped.values() for part in entry.get("components", {}).values()}
+    for folder in folders:
+        (shelf / folder).mkdir()
+    store.add_checkpoint("sd15", shipped["sd15"])
+    assert (shelf / "checkpoints.json").read_text() == TABLE, "the same entry again changes no byte"
+    net = {"model": ["diffusers", "ControlNetModel", "unet-sd15"], "size": 128}
+    store.add_checkpoint("controlnet-depth", net)
+    assert json.loads((shelf / "checkpoints.json").read_text()) == shipped | {"controlnet-depth": net}
+    assert '    "model": ["diffusers", "ControlNetModel", "unet-sd15"],\n' in (shelf / "checkpoints.json").read_text()
+    assert not [path.name for path in shelf.iterdir() if path.name.startswith(".")]
+
+
+def test_the_first_checkpoint_makes_the_table(shelf):
+    (shelf / "net").mkdir()
+    store.add_checkpoint("net", {"model": ["diffusers", "ControlNetModel", "net"]})
+    assert list(json.loads((shelf / "checkpoints.json").read_text())) == ["net"]
+
+
+@pytest.mark.parametrize("used", [["vae"], ["vae", "delta-comic"]])
+def test_a_checkpoint_without_its_components_is_refused(shelf, used):
+    (shelf / "checkpoints.json").write_text(TABLE)
+    if len(used) > 1:
+        (shelf / "vae").mkdir()
+    entry = {"components": {"vae": ["diffusers", "AutoencoderKL", *used]}, "pipeline": "StableDiffusionPipeline"}
+    with pytest.raises(FileNotFoundError, match=f"'comic' needs the component '{used[-1]}'"):
+        store.add_checkpoint("comic", entry)
+    assert (shelf / "checkpoints.json").read_text() == TABLE
