@@ -1,8 +1,10 @@
 """Put a miniature together: from the components in data/miniatures to a folder that from_pretrained takes.
 
 data/miniatures holds each component once (a VAE, a UNet, a tokenizer ...); checkpoints.json says which components make
-which checkpoint. The folders lie in a cache outside the checkout. Each is named by a hash of its contents, so new
-weights get a new folder, and a file that is missing, cut short or altered is written again.
+which checkpoint: ["diffusers", "UNet2DConditionModel", "unet-sd15"], and as a fourth item the folder of a delta where a
+model is kept as its difference from another (deltas.py). The folders lie in a cache outside the checkout. Each is named
+by a hash of its contents, so new weights get a new folder, and a file that is missing, cut short or altered is written
+again.
 """
 
 from __future__ import annotations
@@ -14,15 +16,20 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from helpers import catalog
+from helpers import catalog, deltas
 
 RECIPES = "checkpoints.json"
 SHIPPED = {".json", ".safetensors", ".txt"}  # of a component's folder; never a pickle
 DIFFUSERS = "0.42.1"  # the version whose folder layout this is
 
+Data = Path | bytes | Callable[[], bytes]  # a file to copy, what to write, or what makes it
+
 _hashes: dict[tuple, str] = {}
+_merged: dict[tuple, str] = {}  # hashes of a base and its delta -> of the model they make
 
 
 def cache_folder() -> Path:
@@ -78,15 +85,15 @@ def digests(name: str) -> dict[str, str]:
     return {part: hashlib.sha256(repr(files).encode()).hexdigest() for part, files in parts.items() if part}
 
 
-def _contents(name: str) -> dict[str, tuple[str, Path | bytes]]:
-    """Path in the checkpoint's folder -> (sha256, the file to copy or the bytes to write)."""
+def _contents(name: str) -> dict[str, tuple[str, Data]]:
+    """Path in the checkpoint's folder -> (sha256, what to write there)."""
     recipe = recipes().get(name)
     if recipe is None:
         raise FileNotFoundError(
             f"the course does not ship the miniature {name!r} yet. Train it with "
             f"`python -m helpers.miniatures train {name}`, or use the real checkpoint: use('full')."
         )
-    contents: dict[str, tuple[str, Path | bytes]] = {}
+    contents: dict[str, tuple[str, Data]] = {}
     if "model" in recipe:  # a single model, such as a ControlNet, that from_pretrained takes without a pipeline
         contents |= _component(name, "", recipe["model"])
     else:
@@ -98,23 +105,48 @@ def _contents(name: str) -> dict[str, tuple[str, Path | bytes]]:
     return contents
 
 
-def _component(name: str, prefix: str, entry: list) -> dict[str, tuple[str, Path | bytes]]:
-    """The files of one component; its entry is [library, class, folder in data/miniatures]."""
-    library, _, folder = entry
-    files = sorted(f for f in (catalog.MINIATURES / folder).glob("*") if f.suffix in SHIPPED and f.is_file())
-    if not files:
-        raise FileNotFoundError(
-            f"the miniature {name!r} needs the component {folder!r}, and {catalog.MINIATURES / folder} has none of "
-            "its files. Restore it: git checkout -- data/miniatures"
-        )
-    contents: dict[str, tuple[str, Path | bytes]] = {f"{prefix}{file.name}": (_sha256(file), file) for file in files}
-    config = f"{prefix}config.json"
-    if library == "transformers" and config in contents:
+def _component(name: str, prefix: str, entry: list) -> dict[str, tuple[str, Data]]:
+    """The files of one component; its entry is [library, class, folder in data/miniatures, folder of its delta]."""
+    library, _, *folders = entry
+    shipped = [_shipped(name, folder, "*" if i == 0 else deltas.FILE) for i, folder in enumerate(folders)]
+    contents: dict[str, tuple[str, Data]] = {file.name: (_sha256(file), file) for file in shipped[-1]}
+    settings = None
+    if len(folders) > 1:
+        base, delta = (catalog.MINIATURES / folder for folder in folders)
+        [weights] = [file for file in shipped[0] if file.suffix == ".safetensors"]
+        contents.pop(deltas.FILE)
+        contents[weights.name] = _whole(weights, delta)
+        settings = deltas.config(base, delta)
+    if library == "transformers" and "config.json" in {file.name for files in shipped for file in files}:
         # transformers takes the dtype from here, diffusers always float32: unequal dtypes crash the first call
-        settings = json.loads((catalog.MINIATURES / folder / "config.json").read_text(encoding="utf-8"))
+        file = catalog.MINIATURES / folders[0] / "config.json"
+        settings = settings or json.loads(file.read_text(encoding="utf-8"))
         settings.pop("torch_dtype", None)
-        contents[config] = _generated(settings | {"dtype": "float32"})
-    return contents
+        settings["dtype"] = "float32"
+    if settings:
+        contents["config.json"] = _generated(settings)
+    return {f"{prefix}{file}": content for file, content in contents.items()}
+
+
+def _shipped(name: str, folder: str, needed: str) -> list[Path]:
+    files = sorted(f for f in (catalog.MINIATURES / folder).glob("*") if f.suffix in SHIPPED and f.is_file())
+    if not any(file.match(needed) for file in files):
+        lacking = "none of its files" if needed == "*" else f"no {needed}"
+        raise FileNotFoundError(
+            f"the miniature {name!r} needs the component {folder!r}, and {catalog.MINIATURES / folder} has {lacking}. "
+            "Restore it: git checkout -- data/miniatures"
+        )
+    return files
+
+
+def _whole(base: Path, delta: Path) -> tuple[str, Data]:
+    """The weights that a base and a delta make; merged at once only where their hash is not known yet."""
+    key = (_sha256(base), _sha256(delta / deltas.FILE))
+    if key in _merged:
+        return _merged[key], partial(deltas.merge, base, delta)
+    data = deltas.merge(base, delta)
+    _merged[key] = hashlib.sha256(data).hexdigest()
+    return _merged[key], data
 
 
 def _generated(settings: dict) -> tuple[str, bytes]:
@@ -158,13 +190,13 @@ def _heal(folder: Path, contents: dict) -> None:
         extra.unlink(missing_ok=True)  # such as an index file that points from_pretrained to other weights
 
 
-def _write(target: Path, data: Path | bytes) -> None:
+def _write(target: Path, data: Data) -> None:
     # Copied, not linked: what is written into the cache by mistake must not reach the shipped weights.
     target.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(data, bytes):
-        target.write_bytes(data)
-    else:
+    if isinstance(data, Path):
         shutil.copyfile(data, target)
+    else:
+        target.write_bytes(data if isinstance(data, bytes) else data())
 
 
 def _sha256(file: Path) -> str:

@@ -18,10 +18,10 @@ COUNT = 160  # pictures, with 256 latents each: 5 unknowns a colour
 
 
 def vaes() -> dict[str, type]:
-    """The folders of the VAEs that checkpoints.json names, with their classes."""
+    """The folders of the VAEs that checkpoints.json names (a delta's, where it is kept as one), with their classes."""
     recipes = json.loads((FOLDER / "checkpoints.json").read_text(encoding="utf-8"))
     parts = [(name, part) for recipe in recipes.values() for name, part in recipe.get("components", {}).items()]
-    return {folder: getattr(diffusers, kind) for name, (_, kind, folder) in parts if name in ("vae", "movq")}
+    return {folders[-1]: getattr(diffusers, kind) for name, (_, kind, *folders) in parts if name in ("vae", "movq")}
 
 
 def fit_all() -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import shutil
@@ -10,6 +11,9 @@ import tempfile
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
+
+from helpers import deltas
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "miniatures"
 
@@ -39,13 +43,67 @@ def save_component(name: str, component) -> Path:
     return target
 
 
+def save_delta(name: str, base: str, tuned: torch.nn.Module, *, rank: int) -> Path:
+    """Write to data/miniatures/<name> what turns the component `base` into `tuned`, in a fraction of its size.
+
+    Matrices and convolutions keep the `rank` largest singular directions of their difference, which is all of it where
+    `tuned` was trained in that rank (factors.py); biases and norms keep it whole, and so does what `base` has not. The
+    entry in checkpoints.json names both: ["diffusers", "UNet2DConditionModel", base, name].
+    """
+    [weights] = (FOLDER / base).glob("*.safetensors")
+    before = load_file(weights)
+    after = {key: value.detach().float().cpu() for key, value in tuned.state_dict().items()}
+    changes: dict[str, torch.Tensor] = {}
+    for key, value in after.items():
+        if key not in before or before[key].shape != value.shape:
+            changes[f"{key}.new"] = value
+        elif (difference := value - before[key].float()).any():
+            flat = difference.flatten(1) if value.ndim > 1 else difference[None]
+            if rank * sum(flat.shape) < flat.numel():
+                u, s, v = torch.linalg.svd(flat, full_matrices=False)
+                root = s[:rank].sqrt()
+                changes[f"{key}.up"], changes[f"{key}.down"] = u[:, :rank] * root, root[:, None] * v[:rank]
+            else:
+                changes[f"{key}.diff"] = difference
+    kept = {key.split(".")[0] for key in after}
+    gone = sorted({k if k.split(".")[0] in kept else f"{k.split('.')[0]}." for k in before if k not in after})
+    told = {"base": base, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), "without": " ".join(gone)}
+    target = FOLDER / name
+    target.mkdir(parents=True, exist_ok=True)
+    changes = {key: value.half().contiguous() for key, value in changes.items()}
+    save_file(changes, target / deltas.FILE, metadata=deltas.METADATA | told)
+    _save_differing_fields(target, json.loads((FOLDER / base / "config.json").read_text()), tuned)
+    return target
+
+
+def _save_differing_fields(target: Path, base: dict, tuned: torch.nn.Module) -> None:
+    """The config.json of a delta: what differs from the base's, or all of it where the class does."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tuned.save_config(scratch) if hasattr(tuned, "save_config") else tuned.config.save_pretrained(scratch)
+        fields = json.loads((Path(scratch) / "config.json").read_text())
+    fields.pop("_name_or_path", None)
+    if fields.get("_class_name") == base.get("_class_name"):
+        fields = {k: v for k, v in fields.items() if k != "dtype" and (k not in base or base[k] != v)}
+    (target / "config.json").unlink(missing_ok=True)
+    if fields:
+        (target / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+
+
 def load_component(name: str, kind: type):
-    """Read data/miniatures/<name> back as `kind`, in float32."""
+    """Read data/miniatures/<name> back as `kind`, in float32; a delta is put together with its base."""
     if not (FOLDER / name).is_dir():
         raise FileNotFoundError(
             f"there is no miniature component {name!r} yet; train it with: python -m helpers.miniatures train {name}"
         )
-    component = kind.from_pretrained(FOLDER / name)
+    if (FOLDER / name / deltas.FILE).is_file():
+        base = FOLDER / deltas.header(FOLDER / name)["base"]
+        [weights] = base.glob("*.safetensors")
+        with tempfile.TemporaryDirectory() as scratch:
+            (Path(scratch) / weights.name).write_bytes(deltas.merge(weights, FOLDER / name))
+            (Path(scratch) / "config.json").write_text(json.dumps(deltas.config(base, FOLDER / name)))
+            component = kind.from_pretrained(scratch)
+    else:
+        component = kind.from_pretrained(FOLDER / name)
     return component.float() if isinstance(component, torch.nn.Module) else component
 
 

@@ -29,6 +29,7 @@ MIB = 2**20
 FLOORS = [
     {"archive", "calls", "catalog", "charts", "checkpoints", "checks", "classifier", "grids", "hardware", "images"}
     | {
+        "deltas",
         "masks",
         "measure",
         "origin",

@@ -1,0 +1,51 @@
+"""Training in low rank: each matrix is a frozen base plus the product of two small factors (LoRA).
+
+https://arxiv.org/abs/2106.09685. What is trained so is shipped as a delta of a few hundred kilobytes, nothing lost.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+
+class Factors(nn.Module):
+    """weight -> weight + up @ down, a convolution seen as (out, in * height * width); starts with no effect."""
+
+    def __init__(self, weight: torch.Tensor, rank: int) -> None:
+        super().__init__()
+        out, rest = weight.shape[0], weight.numel() // weight.shape[0]
+        self.down = nn.Parameter(torch.randn(rank, rest) / rest**0.5)
+        self.up = nn.Parameter(torch.zeros(out, rank))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight + (self.up @ self.down).view_as(weight)
+
+
+def factorise(model: nn.Module, *, rank: int, whole: tuple[str, ...] = ()) -> nn.Module:
+    """Give every matrix and convolution of `model` factors to train and freeze its weight; in place.
+
+    Biases, norms and whatever is small beside its factors stay trainable as they are; so do parameters whose names
+    begin with one of `whole`.
+    """
+    for name, module in list(model.named_modules()):
+        weight = getattr(module, "weight", None)
+        if not isinstance(module, (nn.Linear, nn.Conv2d)) or f"{name}.".startswith(whole):
+            continue
+        if rank * (weight.shape[0] + weight.numel() // weight.shape[0]) < weight.numel():
+            parametrize.register_parametrization(module, "weight", Factors(weight, rank).to(weight.device))
+            module.parametrizations.weight.original.requires_grad_(False)
+    return model
+
+
+@torch.no_grad()
+def merged(model: nn.Module) -> nn.Module:
+    """A diffusers model with plain weights again, of the same class and config; on the CPU."""
+    state = {k: v for k, v in model.state_dict().items() if "parametrizations." not in k}
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module, "weight"):
+            state[f"{name}.weight"] = module.weight
+    result = type(model).from_config(model.config)
+    result.load_state_dict({key: value.cpu().contiguous() for key, value in state.items()})
+    return result
