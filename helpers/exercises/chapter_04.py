@@ -1,0 +1,151 @@
+"""The exercises of chapter 04: channels, the regular pipeline's own line, a grey mask, and two checkpoints compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from helpers.exercises import describe, exercise
+from helpers.images import load_image, load_mask
+from helpers.masks import by
+from helpers.measure import change
+
+REPAINTED = 4.0  # grey levels inside the mask: less than any erased rock changes
+CLOSE = 1e-3  # latents are about 1 large; half precision rounds by less
+
+
+@exercise("04.1", right="16 channels being painted, 1 of mask, 16 of the masked picture: 33, as 4 + 1 + 4 make 9.")
+def channels(answer: Any) -> str | None:
+    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
+        return f"Expected a number, such as 9, got {describe(answer)}."
+    hints = {
+        33: None,
+        9: "9 is for latents of 4 channels: 4 + 1 + 4. Which of the three grow with the latents?",
+        16: "16 is what a regular UNet takes: the latents alone. An inpainting one is told two things more.",
+        32: "The latents and the masked picture make 32. How does it know where the mask is?",
+        17: "The latents and the mask make 17. The picture around the hole has to come in too.",
+        18: "The masked picture is given as latents: it has as many channels as what is being painted, not one.",
+        20: "The masked picture goes through the same VAE, so it has 16 channels, not 3.",
+        48: "The mask is one channel, whatever the latents have: it says only yes or no.",
+    }
+    return hints.get(answer, f"Got {answer:g}. Add up the three parts of section 4, each for latents of 16 channels.")
+
+
+@exercise("04.2", right="A weighted sum: where the mask is 1 the new latents, where it is 0 the noised original's.")
+def mixing(answer: Any) -> str | None:
+    import torch
+
+    if not callable(answer):
+        return f"Expected the function itself, mix without brackets, got {describe(answer)}."
+    generator = torch.Generator().manual_seed(4)
+    latents, original = (torch.randn(2, 4, 8, 8, generator=generator) for _ in range(2))
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[..., 2:6, 2:6], mask[..., 6:, 6:] = 1, 0.25
+    before = [one.clone() for one in (latents, original, mask)]
+    made, fault = _called(answer, latents, original, mask)
+    if fault:
+        return fault
+    if any(not torch.equal(one, copy) for one, copy in zip((latents, original, mask), before, strict=True)):
+        return "It writes into what it was given. Build new latents from the three: the pipeline needs them again."
+    if made.shape != latents.shape:
+        return f"It returns {tuple(made.shape)}, expected the shape of latents, {tuple(latents.shape)}."
+
+    def same(wanted: torch.Tensor, where: torch.Tensor | bool = True) -> bool:
+        return bool((((made - wanted).abs() < CLOSE) | ~torch.as_tensor(where)).all())
+
+    right, hard = mask * latents + (1 - mask) * original, (mask == 0) | (mask == 1)
+    if same(right):
+        return None
+    if same(latents) or same(original):
+        which = "latents" if same(latents) else "original"
+        return f"It returns {which} as they are: the mask decides nothing yet."
+    if same(mask * original + (1 - mask) * latents):
+        return "It keeps what should be new, and the other way round: 1 in the mask means repaint, take latents there."
+    if same(mask * latents):
+        return "Outside the mask it gives 0, which is no picture. The original belongs there, weighted by 1 - mask."
+    if same(mask * latents + original):
+        return "Inside the mask the original is added on top of the new. Weigh it by 1 - mask."
+    if same(right, hard):
+        return "Black and white are right, but where the mask is 0.25 it should be a mixture: a quarter new."
+    return "It is neither right at 1 nor at 0. Where mask is 1 take latents, where it is 0 original, by a weighted sum."
+
+
+@exercise("04.3", right="One channel from 0 to 1, greys and all: a pipeline with this processor mixes by them.")
+def grey_processor(answer: Any) -> str | None:
+    if isinstance(answer, type) or not hasattr(answer, "preprocess"):
+        called = "VaeImageProcessor(...) with its arguments" if isinstance(answer, type) else "a VaeImageProcessor"
+        return f"Expected {called}, got {describe(answer)}."
+    ramp = Image.fromarray(np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1)))
+    plain = np.asarray(ramp, np.float32) / 255
+    seen, coloured, small = (
+        np.asarray(answer.preprocess(mask, height=64, width=64))
+        for mask in (ramp, ramp.convert("RGB"), ramp.resize((48, 48)))
+    )
+    if seen.min() < -0.01:
+        return f"It turns black into {seen.min():g}: masks go from 0 to 1. Which option normalises?"
+    if len(np.unique(seen.round(3))) <= 2:
+        return "Only 0 and 1 come out of a mask with 64 greys: it is still cut at 50 %. Which option does that?"
+    if coloured.shape[1] != 1:
+        return "A mask that was saved in colour comes out with 3 channels. The mask has to be made grey."
+    if small.shape[-2:] != (64, 64):
+        return "A mask of another size comes out as it was. Leave do_resize on: the latents need their own size."
+    if np.abs(seen[0, 0] - plain).max() > 0.02:
+        return (
+            f"The greys come out changed, by up to {np.abs(seen[0, 0] - plain).max():.2f}. Leave other options alone."
+        )
+    return None
+
+
+@exercise(
+    "04.4",
+    right="The regular checkpoint kept more of the road, keep_unmasked all of it, and the rock is gone in all three.",
+)
+def erased_twice(answer: Any) -> str | None:
+    if not isinstance(answer, (list, tuple)) or len(answer) != 3:
+        return f"Expected a list of three pictures, [regular, special, kept], got {describe(answer)}."
+    road, rock = load_image("road"), load_mask("road")
+    names = ("regular", "special", "kept")
+    for name, one in zip(names, answer, strict=True):
+        if not isinstance(one, Image.Image):
+            return f"{name}: expected a PIL picture (the call's .images[0]), got {describe(one)}."
+        if one.size != road.size:
+            return f"{name} has {by(one.size)} pixels, expected {by(road.size)} as the road has."
+        if change(road, one, rock).inside < REPAINTED:
+            return f"{name} still shows the rock. Did the call get the road's own mask, and is before/after in order?"
+    outside = [change(road, one, rock).outside for one in answer]
+    if answer[0].tobytes() == answer[1].tobytes():
+        return "The first two are the same picture. One is from sd15 with task='inpaint', the other from sd15-inpaint."
+    if min(outside[:2]) == 0:
+        return "The first two should be as the pipelines returned them: one has its unmasked pixels put back already."
+    if outside[2] > 0:
+        return (
+            f"Outside the mask kept differs by {outside[2]:.2g} grey levels, expected 0: "
+            "keep_unmasked(road, special, mask) puts the road back."
+        )
+    if outside[0] >= outside[1]:
+        return (
+            f"The first changed more outside the mask ({outside[0]:.1f} grey levels) than the second "
+            f"({outside[1]:.1f}). The regular checkpoint comes first: which one puts the original back?"
+        )
+    gaps = [change(one, answer[2], rock).inside for one in answer[:2]]
+    if gaps[1] > 0.5:
+        return f"Inside the mask kept is not the second picture ({gaps[1]:.1f} grey levels apart): compose that one."
+    return None
+
+
+def _called(mix: Callable[..., Any], latents: Any, original: Any, mask: Any) -> tuple[Any, str | None]:
+    """What the reader's function returns, or what keeps it from being judged."""
+    import torch
+
+    try:
+        made = mix(latents, original, mask)
+    except Exception as error:
+        return None, f"mix(latents, original, mask) stopped with {type(error).__name__}: {error}."
+    if made is None:
+        return None, "mix returns None: does its last line begin with return?"
+    if not isinstance(made, torch.Tensor):
+        return None, f"mix should return latents, a tensor, and returned {describe(made)}."
+    return made, None
