@@ -24,7 +24,8 @@ from helpers.turns import guard, turn
 logger = logging.getLogger(__name__)
 
 ENDED = ("done", "failed", "cancelled", "superseded")
-REMEMBERED = 128 * 2**20  # bytes of pictures that are not made twice
+REMEMBERED = 64 * 2**20  # bytes of pictures that are not made twice
+_RECORD = 16_384  # bytes of a record besides its picture, about
 
 
 class NoPicture(RuntimeError):
@@ -217,7 +218,7 @@ class Engine:
         if record is None:
             record = make(job._pipe, watch=job._watch, **job._call)
             if record.error is None:
-                self._seen.put(key, record, 3 * record.image.width * record.image.height)
+                self._seen.put(key, record, 3 * record.image.width * record.image.height + _RECORD)
         return record
 
 

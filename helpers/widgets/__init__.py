@@ -1,6 +1,7 @@
 """Widgets of the course: each is one module, one plain ES module and one stylesheet, with no build step and no CDN."""
 
+from helpers.widgets.compare import Compare
 from helpers.widgets.explorer import Explorer
 from helpers.widgets.mask_painter import MaskPainter
 
-__all__ = ["Explorer", "MaskPainter"]
+__all__ = ["Compare", "Explorer", "MaskPainter"]
