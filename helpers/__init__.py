@@ -41,6 +41,7 @@ _OWNERS = {
     "measured": "quantities",
     "sweep": "sweep",
     "grid": "grids",
+    "Compare": "widgets",
     "MaskPainter": "widgets",
     "Explorer": "widgets",
     "check": "exercises",
