@@ -231,7 +231,7 @@ def _notes(places: list[_Place], names: list[str]) -> str:
         notes.append(
             f"{missing} of {total} pictures could not be measured and {'is' if missing == 1 else 'are'} left out."
         )
-    return " ".join(notes)
+    return "\n".join(notes)
 
 
 @functools.cache

@@ -158,7 +158,7 @@ def test_failed_cells_are_left_out_and_said():
     line = chart([*grid_of(strength=[0.4, 0.8], seeds=2)[1:], record(None, error="x", strength=0.4)], "change")
     assert list(line.axes[0].lines[0].get_ydata()) == [51.0, 60.5]
     assert line.numbers[0]["pictures"] == 1
-    assert line.get_supxlabel().endswith("of 2 seeds. 1 of 4 pictures could not be measured and is left out.")
+    assert line.get_supxlabel().endswith("of 2 seeds.\n1 of 4 pictures could not be measured and is left out.")
 
 
 def test_a_combination_that_is_missing_stays_empty():
