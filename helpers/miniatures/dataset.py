@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,8 @@ def _style_chunk(job: tuple[str, int, int, int]) -> np.ndarray:
     from .looks import styled
 
     style, first, count, size = job
-    return np.stack([np.asarray(styled(sample(seed), style, size)) for seed in range(first, first + count)])
+    scenes = [replace(sample(seed), degraded=None) for seed in range(first, first + count)]
+    return np.stack([np.asarray(styled(scene, style, size)) for scene in scenes])
 
 
 def styled_pictures(style: str, count: int, *, first: int = 0, size: int = SIZE) -> np.ndarray:
