@@ -9,12 +9,12 @@ import diffusers
 import numpy as np
 import torch
 
-from helpers import preview
+from helpers import latent_map
 
 from .dataset import held_out
 from .store import FOLDER, load_component
 
-COUNT = 160  # pictures, with 256 latents each: 5 unknowns a colour
+COUNT = 96  # pictures, with 256 latents each: 37 unknowns a colour
 
 
 def vaes() -> dict[str, type]:
@@ -26,23 +26,23 @@ def vaes() -> dict[str, type]:
 
 def fit_all() -> list[Path]:
     """Fit and write the map of each VAE; prints how well its colours correlate with those it was not fitted on."""
-    drawn = [drawing.image for drawing in held_out(COUNT + 40, degraded=False)]
+    drawn = [drawing.image for drawing in held_out(COUNT + 24, degraded=False)]
     written = []
     for folder, kind in vaes().items():
         vae = load_component(folder, kind).eval()
-        fitted = preview.fit(vae, drawn[:COUNT])
-        written.append(preview.write(FOLDER / folder, fitted))
+        fitted = latent_map.fit(vae, drawn[:COUNT])
+        written.append(latent_map.write(FOLDER / folder, fitted))
         print(f"{folder}: correlation {correlation(vae, fitted, drawn[COUNT:]):.3f}")
     return written
 
 
 @torch.no_grad()
-def correlation(vae, fitted: preview.Map, pictures: list) -> float:
-    """Between the map's colours and the pictures', pooled; mean over the pictures."""
+def correlation(vae, fitted: latent_map.Map, pictures: list) -> float:
+    """Between the map's colours and those of the pictures themselves, pooled; mean over the pictures."""
     values = []
     for one in pictures:
         x = torch.from_numpy(np.array(one)).permute(2, 0, 1)[None].float() / 127.5 - 1
-        latents = preview.scaled(vae, vae.encode(x))
+        latents = latent_map.to_latents(vae, vae.encode(x))
         pooled = torch.nn.functional.adaptive_avg_pool2d(x, latents.shape[2:])[0].permute(1, 2, 0)
         values.append(np.corrcoef(fitted(latents[0].double().numpy()).ravel(), pooled.numpy().ravel())[0, 1])
     return float(np.mean(values))

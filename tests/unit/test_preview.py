@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 import warnings
+from functools import partial
 
 import diffusers
 import numpy as np
@@ -12,13 +13,18 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import catalog, load, load_image, load_mask, preview
+from helpers import catalog, latent_map, load, load_image, load_mask, preview
 from helpers.jobs import Engine
 from helpers.records import make
 from tests.unit.tiny import SIZE, tiny_course  # noqa: F401
 
 FOLDER = catalog.MINIATURES / "vae"
-CALL = {"prompt": "a red boat at the sea shore", "num_inference_steps": 20, "scheduler": "DDIMScheduler", "seed": 1}
+CALL = {
+    "prompt": "a red boat at the sea shore",
+    "num_inference_steps": 20,
+    "scheduler": "UniPCMultistepScheduler",
+    "seed": 1,
+}
 
 
 def correlation(preview_picture: Image.Image, decoded: Image.Image) -> float:
@@ -33,20 +39,29 @@ def pipe_of(vae: object) -> types.SimpleNamespace:
 
 
 class Linear(torch.nn.Module):
-    """A VAE whose latents are a fixed mixture of the pooled colours, so that the best map is known."""
+    """A VAE that mixes the pooled colours of a latent's pixels, and unmixes them again: the best map is known."""
 
-    def __init__(self, *, scaling_factor: float = 0.5, spread: float = 0.0) -> None:
+    mixture = torch.tensor([[1.0, 0, 0], [0, 2, 0], [0, 0, 4], [1, 1, -1]])
+
+    def __init__(self, *, scaling_factor: float = 0.5) -> None:
         super().__init__()
-        self.encoder = torch.nn.Conv2d(3, 4, 8, stride=8)
-        mixture = torch.tensor([[1.0, 0, 0], [0, 2, 0], [0, 0, 4], [1, 1, -1]])
-        self.encoder.weight.data = mixture[:, :, None, None].expand(4, 3, 8, 8) / 64
-        self.encoder.bias.data = torch.tensor([0.1, 0.2, 0.3, 0.4])
-        self.config = {"block_out_channels": (8,) * 4}
-        self.config = type("Config", (dict,), {"scaling_factor": scaling_factor})(self.config)
+        self.encoder, self.decoder = torch.nn.Conv2d(3, 4, 8, stride=8), torch.nn.Conv2d(4, 3, 1)
+        self.encoder.weight.data = self.mixture[:, :, None, None].expand(4, 3, 8, 8) / 64
+        self.decoder.weight.data = torch.linalg.pinv(self.mixture)[:, :, None, None]
+        self.encoder.bias.data, self.decoder.bias.data = torch.full((4,), 0.1), torch.zeros(3)
+        self.config = type("Config", (dict,), {"scaling_factor": scaling_factor})(block_out_channels=(8,) * 4)
 
     def encode(self, pixels: torch.Tensor) -> types.SimpleNamespace:
         mean = self.encoder(pixels)
         return types.SimpleNamespace(latent_dist=types.SimpleNamespace(mode=lambda: mean))
+
+    def decode(self, latents: torch.Tensor) -> tuple[torch.Tensor]:
+        return (torch.nn.functional.interpolate(self.decoder(latents), scale_factor=8),)
+
+
+def pale(name: str) -> Image.Image:
+    """A course picture of little contrast: noise on it is never cut off at black or white."""
+    return Image.blend(Image.new("RGB", (64, 64), (128,) * 3), load_image(name, size=64), 0.2)
 
 
 @pytest.mark.parametrize("name", ["sd15", "sd15-inpaint"])
@@ -62,38 +77,68 @@ def test_the_last_preview_looks_like_the_picture(name):
     assert correlation(shown[0], made.image) < correlation(shown[-1], made.image)
 
 
+@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "UniPCMultistepScheduler", "DPMSolverMultistepScheduler"])
+def test_a_step_is_shown_as_what_it_predicts_where_the_scheduler_tells(scheduler):
+    pipe, plain, predicted = load("sd15-inpaint"), [], []
+    call = CALL | {"scheduler": scheduler, "image": load_image("seashore"), "mask_image": load_mask("seashore")}
+
+    def watch(inner, step, timestep, latents):
+        plain.append(preview.picture(inner, latents))
+        predicted.append(preview.step(inner, latents))
+
+    near = partial(correlation, decoded=make(pipe, **call, watch=watch).image)
+    early = len(plain) * 2 // 5
+    assert near(predicted[early]) > near(plain[early]) + 0.2
+    assert near(predicted[-1]) > 0.9
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler"])
+def test_a_scheduler_that_does_not_tell_shows_its_latents(tiny_course, scheduler):  # noqa: F811
+    pipe, same = load("sd15"), []
+
+    def watch(inner, step, timestep, latents):
+        same.append(preview.picture(inner, latents).tobytes() == preview.step(inner, latents).tobytes())
+
+    make(pipe, **CALL | {"scheduler": scheduler, "num_inference_steps": 3}, height=SIZE, width=SIZE, watch=watch)
+    assert same == [True] * 3 and preview.step(pipe, None) is None
+
+
 def test_previews_leave_the_picture_as_it_is():
     pipe = load("sd15")
-    watched = make(pipe, **CALL, watch=lambda inner, step, t, latents: preview.picture(inner, latents))
+    watched = make(pipe, **CALL, watch=lambda inner, step, t, latents: preview.step(inner, latents))
     assert watched.image.tobytes() == make(pipe, **CALL).image.tobytes()
 
 
 def test_the_shipped_map_belongs_to_the_shipped_vae():
     vae = load("sd15").vae
-    shipped = preview.read(FOLDER)
-    assert shipped is not None and shipped.vae == preview.mark(vae), "run: python -m helpers.miniatures preview"
+    shipped = latent_map.read(FOLDER)
+    assert shipped is not None and shipped.vae == latent_map.mark(vae), "run: python -m helpers.miniatures preview"
     assert preview.map_of(vae) == shipped
 
 
-def test_a_map_inverts_a_vae_that_is_linear():
-    pictures = [load_image(name, size=64) for name in ("castle", "seashore", "road")]
-    vae = Linear()
-    fitted = preview.fit(vae, pictures)
-    with torch.no_grad():
-        pixels = torch.from_numpy(np.array(pictures[0])).permute(2, 0, 1)[None] / 127.5 - 1
-        latents = preview.scaled(vae, vae.encode(pixels))
-    shown = preview.Map(fitted.weights, fitted.bias, 1e9, "")(latents[0].numpy())
-    pooled = np.asarray(pictures[0].resize((8, 8), Image.Resampling.BOX))
-    assert np.abs(shown.astype(int) - pooled).max() <= 1
+def test_the_map_of_a_vae_that_is_linear_is_its_decoder():
+    fitted = latent_map.fit(Linear(), [pale(name) for name in ("castle", "seashore", "road")])
+    weights = np.array(fitted.weights).reshape(3, 4, 9)
+    assert np.abs(weights[..., 4] - torch.linalg.pinv(Linear.mixture).numpy() / 0.5).max() < 0.001
+    assert np.abs(np.delete(weights, 4, axis=2)).max() < 0.001 and np.abs(fitted.bias).max() < 0.001
+
+
+def test_a_map_takes_the_neighbours_from_their_places():
+    weights = np.zeros((3, 1, 3, 3))
+    weights[0, 0, 0, 1], weights[1, 0, 2, 1], weights[2, 0, 1, 2] = 1, 1, 1  # red from above, green below, blue right
+    shown = latent_map.Map(tuple(map(tuple, weights.reshape(3, 9))), (0.0,) * 3, 9.0, "")
+    latents = np.array([[[-1.0, 0, 1], [1, -1, 0]]])
+    assert latent_map.Map(shown.weights, shown.bias, 9.0, "").channels == 1
+    assert shown(latents)[1, 0].tolist() == [0, 255, 0] and shown(latents)[0, 1].tolist() == [128, 0, 255]
 
 
 def test_latents_are_scaled_as_the_vae_says():
-    pictures = [load_image("castle", size=64)]
+    pictures = [pale("castle")]
     single, double = (
-        preview.fit(Linear(scaling_factor=1.0), pictures),
-        preview.fit(Linear(scaling_factor=2.0), pictures),
+        latent_map.fit(Linear(scaling_factor=1.0), pictures),
+        latent_map.fit(Linear(scaling_factor=2.0), pictures),
     )
-    assert double.largest == pytest.approx(2 * single.largest, rel=1e-4)
+    assert double.loudest == pytest.approx(2 * single.loudest, rel=1e-4)
 
 
 def test_latents_of_any_dtype_batch_and_shape_are_shown():
@@ -116,7 +161,7 @@ def test_large_noise_is_scaled_down_and_clean_latents_are_not():
     noise = np.random.default_rng(0).normal(size=(4, 16, 16))
     loud = fitted(14 * noise)
     assert np.abs(loud.astype(int) - fitted(7 * noise)).max() <= 1
-    clean = 0.5 * fitted.largest * noise / np.sqrt(np.mean(noise**2))
+    clean = 0.5 * fitted.loudest * noise / np.sqrt(np.mean(noise**2))
     assert np.abs(fitted(clean).astype(int) - fitted(0.9 * clean)).max() > 1
 
 
@@ -147,7 +192,7 @@ def test_a_vae_that_brings_no_map_gets_one(tiny_course, name, side):  # noqa: F8
     vae = getattr(pipe, "vae", None) or pipe.movq
     assert preview.map_of(vae) is preview.map_of(vae)
     pictures = [load_image(one, size=preview.SIDE) for one in preview.course_pictures()]
-    assert preview.fit(vae, pictures) == preview.map_of(vae)
+    assert latent_map.fit(vae, pictures) == preview.map_of(vae)
 
 
 def test_a_vae_in_half_precision_gets_nearly_the_same_map(tiny_course):  # noqa: F811
@@ -158,17 +203,17 @@ def test_a_vae_in_half_precision_gets_nearly_the_same_map(tiny_course):  # noqa:
 
 
 def test_a_map_of_other_weights_is_not_used(tiny_course):  # noqa: F811
-    written = preview.Map(((1.0,) * 4,) * 3, (0.0,) * 3, 1.0, "1 1")
-    preview.write(tiny_course / "vae", written)
+    written = latent_map.Map(((1.0,) * 36,) * 3, (0.0,) * 3, 1.0, "1 1")
+    latent_map.write(tiny_course / "vae", written)
     pipe = load("sd15")
-    assert preview.read(tiny_course / "vae") == written
-    assert preview.map_of(pipe.vae) != written and preview.map_of(pipe.vae).vae == preview.mark(pipe.vae)
+    assert latent_map.read(tiny_course / "vae") == written
+    assert preview.map_of(pipe.vae) != written and preview.map_of(pipe.vae).vae == latent_map.mark(pipe.vae)
 
 
 def test_a_map_beside_the_vae_loads_silently_and_is_found(tiny_course):  # noqa: F811
     vae = diffusers.AutoencoderKL.from_pretrained(tiny_course / "vae")
-    written = preview.Map(((0.5,) * 4,) * 3, (0.0,) * 3, 1.0, preview.mark(vae))
-    preview.write(tiny_course / "vae", written)
+    written = latent_map.Map(((0.5,) * 36,) * 3, (0.0,) * 3, 1.0, latent_map.mark(vae))
+    latent_map.write(tiny_course / "vae", written)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pipe = diffusers.DiffusionPipeline.from_pretrained(catalog.CATALOG["sd15"].source)
@@ -179,25 +224,25 @@ def test_a_map_beside_the_vae_loads_silently_and_is_found(tiny_course):  # noqa:
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"weights": 1}', '{"weights": [["x"]], "bias": []}'])
 def test_a_damaged_file_is_no_map(tmp_path, text):
-    (tmp_path / preview.FILE).write_text(text)
-    assert preview.read(tmp_path) is None
+    (tmp_path / latent_map.FILE).write_text(text)
+    assert latent_map.read(tmp_path) is None
 
 
 def test_a_map_is_read_as_it_was_written(tmp_path):
-    written = preview.fit(Linear(), [load_image("castle", size=64)])
-    assert preview.read(preview.write(tmp_path, written).parent) == written
-    assert json.loads((tmp_path / preview.FILE).read_text())["vae"] == written.vae
+    written = latent_map.fit(Linear(), [load_image("castle", size=64)])
+    assert latent_map.read(latent_map.write(tmp_path, written).parent) == written
+    assert json.loads((tmp_path / latent_map.FILE).read_text())["vae"] == written.vae
 
 
 def test_too_few_pictures_and_bad_numbers_are_refused():
     with pytest.raises(ValueError, match="pictures: none"):
-        preview.fit(Linear(), [])
-    with pytest.raises(ValueError, match="1 latents are too few for 5 unknowns"):
-        preview.fit(Linear(), [Image.new("RGB", (8, 8))])
+        latent_map.fit(Linear(), [])
+    with pytest.raises(ValueError, match="3 latents are too few for 37 unknowns"):
+        latent_map.fit(Linear(), [Image.new("RGB", (8, 8), "red")])
     vae = Linear()
     vae.encoder.bias.data += torch.nan
     with pytest.raises(ValueError, match=r"no number in torch.float32: fit its map in torch.float32"):
-        preview.fit(vae, [load_image("castle", size=64)])
+        latent_map.fit(vae, [load_image("castle", size=64)])
 
 
 def test_weights_that_are_elsewhere_give_no_preview():
