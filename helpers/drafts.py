@@ -75,8 +75,8 @@ class Run:
 class Runs:
     """The calls of one widget, on the engine that all widgets share.
 
-    on_step(run, latents), on_end(run): called in the worker thread, with `lock` held, for the newest run alone; on_end
-    finds the end in `run.job`. lock: the widget's own, so that its state changes in one thread at a time.
+    on_step(run, latents), on_end(run): called in the worker thread for the newest run alone; on_end, which finds the end
+    in `run.job`, with `lock` held. lock: the widget's own, so that its state changes in one thread at a time.
     """
 
     def __init__(
@@ -144,8 +144,9 @@ class Runs:
             if self._next is not None and self._age() >= LET_RUN:
                 call, self._next = self._next, None
                 self._submit(call, moving=True)
-            else:
-                self._on_step(self.now, latents)
+                return
+            run = self.now
+        self._on_step(run, latents)
 
     def _ended(self, job: Job) -> None:
         with self._lock:

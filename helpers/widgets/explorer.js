@@ -4,7 +4,7 @@
 // shown until Python says the same, so that a late answer never moves a slider back under the hand.
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-const same = (one, other) => one === other || Math.abs(one - other) < 1e-9;
+const same = (one, other) => one === other || (typeof one === "number" && typeof other === "number" && Math.abs(one - other) < 1e-9);
 
 // ---- One store a model: its pictures and what was edited; all views of one widget share it ----
 
@@ -285,7 +285,9 @@ const BUILDERS = {
 
   switch(control, change) {
     const on = toggle(control.label, (checked) => change(checked, false), control.help);
-    return { row: element("div", { class: "ex-row ex-line" }, on.node, element("span", { "aria-hidden": "true" }, control.label)), refresh: on.refresh };
+    on.node.id = `ex-${++count}`;
+    const label = element("label", { for: on.node.id, title: control.help }, control.label);
+    return { row: element("div", { class: "ex-row ex-line" }, on.node, label), refresh: on.refresh };
   },
 };
 

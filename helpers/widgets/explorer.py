@@ -114,7 +114,7 @@ class Explorer(Studio, anywidget.AnyWidget):
         """Callbacks of a widget run beside the cell that runs: they only ask, and never wait for a model."""
         asked = {
             "change": lambda: self._change(content["values"], moving=bool(content.get("moving"))),
-            "lock": lambda: self.set_trait("_locked", bool(content["on"])),
+            "lock": lambda: self._lock_seed(bool(content["on"])),
             "cancel": self.cancel,
             "recall": lambda: self._recall(content["number"]),
             "pin": lambda: self._pin(content["place"], content["number"]),
@@ -129,6 +129,10 @@ class Explorer(Studio, anywidget.AnyWidget):
         except Exception as error:  # whatever it is, it belongs on the screen, not in a log
             text = str(error).replace("path=<", "picture=<")
             self.send({"kind": "refused", "asked": str(content.get("kind")), "text": text})
+
+    def _lock_seed(self, on: bool) -> None:
+        with self._lock:
+            self._locked = on
 
     def _sleep(self, asleep: bool) -> None:
         """While no view is left, as after the cell ran again, nothing is made; the newest follows when one is back."""

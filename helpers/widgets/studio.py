@@ -153,7 +153,7 @@ class Studio:
         if self._painter is not None:
             self._go()
 
-    # ---- Calls become pictures: in the worker thread, with the lock held
+    # ---- Calls become pictures: in the worker thread
 
     def _stepped(self, run: drafts.Run, latents: Any) -> None:
         self._step(run, latents, self._drawn == self._values)
@@ -161,7 +161,10 @@ class Studio:
     def _ended(self, run: drafts.Run) -> None:
         job = run.job
         if job.state == "done":
-            self._show(job.record, draft=run.draft, keep=not run.moving)
+            try:
+                self._show(job.record, draft=run.draft, keep=not run.moving)
+            except Exception as error:  # or it would say "running" for ever
+                self._tell(phase="failed", text=_cause(error), details="")
             return
         phase = "running" if self._runs.now else "failed" if job.error else "cancelled"
         text = "" if job.error is None else _cause(job.error)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from helpers import drafts
+from helpers import drafts, jobs
 from helpers.drafts import Runs, quick, schedulers
 from helpers.pipelines import load
 from helpers.records import make
@@ -14,7 +14,16 @@ from tests.unit.test_records import arguments
 from tests.unit.tiny import tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
-LONG = 240
+LONG = 120
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch):
+    """An engine that remembers no picture of another test."""
+    engine = jobs.Engine()
+    monkeypatch.setattr(jobs, "_shared", engine)
+    yield engine
+    assert engine.close(LONG)
 
 
 @pytest.fixture(name="inpaint")

@@ -1,0 +1,347 @@
+"""Explorer in a real JupyterLab, on the miniature: what hands do, what is seen, and what Python then knows."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+
+import nbformat
+import pytest
+from PIL import Image, PngImagePlugin
+
+SETUP = """from helpers import load, load_image, load_mask, Explorer, MaskPainter
+pipe = load("sd15-inpaint")
+image, mask = load_image("castle"), load_mask("castle")"""
+SOON = 120_000  # milliseconds: for what a model makes on a busy machine
+
+
+class Explored:
+    """An Explorer on the screen; `state()` is what Python knows."""
+
+    def __init__(self, notebook, index=0):
+        self.notebook, self.page = notebook, notebook.page
+        self.root = notebook.widget(".explorer", index)
+
+    def slider(self, name):
+        return self.root.get_by_role("slider", name=name, exact=True)
+
+    def button(self, name):
+        return self.root.get_by_role("button", name=name)
+
+    def status(self, text):
+        self.root.locator(".ex-status", has_text=re.compile(text)).wait_for(timeout=SOON)
+
+    def thumbs(self):
+        return self.root.locator(".ex-thumb")
+
+    def values(self):
+        return json.loads(self.notebook.python("import json; print(json.dumps(explorer._values))"))
+
+    def at(self, name, share):
+        """Where a slider's thumb stands when it is at `share` of its way."""
+        box = self.slider(name).bounding_box()
+        return box["x"] + 8 + (box["width"] - 16) * share, box["y"] + box["height"] / 2
+
+    def shown(self):
+        """The pixels of the picture on the stage."""
+        script = """async (img) => { await img.decode(); const data = await (await fetch(img.src)).arrayBuffer();
+            return btoa(Array.from(new Uint8Array(data), (byte) => String.fromCharCode(byte)).join("")); }"""
+        data = base64.b64decode(self.root.locator(".ex-picture").first.evaluate(script))
+        return Image.open(io.BytesIO(data)).convert("RGB").tobytes()
+
+    def made(self):
+        """The pixels of `explorer.image`."""
+        self.notebook.python("explorer.image.save('made.png')")
+        with Image.open(self.notebook.lab.root / "made.png") as image:
+            return image.convert("RGB").tobytes()
+
+
+@pytest.fixture(scope="module")
+def ready(shared_notebook):
+    shared_notebook.python(SETUP, timeout=240)
+    return shared_notebook
+
+
+@pytest.fixture
+def explore(ready):
+    def explore(arguments="pipe, image, mask", **more):
+        more = {"prompt": "a red cat in a meadow", "num_inference_steps": 12} | more
+        text = ", ".join([arguments, *(f"{name}={value!r}" for name, value in more.items())])
+        ready.write(0, f"explorer = Explorer({text})\nexplorer.wait(120)\nexplorer")
+        ready.run(0, timeout=240)
+        return Explored(ready)
+
+    yield explore
+    ready.python("explorer.close(); print()")
+    ready.write(0, "print()")
+    ready.run(0)
+    ready.check()
+
+
+def test_dragging_strength_shows_drafts_and_release_the_full_picture(explore) -> None:
+    explorer = explore(num_inference_steps=20)
+    page = explorer.page
+    explorer.status("Full picture")
+    first = explorer.shown()
+    assert first == explorer.made() and explorer.thumbs().count() == 1
+    page.mouse.move(*explorer.at("Strength", 1.0))
+    page.mouse.down()
+    for share in (0.9, 0.8, 0.7, 0.6):
+        page.mouse.move(*explorer.at("Strength", share))
+        page.wait_for_timeout(60)
+    explorer.root.locator(".ex-badge", has_text="Draft").wait_for(timeout=SOON)
+    explorer.status("Draft: a few quick steps")
+    draft = explorer.shown()
+    assert draft != first and explorer.thumbs().count() == 1
+    page.mouse.up()
+    explorer.status("Full picture")
+    assert explorer.root.locator(".ex-badge").inner_text() == ""
+    assert explorer.thumbs().count() == 2
+    chosen = float(explorer.slider("Strength").input_value())
+    assert 0.5 < chosen < 0.75 and abs(explorer.values()["strength"] - chosen) < 1e-9
+    assert explorer.shown() == explorer.made() != draft
+
+
+def test_a_click_in_the_history_brings_everything_back(explore) -> None:
+    explorer = explore()
+    first, values = explorer.made(), explorer.values()
+    explorer.root.get_by_role("spinbutton", name="Seed").fill("7")
+    explorer.page.keyboard.press("Tab")
+    explorer.root.get_by_role("combobox", name="Scheduler").select_option("DDIMScheduler")
+    explorer.root.get_by_role("switch", name="Keep unmasked").click()
+    explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)
+    explorer.status("Full picture")
+    assert explorer.made() != first and explorer.values()["keep_unmasked"] is True
+    explorer.thumbs().last.click()
+    explorer.root.locator('.ex-thumb[aria-current="true"]').last.wait_for()
+    assert explorer.values() == values and explorer.shown() == first
+    assert explorer.root.get_by_role("spinbutton", name="Seed").input_value() == "0"
+    assert explorer.root.get_by_role("combobox", name="Scheduler").input_value() == "PNDMScheduler"
+    assert explorer.root.get_by_role("switch", name="Keep unmasked").get_attribute("aria-checked") == "false"
+
+
+def test_cancel_stops_a_long_picture(explore) -> None:
+    explorer = explore()
+    before = explorer.made()
+    box = explorer.root.get_by_role("spinbutton", name="Steps, exactly")
+    box.fill("900")
+    box.press("Tab")
+    explorer.status("Picture · step")
+    bar = explorer.root.get_by_role("progressbar", name="Steps")
+    assert int(bar.get_attribute("aria-valuemax")) > 800
+    explorer.button("Cancel").click()
+    explorer.status("Cancelled")
+    assert explorer.shown() == before == explorer.made()
+    box.fill("901")
+    box.press("Tab")
+    explorer.status("Picture · step")
+    explorer.page.keyboard.press("Escape")
+    explorer.status("Cancelled")
+
+
+def test_previews_grow_on_the_stage(explore) -> None:
+    explorer = explore()
+    box = explorer.root.get_by_role("spinbutton", name="Steps, exactly")
+    box.fill("400")
+    box.press("Tab")
+    explorer.root.locator(".ex-preview").wait_for(timeout=SOON)
+    assert explorer.root.locator(".ex-preview").evaluate("(img) => img.decode().then(() => img.naturalWidth)") == 128
+    explorer.button("Cancel").click()
+    explorer.status("Cancelled")
+    assert not explorer.root.locator(".ex-preview").is_visible()
+
+
+def test_the_code_is_shown_and_follows_the_picture(explore) -> None:
+    explorer = explore()
+    explorer.button("Code").click()
+    code = explorer.root.get_by_label("Python code")
+    explorer.page.wait_for_function("(node) => node.textContent.includes('manual_seed(0)')", arg=code.element_handle())
+    assert code.text_content().strip() == explorer.notebook.python("print(explorer.code())")
+    explorer.button("New seed").click()
+    seed = explorer.root.get_by_role("spinbutton", name="Seed").input_value()
+    explorer.page.wait_for_function(
+        "([node, seed]) => node.textContent.includes(`manual_seed(${seed})`)", arg=[code.element_handle(), seed],
+        timeout=SOON,
+    )  # fmt: skip
+    assert "helpers" not in code.inner_text() and "StableDiffusionInpaintPipeline.from_pretrained(" in code.inner_text()
+
+
+def test_a_saved_picture_dropped_on_the_widget_restores_it(explore, tmp_path) -> None:
+    explorer = explore(seed=5, negative_prompt="fog")
+    values, picture = explorer.values(), explorer.made()
+    with explorer.page.expect_download() as download:
+        explorer.button("Save").click()
+    file = tmp_path / "saved.png"
+    download.value.save_as(file)
+    assert re.fullmatch(r"a-red-cat-in-a-meadow-[0-9a-f]{12}\.png", download.value.suggested_filename)
+    explorer.button("New seed").click()
+    explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)
+    drop(explorer, file.read_bytes())
+    explorer.page.wait_for_function(
+        "(box) => box.value === '5'", arg=explorer.root.get_by_role("spinbutton", name="Seed").element_handle()
+    )
+    assert explorer.values() == values and explorer.made() == picture == explorer.shown()
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a cat, Steps: 20")
+    foreign = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(foreign, "PNG", pnginfo=info)
+    drop(explorer, foreign.getvalue())
+    alert = explorer.root.get_by_role("alert")
+    alert.get_by_text("has no record of this course in it").wait_for()
+    assert explorer.values() == values and explorer.shown() == picture
+    explorer.root.locator("input[type=file]").set_input_files(str(file))  # the Open button's way
+    alert.wait_for(state="hidden")
+
+
+def drop(explorer, data: bytes) -> None:
+    script = """(root, data) => {
+        const transfer = new DataTransfer();
+        const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+        transfer.items.add(new File([bytes], "a.png", {type: "image/png"}));
+        for (const type of ["dragenter", "dragover", "drop"]) {
+            const event = new DragEvent(type, {dataTransfer: transfer, bubbles: true, cancelable: true});
+            root.dispatchEvent(event);
+            if (type === "dragover" && !root.classList.contains("ex-dropping")) throw new Error("no sign of the drop");
+        }
+    }"""
+    explorer.root.evaluate(script, base64.b64encode(data).decode())
+
+
+def test_two_pictures_are_pinned_and_compared(explore) -> None:
+    explorer = explore()
+    first = explorer.shown()
+    explorer.button("Compare").click()
+    assert explorer.root.locator(".ex-name").all_inner_texts() == ["Before", "Now"]
+    explorer.button("Compare").click()
+    explorer.button("Pin this picture as A").click()
+    explorer.root.locator(".ex-thumb b", has_text="A").wait_for()
+    explorer.button("New seed").click()
+    explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)
+    explorer.thumbs().first.focus()
+    explorer.page.keyboard.press("b")
+    explorer.root.locator(".ex-thumb b", has_text="B").wait_for()
+    explorer.button("Compare").click()
+    assert explorer.root.locator(".ex-name").all_inner_texts() == ["A", "B"]
+    assert explorer.shown() != first
+    divider = explorer.slider("Divider: A to its left, B to its right")
+    divider.focus()
+    explorer.page.keyboard.press("Home")
+    left = explorer.root.locator(".ex-left")
+    assert left.evaluate("(node) => getComputedStyle(node).clipPath") in (
+        "inset(0px 100% 0px 0px)",
+        "inset(0 100% 0 0)",
+    )
+    explorer.page.keyboard.press("ArrowRight")
+    assert "99%" in left.evaluate("(node) => getComputedStyle(node).clipPath")
+    explorer.button("Pin this picture as B").click()
+    explorer.root.locator(".ex-name", has_text="Now").wait_for()
+
+
+def test_everything_has_a_name_and_keys_stay_in_the_widget(explore) -> None:
+    explorer = explore()
+    fields = explorer.root.locator("button, input:not([type=file]), textarea, select")
+    names = [fields.nth(i).evaluate(ACCESSIBLE) for i in range(fields.count())]
+    assert all(names), names
+    for name in ("Strength", "Guidance scale", "Steps", "Mask blur", "Crop around the mask"):
+        assert explorer.slider(name).count() == 1
+    assert explorer.root.get_by_role("textbox", name="Prompt", exact=True).count() == 1
+
+    cells = explorer.page.locator(".jp-Notebook:visible .jp-Cell").count()
+    explorer.thumbs().first.focus()
+    for key in "ddxbbz0":
+        explorer.page.keyboard.press(key)
+    explorer.slider("Guidance scale").focus()
+    explorer.page.keyboard.press("d")
+    explorer.page.keyboard.press("d")
+    assert explorer.page.locator(".jp-Notebook:visible .jp-Cell").count() == cells
+
+    before = float(explorer.slider("Guidance scale").input_value())
+    for _ in range(3):
+        explorer.page.keyboard.press("ArrowRight")
+    assert float(explorer.slider("Guidance scale").input_value()) == before + 1.5
+    explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)  # one full picture, for the last of the three
+    explorer.status("Full picture")
+    assert explorer.thumbs().count() == 2 and explorer.values()["guidance_scale"] == before + 1.5
+
+
+ACCESSIBLE = """(node) => node.getAttribute("aria-label") || node.textContent.trim() || [...(node.labels ?? [])]
+    .map((label) => label.textContent).join(" ")"""
+
+
+def test_a_prompt_is_taken_with_enter(explore) -> None:
+    explorer = explore()
+    prompt = explorer.root.get_by_role("textbox", name="Prompt", exact=True)
+    prompt.fill("a white house on a meadow")
+    prompt.press("Enter")
+    explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)
+    assert explorer.values()["prompt"] == "a white house on a meadow" and "\\n" not in prompt.input_value()
+
+
+def test_an_error_is_shown_with_its_cause_and_work_goes_on(explore) -> None:
+    explorer = explore()
+    explorer.notebook.python(
+        "def broken(*_):\n    hook.remove()\n    raise OSError('the weights are gone')\n"
+        "hook = pipe.unet.register_forward_pre_hook(broken)"
+    )
+    explorer.button("New seed").click()
+    alert = explorer.root.get_by_role("alert")
+    alert.get_by_text("OSError: the weights are gone").wait_for(timeout=SOON)
+    alert.get_by_text("Where it happened").click()
+    assert "Traceback" in alert.inner_text()
+    explorer.button("New seed").click()
+    explorer.status("Full picture")
+    assert not alert.is_visible()
+    box = explorer.root.get_by_role("spinbutton", name="Strength, exactly")
+    box.fill("0.01")
+    box.press("Tab")
+    alert.get_by_text("leaves no step to run").wait_for()
+
+
+def test_a_stroke_on_the_painter_makes_a_picture(explore) -> None:
+    explorer = explore("pipe, None, MaskPainter(image)")
+    explorer.root.get_by_role("alert").get_by_text("Nothing is painted yet").wait_for()
+    explorer.notebook.python("explorer._painter.mask = mask")
+    explorer.status("Full picture")
+    assert explorer.thumbs().count() == 1 and not explorer.root.get_by_role("alert").is_visible()
+
+
+def test_a_cell_that_runs_again_puts_the_old_one_to_sleep(explore) -> None:
+    explorer = explore()
+    explorer.notebook.python("old = explorer")
+    explorer.notebook.run(0, timeout=240)
+    deadline = "import time\nfor _ in range(100):\n    if old._asleep: break\n    time.sleep(0.1)\nprint(old._asleep)"
+    assert explorer.notebook.python(deadline) == "True"
+    assert explorer.notebook.python("print(explorer._asleep); old.close()") == "False"
+
+
+def test_it_fits_narrow_cells_and_a_still_stays_in_the_file(explore) -> None:
+    explorer = explore()
+    page = explorer.page
+    page.set_viewport_size({"width": 560, "height": 1000})
+    page.wait_for_timeout(300)
+    assert explorer.root.evaluate("(node) => node.scrollWidth <= node.clientWidth + 1")
+    stage, panel = (explorer.root.locator(part).bounding_box() for part in (".ex-stage", ".ex-panel"))
+    assert panel["y"] >= stage["y"] + stage["height"] - 1
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    explorer.notebook.save()
+    outputs = nbformat.read(explorer.notebook.path, 4).cells[0].outputs
+    stills = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    with Image.open(io.BytesIO(base64.b64decode(stills[0]))) as still:
+        assert still.width >= 256 and still.height > still.width - 30
+    assert "strength=1" in outputs[-1].data["text/plain"]
+
+
+def test_it_is_legible_in_the_dark(open_notebook) -> None:
+    code = f"{SETUP}\nexplorer = Explorer(pipe, image, mask, prompt='a red cat', num_inference_steps=4)\nexplorer"
+    notebook = open_notebook(code, theme="dark")
+    notebook.run(0, timeout=240)
+    explorer = Explored(notebook)
+    explorer.status("Full picture")
+    script = """(node) => { const light = (colour) => { const [r, g, b] = colour.match(/[\\d.]+/g).map(Number);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b; }; const style = getComputedStyle(node);
+        return light(style.color) - light(getComputedStyle(node.closest(".explorer")).backgroundColor); }"""
+    for part in (".ex-row label", ".ex-hint", ".ex-button", "textarea", "select"):
+        assert explorer.root.locator(part).first.evaluate(script) > 90, part
