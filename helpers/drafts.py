@@ -75,8 +75,8 @@ class Run:
 class Runs:
     """The calls of one widget, on the engine that all widgets share.
 
-    on_step(run, latents), on_end(run): called in the worker thread for the newest run alone; on_end, which finds the end
-    in `run.job`, with `lock` held. lock: the widget's own, so that its state changes in one thread at a time.
+    on_step(run, latents), on_end(run): called in the worker thread for the newest run alone; on_end, which finds the
+    end in `run.job`, with `lock` held. lock: the widget's own, so that its state changes in one thread at a time.
     """
 
     def __init__(
