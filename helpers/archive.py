@@ -161,15 +161,15 @@ def read(path: str | os.PathLike | bytes) -> tuple[Image.Image, dict[str, Any], 
     path: also the bytes of such a file.
     """
     if isinstance(path, bytes):
-        label, data = f"path=<{len(path)} bytes>", path
+        name, label, data = "path", f"path=<{len(path)} bytes>", path
     else:
         path = Path(path).expanduser()
-        label = f"path={str(path)!r}"
+        name = label = f"path={str(path)!r}"
         if not path.is_file():
             raise ValueError(f"{label}: no such file.")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    picture = open_picture(data, name=label)  # whole, of a sane size, and of a known kind
+    picture = open_picture(data, name=name)  # whole, of a sane size, and of a known kind
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
         opened.load()
         text, chunks = getattr(opened, "text", {}), getattr(opened, "private_chunks", [])

@@ -106,6 +106,7 @@ class Store {
     this.edits = {};
     this.notice = null;
     this.model.send({ kind: "recall", number });
+    this.refresh();
   }
 
   pin(place, number) {
@@ -119,6 +120,7 @@ class Store {
     this.notice = null;
     if (file.size > 64 * 2 ** 20) this.hear({ kind: "refused", text: `${file.name} is larger than 64 MiB.` });
     else this.model.send({ kind: "restore" }, undefined, [await file.arrayBuffer()]);
+    this.refresh();
   }
 
   refresh() {
@@ -463,7 +465,7 @@ function render(store, { model, el, signal }) {
   function words(state, done, total) {
     if (state.phase === "running") return `${state.quick ? "Draft" : "Picture"}${total ? ` · step ${done} of ${total}` : " · waiting"}`;
     if (state.phase === "cancelled") return "Cancelled";
-    if (state.phase === "failed" || state.phase === "invalid") return "No picture";
+    if (state.phase === "failed" || state.phase === "invalid") return "No new picture";
     return state.phase === "done" ? (state.draft ? "Draft: a few quick steps" : "Full picture") : "";
   }
 

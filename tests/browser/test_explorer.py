@@ -288,7 +288,7 @@ def test_an_error_is_shown_with_its_cause_and_work_goes_on(explore) -> None:
     )
     explorer.button("New seed").click()
     alert = explorer.root.get_by_role("alert")
-    alert.get_by_text("OSError: the weights are gone").wait_for(timeout=SOON)
+    alert.locator("> div", has_text="OSError: the weights are gone").wait_for(timeout=SOON)
     alert.get_by_text("Where it happened").click()
     assert "Traceback" in alert.inner_text()
     explorer.button("New seed").click()
@@ -320,12 +320,16 @@ def test_a_cell_that_runs_again_puts_the_old_one_to_sleep(explore) -> None:
 def test_it_fits_narrow_cells_and_a_still_stays_in_the_file(explore) -> None:
     explorer = explore()
     page = explorer.page
+    page.keyboard.press("Control+b")  # without the file browser
     page.set_viewport_size({"width": 560, "height": 1000})
-    page.wait_for_timeout(300)
+    page.wait_for_function(
+        "(node) => node.clientWidth > 300 && node.clientWidth < 560", arg=explorer.root.element_handle()
+    )
     assert explorer.root.evaluate("(node) => node.scrollWidth <= node.clientWidth + 1")
     stage, panel = (explorer.root.locator(part).bounding_box() for part in (".ex-stage", ".ex-panel"))
     assert panel["y"] >= stage["y"] + stage["height"] - 1
     page.set_viewport_size({"width": 1280, "height": 1000})
+    page.keyboard.press("Control+b")
     explorer.notebook.save()
     outputs = nbformat.read(explorer.notebook.path, 4).cells[0].outputs
     stills = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
