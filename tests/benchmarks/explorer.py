@@ -83,9 +83,8 @@ def slider(quick: bool) -> None:
             for name, value in spent.items():
                 found[name].append(value)
     hands.close()
-    steps = short["num_inference_steps"]
     tell_times("slider moved -> first draft on the screen", found["draft"])
-    tell_times(f"plain call with the draft's {steps} steps", found["plain draft"])
+    tell_times("plain call with the draft's steps and scheduler", found["plain draft"])
     tell_ratio("ratio", found["draft"], found["plain draft"])
     tell_times("slider released -> full picture", found["full"])
     tell_times(f"plain call with its {scene.STEPS} steps", found["plain full"])
