@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import base64
 import io
+import signal
 import subprocess
 import sys
 import threading
@@ -253,7 +253,7 @@ def test_another_explorer_takes_picture_and_mask_from_the_file(explorer, explore
     ("data", "message"),
     [
         (b"no picture", "picture=<10 bytes> is not a picture that can be read"),
-        (b"GIF89a...", "is a GIF: expected PNG"),
+        (b"GIF89a...", "is a GIF, animated or not: expected PNG"),
         (b"", "is empty"),
         ("plain", "has no record of this course in it"),
         ("cut", "broken or cut off"),
@@ -363,7 +363,7 @@ def test_a_drafts_code_is_the_drafts(explore, inpaint, tmp_path, monkeypatch) ->
         ("sd15-inpaint", ("i", "m"), {"seed": -1}, ValueError, "seed=-1: expected 0 to"),
         ("sd15-inpaint", ("i", "m"), {"prompt": None}, TypeError, "prompt=None: expected text"),
         ("sd15-inpaint", ("i", "m"), {"keep_unmasked": 1}, TypeError, "keep_unmasked=1: expected True or False"),
-        ("sd15-inpaint", ("i", "m"), {"scheduler": "DDIM"}, ValueError, "Did you mean 'DDIMScheduler'"),
+        ("sd15-inpaint", ("i", "m"), {"scheduler": "DDIMSheduler"}, ValueError, "Did you mean 'DDIMScheduler'"),
         ("sd15-inpaint", ("i", "m"), {"draft_steps": -1}, ValueError, "draft_steps=-1"),
         ("sd15-inpaint", ("i",), {"mask_image": "m"}, TypeError, "mask_image: pass it by position"),
         ("sd15", ("i",), {}, ValueError, "image: StableDiffusionPipeline makes pictures from the prompt alone"),
@@ -390,7 +390,7 @@ def test_a_value_from_python_that_cannot_be_changes_nothing(explorer) -> None:
     for wrong, error in (({"strength": 0.1}, "leaves no step"), ({"strength": 3}, "expected 0 to 1")):
         with pytest.raises(ValueError, match=error):
             explorer.set(seed=5, **wrong)
-    with pytest.raises(TypeError, match="blur: StableDiffusionInpaintPipeline has no such control|Did you mean"):
+    with pytest.raises(TypeError, match="blur=3: StableDiffusionInpaintPipeline has no such control"):
         explorer.set(blur=3)
     assert explorer._values == values
 
@@ -474,7 +474,7 @@ def test_a_cell_that_waits_for_the_pipeline_can_be_interrupted(explorer, inpaint
     hold = Hold(inpaint)
     explorer.set(seed=6)
     assert hold.reached.wait(LONG)
-    threading.Timer(0.5, _thread.interrupt_main).start()
+    threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         inpaint(**call)
     hold.opened.set()
