@@ -101,7 +101,7 @@ def grey_processor(answer: Any) -> str | None:
 
 @exercise(
     "04.4",
-    right="The regular checkpoint kept more of the road, keep_unmasked all of it, and the rock is gone in all three.",
+    right="The regular checkpoint kept more of what is around the rock, and keep_unmasked kept all of it.",
 )
 def erased_twice(answer: Any) -> str | None:
     if not isinstance(answer, (list, tuple)) or len(answer) != 3:
