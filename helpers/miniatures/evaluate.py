@@ -16,6 +16,7 @@ from ..catalog import CATALOG
 from .card import told
 from .dataset import held_out
 from .places import PLACES
+from .recipes import lazily
 from .store import FOLDER
 from .subjects import COLOURS, SUBJECTS
 from .world import HELD_OUT, Drawing
@@ -131,6 +132,9 @@ EVALUATIONS: dict[str, Callable[..., dict[str, float]]] = {
     "classifier": judge,
     "sd15": sd15,
     "sd15-inpaint": sd15_inpaint,
+    "upscale-x2": lazily("upscale_x2:figures"),
+    "vae-upscale-x4": lazily("vae_x4:figures"),
+    "upscale-x4": lazily("upscale_x4:figures"),
 }
 
 

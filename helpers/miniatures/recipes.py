@@ -26,4 +26,7 @@ RECIPES: dict[str, Callable[..., None]] = {
     "sd15": lazily("unet:train"),
     "sd15-inpaint": lazily("unet:train", inpaint=True),
     "sd15-again": lazily("unet:train", from_inpaint=True),
+    "upscale-x2": lazily("upscale_x2:train"),
+    "vae-upscale-x4": lazily("vae_x4:train"),
+    "upscale-x4": lazily("upscale_x4:train"),
 }

@@ -13,6 +13,7 @@ from PIL import Image
 from ..images import load_image, load_mask
 from ..sheet import show
 from .dataset import held_out
+from .recipes import lazily
 
 PROMPTS = (  # the lines of the diffusers guides, and three of the course's own
     "a black cat with glowing eyes, cute, adorable, disney, pixar, highly detailed, 8k",
@@ -125,6 +126,9 @@ SHEETS: dict[str, Callable[[], Image.Image]] = {
     "sd15": sd15,
     "sd15-inpaint": sd15_inpaint,
     "hero": hero,
+    "upscale-x2": lazily("upscale_x2:sheet"),
+    "vae-upscale-x4": lazily("vae_x4:sheet"),
+    "upscale-x4": lazily("upscale_x4:sheet"),
 }
 
 
