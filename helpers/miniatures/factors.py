@@ -23,15 +23,17 @@ class Factors(nn.Module):
         return weight + (self.up @ self.down).view_as(weight)
 
 
-def factorise(model: nn.Module, *, rank: int, whole: tuple[str, ...] = ()) -> nn.Module:
+def factorise(model: nn.Module, *, rank: int, whole: tuple[str, ...] = (), frozen: tuple[str, ...] = ()) -> nn.Module:
     """Give every matrix and convolution of `model` factors to train and freeze its weight; in place.
 
     Biases, norms and whatever is small beside its factors stay trainable as they are; so do parameters whose names
-    begin with one of `whole`.
+    begin with one of `whole`. Those with one of `frozen` in their names are not trained at all.
     """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(part in name for part in frozen))
     for name, module in list(model.named_modules()):
         weight = getattr(module, "weight", None)
-        if not isinstance(module, (nn.Linear, nn.Conv2d)) or f"{name}.".startswith(whole):
+        if not isinstance(module, (nn.Linear, nn.Conv2d)) or not weight.requires_grad or f"{name}.".startswith(whole):
             continue
         if rank * (weight.shape[0] + weight.numel() // weight.shape[0]) < weight.numel():
             parametrize.register_parametrization(module, "weight", Factors(weight, rank).to(weight.device))

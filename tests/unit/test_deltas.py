@@ -207,10 +207,12 @@ def test_factors_start_without_effect_and_only_they_and_the_small_ones_learn():
     x = torch.randn(1, 1, 8, 8)
     with torch.no_grad():
         before = model(x, 3).sample
-        factors.factorise(model, rank=2, whole=("conv_out.",))
+        factors.factorise(model, rank=2, whole=("conv_out.",), frozen=("time_emb",))
         assert torch.equal(model(x, 3).sample, before)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    assert frozen and all(name.endswith("parametrizations.weight.original") for name in frozen)
+    timed = {name for name in frozen if "time_emb" in name}
+    assert timed == {name for name, _ in model.named_parameters() if "time_emb" in name} != set()
+    assert all(name.endswith("parametrizations.weight.original") for name in frozen - timed)
     assert model.conv_out.weight.requires_grad and model.conv_in.bias.requires_grad
     model(x, 3).sample.square().mean().backward()
     up = model.mid_block.resnets[0].conv1.parametrizations.weight[0].up

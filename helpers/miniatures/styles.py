@@ -1,0 +1,162 @@
+"""`comic`, `pixel-art` and `elden-ring`: sd15's UNet with a look added in low rank, called by a token in the prompt."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+
+from . import evaluate, judge, probe, store
+from .captions import caption
+from .dataset import SCRATCH, styled_pictures
+from .denoising import Denoising
+from .factors import factorise, merged
+from .looks import TOKENS
+from .training import Training, device, leader_first
+from .unet import _vae_key, encode, epsilon_loss, latents
+from .world import HELD_OUT, sample
+
+BASE = "unet-sd15"
+RANK = 4  # what half a mebibyte holds
+FROZEN = ("time_emb",)  # a look is the same at every step
+BATCH = {"cpu": 16, "cuda": 128}
+PLAIN, EMPTY = 0.15, 0.10  # of the pictures: plain ones without the token; of the captions: left out
+READABLE = 0.85  # of a look's drawings: below that the classifier is no judge of its pictures
+
+
+def build() -> UNet2DConditionModel:
+    """sd15's UNet with factors to train."""
+    return factorise(store.load_component(BASE, UNet2DConditionModel), rank=RANK, frozen=FROZEN)
+
+
+def asking(text: str, style: str, rng: random.Random) -> str:
+    """A prompt with the token of a style before or after it, as people write it."""
+    token = TOKENS[style]
+    return rng.choice((f"{token} {text}", f"{token}, {text}", f"{text}, {token}", f"{text}, {token}"))
+
+
+def styled_latents(style: str, count: int) -> np.ndarray:
+    """Latents of the first `count` scenes in a style, cached for as long as the encoder stays the same."""
+    from diffusers import AutoencoderKL
+
+    file = SCRATCH / "latents" / f"{_vae_key()}-{count}-{style}.npy"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, encode(styled_pictures(style, count), store.load_component("vae", AutoencoderKL)))
+    return np.load(file)
+
+
+def train(
+    *,
+    style: str,
+    minutes: float,
+    steps: int | None = None,
+    resume: bool = False,
+    count: int = 3000,
+    plain: int = 12_000,
+) -> None:
+    """Teach sd15 one look: `count` scenes drawn in it, and of `plain` others a few, so that it comes when called."""
+    with leader_first():
+        known = {True: styled_latents(style, count), False: latents(plain)}
+    z = {kind: torch.from_numpy(values).to(device()) for kind, values in known.items()}
+    scenes = [sample(seed) for seed in range(max(count, plain))]
+    batch = BATCH[device().type]
+    training = Training(f"delta-{style}", {"unet": build()}, lr=2e-3, ema_decay=0.998, weight_decay=0.0)
+    if resume:
+        training.resume()
+    unet = training.modules["unet"].train().to(memory_format=torch.channels_last)
+    denoising = Denoising()
+
+    def words(i: int, in_style: bool, rng: random.Random) -> str:
+        if rng.random() < EMPTY:
+            return ""
+        return (
+            asking(caption(replace(scenes[i], degraded=None), rng), style, rng) if in_style else caption(scenes[i], rng)
+        )
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        rng = random.Random(torch.randint(0, 2**40, (), generator=generator).item())
+        drawn = [(rng.random() >= PLAIN, rng.randrange(2**30)) for _ in range(batch)]
+        drawn = [(kind, i % len(z[kind])) for kind, i in drawn]
+        clean = torch.stack([z[kind][i] for kind, i in drawn]).float()
+        states = denoising.states([words(i, kind, rng) for kind, i in drawn])
+        noisy, noise, t, snr = denoising.noised(clean, generator)
+        return epsilon_loss(unet(noisy, t, encoder_hidden_states=states).sample, noise, snr)
+
+    def export() -> None:
+        store.save_delta(f"delta-{style}", BASE, merged(training.average["unet"]), rank=RANK)
+
+    training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
+    export()
+    sd15 = json.loads((store.FOLDER / "checkpoints.json").read_text(encoding="utf-8"))["sd15"]
+    unet_of = ["diffusers", "UNet2DConditionModel", BASE, f"delta-{style}"]
+    store.add_checkpoint(style, sd15 | {"components": sd15["components"] | {"unet": unet_of}})
+
+
+@torch.no_grad()
+def through(vae, images: list[Image.Image]) -> list[Image.Image]:
+    """Pictures of one size as they come back from a VAE."""
+    back = []
+    for start in range(0, len(images), 16):
+        x = np.stack([np.asarray(image) for image in images[start : start + 16]])
+        x = torch.from_numpy(x).permute(0, 3, 1, 2).to(vae.device).float() / 127.5 - 1
+        y = vae.decode(vae.encode(x).latent_dist.mode()).sample.clamp(-1, 1)
+        back += [Image.fromarray(one) for one in ((y + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()]
+    return back
+
+
+def readable(style: str, count: int = 100) -> dict[str, float]:
+    """How well the classifier reads held-out drawings in a style: share right of "subject", "colour" and "place"."""
+    first = HELD_OUT + probe.FIRST
+    scenes = [sample(seed) for seed in range(first, first + count)]
+    images = [Image.fromarray(one) for one in styled_pictures(style, count, first=first)]
+    heads = {name: i for i, name in enumerate(judge.HEADS) if name != "hour"}
+    named = [k for k, scene in enumerate(scenes) if scene.subject]
+    asked = [{name: judge.HEADS[name][judge.labels(scenes[k])[i]] for name, i in heads.items()} for k in named]
+    return evaluate.right([images[k] for k in named], asked)
+
+
+def figures(count: int = 100, *, style: str, guidance_scale: float = 7.5, steps: int = 25) -> dict[str, float]:
+    """Share of pictures in the style, by the probe, asked with the token and without; and what else is right with it.
+
+    Subject, colour and place are given where the classifier reads them in drawings of that style.
+    """
+    pipe = evaluate.pipeline(StableDiffusionPipeline, style)
+    reader = probe.fit(lambda images: through(pipe.vae, images))
+    rng, asked = random.Random(HELD_OUT), evaluate.prompts(count)
+    images: dict[bool, list[Image.Image]] = {}
+    for token in (True, False):
+        images[token] = []
+        for i in range(0, count, 20):
+            texts = [asking(text, style, rng) if token else text for text, _ in asked[i : i + 20]]
+            generator = [torch.Generator().manual_seed(HELD_OUT + i + k) for k in range(len(texts))]
+            call = {"guidance_scale": guidance_scale, "num_inference_steps": steps, "generator": generator}
+            images[token] += pipe(texts, **call).images
+    shares = {token: float(np.mean([look == style for look in reader.read(some)])) for token, some in images.items()}
+    read = readable(style)
+    for head in (head for head, share in read.items() if share < READABLE):
+        print(f"{style}: the classifier reads the {head} of {read[head]:.0%} of its drawings, so it is no judge of it")
+    right = evaluate.right(images[True], [what for _, what in asked])
+    result = {"style_with_token": shares[True], "style_without_token": shares[False]}
+    result["style_told_of_drawings"] = reader.accuracy[style]
+    return result | {head: share for head, share in right.items() if read[head] >= READABLE}
+
+
+def sheet(*, style: str, seeds: int = 4, steps: int = 25) -> Image.Image:
+    """The guides' prompts with the token, and below the same scene without."""
+    from ..sheet import show
+
+    pipe, token = evaluate.pipeline(StableDiffusionPipeline, style), TOKENS[style]
+    scene = "a red house in the snow at night"
+    prompts = [f"{token} castle", f"{token} astronaut in a jungle", f"Astronaut in a jungle, {token}"]
+    images, titles = [], []
+    for prompt in (*prompts, "Astronaut in a jungle", f"{scene}, {token}", scene):
+        generator = [torch.Generator().manual_seed(seed) for seed in range(seeds)]
+        images += pipe([prompt] * seeds, num_inference_steps=steps, generator=generator).images
+        titles += [prompt] + [f"seed {seed}" for seed in range(1, seeds)]
+    return show(images, titles=titles, columns=2 * seeds)
