@@ -1,0 +1,262 @@
+"""What chapter 05 claims, on the miniatures: its own cells are run here once, and measured over all their seeds."""
+
+from __future__ import annotations
+
+import ast
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from helpers import adherence, change, check, load_image, measured, notebooks
+from helpers.exercises import chapter_05
+from helpers.measure import sharpness
+
+CHAPTER = notebooks.NOTEBOOKS / "05_parameters.ipynb"
+SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "05_parameters.ipynb"
+
+
+def cells(path):
+    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
+
+
+def run(source: str, names: dict):
+    """Run a cell; the value of its last expression, as a notebook shows it."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """The chapter's names after all of its cells have run, `shown` and `said` by its cells, but for the Explorer's."""
+    names: dict = {"display": lambda *what: None}
+    printed: list[str] = []
+    names["print"] = lambda *what: printed.append(" ".join(map(str, what)))
+    shown = {id: run(source, names) for id, source in cells(CHAPTER).items() if not id.startswith("explorer")}
+    return SimpleNamespace(**names, shown=shown, said="\n".join(printed))
+
+
+def mean(values) -> float:
+    return float(np.mean(list(values)))
+
+
+def means(records, quantity, over: str) -> dict:
+    """The mean of the seeds for each value of an argument."""
+    values = dict.fromkeys(record.parameters.get(over) for record in records)
+    found = list(zip(records, measured(records, quantity), strict=True))
+    return {value: mean(number for record, number in found if record.parameters.get(over) == value) for value in values}
+
+
+def test_every_sweep_made_all_its_pictures(chapter):
+    sweeps = [value for value in vars(chapter).values() if isinstance(value, list) and hasattr(value[0], "parameters")]
+    assert len(sweeps) >= 12
+    assert [record.error for records in sweeps for record in records if record.error] == []
+
+
+# Strength
+
+
+def test_more_strength_changes_more(chapter):
+    inside = means(chapter.by_strength, "change inside", "strength")
+    assert list(inside) == [0.6, 0.8, 1.0]
+    assert inside[0.8] > 1.05 * inside[0.6] and inside[1.0] > 1.2 * inside[0.8]
+    whole = list(means(chapter.away, "change", "strength").values())
+    assert whole == sorted(whole) and whole[-1] > 1.2 * whole[0]
+
+
+def test_seeds_part_most_at_full_strength(chapter):
+    spread = np.ptp(chapter.values, axis=1)
+    assert spread[2] > 1.5 * spread[0]
+    assert (chapter.values[2] > chapter.values[0]).all()
+
+
+def test_a_boat_needs_noise_to_appear(chapter):
+    boat = means(chapter.away, "adherence", "strength")
+    assert max(boat[0.8], boat[1.0]) > boat[0.4] + 0.1
+
+
+def test_strength_sets_the_steps_that_run(chapter):
+    counted = re.findall(r"strength ([\d.]+): int\(20 \* [\d.]+\) = (\d+), ran (\d+)", chapter.said)
+    assert counted == [("0.6", "12", "12"), ("0.8", "16", "16"), ("1.0", "20", "20")] * 2
+
+
+@pytest.mark.parametrize(("asked", "enough"), [(33, False), (34, True)])
+def test_thirty_four_steps_are_enough(chapter, asked, enough):
+    from diffusers import EulerDiscreteScheduler
+
+    own = chapter.pipe.scheduler
+    chapter.pipe.scheduler = EulerDiscreteScheduler.from_config(own.config)
+    try:
+        call = {"prompt": "a castle", "image": chapter.castle, "mask_image": chapter.mask, "guidance_scale": 1.0}
+        ran = chapter.count(chapter.pipe, num_inference_steps=asked, strength=chapter_05.STRENGTH, **call)
+    finally:
+        chapter.pipe.scheduler = own
+    assert (ran >= chapter_05.WANTED) is enough
+    assert bool(check("05.1", asked)) is enough
+
+
+# Guidance
+
+
+@pytest.mark.parametrize("task", ["inpainting", "text-to-image"])
+def test_guidance_helps_until_it_burns(chapter, task):
+    records = {"inpainting": chapter.by_guidance, "text-to-image": chapter.from_words}[task]
+    follows = means(records, "adherence", "guidance_scale")
+    burns = means(records, chapter.burnt, "guidance_scale")
+    off, *between, most = follows
+    summit = max(follows[one] for one in between)
+    assert off == 1.0 and summit > follows[off] + 0.1
+    assert burns[most] > burns[between[0]] + 0.02
+    assert list(burns.values())[1:] == sorted(list(burns.values())[1:])
+    assert follows[most] < summit
+
+
+def test_guidance_below_one_is_off(chapter):
+    assert [record.parameters["guidance_scale"] for record in chapter.from_image[::2]] == [0.1, 1.0, 5.0, 10.0]
+    off, one, five, _ = (record.image for record in chapter.from_image[::2])
+    assert off.tobytes() == one.tobytes() != five.tobytes()
+    assert "0.1 and 1.0 give the same picture, bit for bit: True" in chapter.said
+
+
+# Negative prompts
+
+
+def test_naming_flaws_sharpens_inpainting(chapter):
+    found = means(chapter.without_flaws, "sharpness", "negative_prompt")
+    assert found[chapter.without_flaws[-1].parameters["negative_prompt"]] > 1.2 * found[""]
+
+
+def test_naming_flaws_sharpens_image_to_image(chapter):
+    found = means(chapter.rescued, "sharpness", "negative_prompt")
+    assert found[chapter.flaws] > 1.2 * found[""]
+    assert found[""] > 1.5 * sharpness(chapter.blurred)
+    assert "blurry" not in chapter.flaws
+
+
+def test_the_world_calls_a_blurred_picture_poor_in_details():
+    from helpers.miniatures.captions import DEGRADED_WORDS
+
+    assert "poor details" in DEGRADED_WORDS["blurred"]
+
+
+def test_naming_a_thing_removes_it(chapter):
+    for records, less in ((chapter.no_jungle, 0.4), (chapter.still_jungle, 0.1)):
+        found = means(records, chapter.sees_jungle, "negative_prompt")
+        assert found["jungle"] < found[""] - less
+    there = [adherence(record.image, "an astronaut") for record in chapter.no_jungle]
+    assert mean(there) > 0.8
+
+
+# padding_mask_crop
+
+
+def test_without_a_crop_the_pipeline_shrinks_the_picture(chapter):
+    assert chapter.plain.image.size == (chapter.large.width // 4,) * 2
+    assert chapter.cropped[0].image.size == chapter.large.size
+
+
+def test_a_crop_is_sharp_inside_and_exact_outside(chapter):
+    for record in chapter.cropped:
+        assert chapter.sharpness_inside(record) > 5 * chapter.sharpness_inside(chapter.plain)
+        moved = change(chapter.large, record.image, chapter.small)
+        assert moved.outside == 0 and moved.inside > 4
+
+
+def test_wide_padding_costs_sharpness(chapter):
+    found = means(chapter.padded, chapter.sharpness_inside, "padding_mask_crop")
+    small, *_, wide = found.values()
+    assert list(found) == sorted(found) and small > 1.5 * wide
+
+
+# Steps and schedulers
+
+
+def test_pndm_needs_more_steps_than_the_others(chapter):
+    few = [record for record in chapter.by_steps if record.parameters["num_inference_steps"] == 4]
+    to_go = means(few, chapter.still_to_go, "scheduler")
+    pndm = to_go.pop("PNDMScheduler")
+    assert len(to_go) == 3 and pndm > 1.2 * max(to_go.values())
+
+
+def test_with_many_steps_schedulers_agree(chapter):
+    pictures = chapter.last
+    apart = {
+        name: mean(
+            change(pictures["PNDMScheduler", seed], pictures[name, seed], chapter.sea_mask).inside
+            for seed in chapter.seeds
+        )
+        for name in chapter.schedulers[1:]
+    }
+    few = [record for record in chapter.by_steps if record.parameters["num_inference_steps"] == 4]
+    assert max(apart.values()) < 0.6 * means(few, chapter.still_to_go, "scheduler")["PNDMScheduler"]
+
+
+# Strength and guidance together
+
+
+def test_change_grows_along_both_axes(chapter):
+    by_strength = list(means(chapter.together, "change inside", "strength").values())
+    by_guidance = list(means(chapter.together, "change inside", "guidance_scale").values())
+    assert by_strength == sorted(by_strength) and by_strength[-1] > 1.2 * by_strength[0]
+    assert by_guidance == sorted(by_guidance) and by_guidance[-1] > 1.1 * by_guidance[0]
+
+
+def test_strength_convinces_where_guidance_burns(chapter):
+    follows = dict(zip(map(id, chapter.together), measured(chapter.together, "adherence"), strict=True))
+
+    def best(strength: float) -> float:
+        return max(follows[id(one)] for one in chapter.together if one.parameters["strength"] == strength)
+
+    assert best(1.0) > best(0.4) + 0.1
+    burns = means(chapter.together, chapter.burnt, "guidance_scale")
+    assert burns[12.5] > burns[2.5] + 0.02
+
+
+# The words, and the exercises
+
+
+def test_the_full_edition_draws_no_chart_of_adherence():
+    """Every line that needs the judge stands under a question for it."""
+    for source in cells(CHAPTER).values():
+        for line in source.splitlines():
+            if "adherence(" in line:
+                assert line.startswith("    return adherence("), line
+            if re.search(r'["\']adherence["\']', line):
+                assert 'if edition() == "mini"' in line, line
+
+
+def test_no_cell_names_a_size():
+    assert [source for source in cells(CHAPTER).values() if re.search(r"\b(128 ?[x,] ?128|512)\b", source)] == []
+
+
+def test_the_solutions_solve_the_chapters_exercises():
+    names: dict = {"display": lambda *what: None, "print": lambda *what: None}
+    passed = {}
+    for id, source in cells(SOLUTIONS).items():
+        result = run(source, names)
+        if re.fullmatch(r"exercise-\d", id):
+            passed[id] = (bool(result), result.message)
+    asked = [id for id in cells(CHAPTER) if re.fullmatch(r"exercise-\d", id)]
+    assert {id: message for id, (right, message) in passed.items() if not right} == {}
+    assert list(passed) == asked and len(asked) >= 4
+
+
+def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
+    numbers = re.findall(r'check\("(05\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
+    assert numbers == [f"05.{number}" for number in range(1, len(numbers) + 1)]
+    assert numbers == re.findall(r'check\("(05\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
+    assert all("No answer yet" in chapter.shown[f"exercise-{number[-1]}"].message for number in numbers)
+
+
+def test_the_meadow_of_the_last_exercise_is_the_one_that_is_checked(chapter):
+    large, mask = chapter_05.large_meadow()
+    assert (chapter.meadow.tobytes(), chapter.spot.tobytes()) == (large.tobytes(), mask.tobytes())
+
+
+def test_the_word_that_05_4_takes_away_is_known_to_the_judge():
+    assert (
+        adherence(load_image("winter"), chapter_05.WORD) > 0.9 > 0.1 > adherence(load_image("castle"), chapter_05.WORD)
+    )
