@@ -75,9 +75,9 @@ def _learnt_by_inpainting() -> UNet2DConditionModel:
 
 
 def scheduler() -> PNDMScheduler:
-    return PNDMScheduler(
-        **SCHEDULE, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading"
-    )
+    """SD1.5's own. PNDM does not know clip_sample; DDIM and DDPM made from its settings do, and would clip latents."""
+    settings = {"skip_prk_steps": True, "set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading"}
+    return PNDMScheduler.from_config({**SCHEDULE, **settings, "clip_sample": False})
 
 
 def _vae_key() -> str:
