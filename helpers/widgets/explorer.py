@@ -181,7 +181,7 @@ class Explorer(Studio, anywidget.AnyWidget):
         if (now - self._told < PACE and not last) or (run.draft and now - run.since < UNSEEN):
             return
         self._told = now
-        seen = None if latents is None else preview.picture(self._pipe, latents)
+        seen = None if latents is None else preview.step(self._pipe, latents)
         content = {"kind": "step", "step": job.step, "steps": job.steps, "inset": inset}
         self.send(content, [] if seen is None else [_png(seen)])
 
