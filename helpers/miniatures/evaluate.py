@@ -138,6 +138,8 @@ EVALUATIONS: dict[str, Callable[..., dict[str, float]]] = {
     "upscale-x2": lazily("upscale_x2:figures"),
     "vae-upscale-x4": lazily("vae_x4:figures"),
     "upscale-x4": lazily("upscale_x4:figures"),
+    "sdxl-inpaint": lazily("sdxl:figures"),
+    "sdxl-refiner": lazily("refiner:figures"),
 }
 
 

@@ -33,4 +33,7 @@ RECIPES: dict[str, Callable[..., None]] = {
     "upscale-x2": lazily("upscale_x2:train"),
     "vae-upscale-x4": lazily("vae_x4:train"),
     "upscale-x4": lazily("upscale_x4:train"),
+    "text_encoder_2": lazily("text_encoder_2:train"),
+    "sdxl-inpaint": lazily("sdxl:train"),
+    "sdxl-refiner": lazily("refiner:train"),
 }

@@ -132,6 +132,8 @@ SHEETS: dict[str, Callable[[], Image.Image]] = {
     "upscale-x2": lazily("upscale_x2:sheet"),
     "vae-upscale-x4": lazily("vae_x4:sheet"),
     "upscale-x4": lazily("upscale_x4:sheet"),
+    "sdxl-inpaint": lazily("sdxl:sheet"),
+    "sdxl-refiner": lazily("refiner:sheet"),
 }
 
 
