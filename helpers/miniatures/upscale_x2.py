@@ -116,9 +116,10 @@ def latents(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(arrays["low"]), torch.from_numpy(arrays["high"])
 
 
-def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int = 6_000) -> None:
+def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None) -> None:
     """Train the UNet on pairs of latents; noise from the whole range of the scheduler, every octave alike."""
     torch.manual_seed(0)
+    count = count or upscaling.COUNT[device().type]
     with leader_first():
         low, high = (z.to(device()) for z in latents(count))
     states, pooled = upscaling.captions(range(count), normed=False)

@@ -110,9 +110,10 @@ def neighbours() -> torch.Tensor:
     return near / near.sum(1, keepdim=True)
 
 
-def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int = 6_000) -> None:
+def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None) -> None:
     """Train the UNet on small pictures with noise of any level up to 350, low levels more often; after its VAE."""
     torch.manual_seed(0)
+    count = count or upscaling.COUNT[device().type]
     with leader_first():
         z, low = (tensor.to(device()) for tensor in data(count))
     states, _ = upscaling.captions(

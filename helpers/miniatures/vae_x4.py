@@ -79,7 +79,8 @@ def fitted(vae: AutoencoderKL, images: np.ndarray) -> AutoencoderKL:
     return rescaled(vae, z.mean(1), 1 / (SCALING_FACTOR * z.std(1)))
 
 
-def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int = 6_000) -> None:
+def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None) -> None:
+    count = count or upscaling.COUNT[device().type]
     with leader_first():
         sources = [pictures(count, size=upscaling.SIDE), upscaling.close_ups(count // 2)]
     torch.manual_seed(0)
