@@ -118,7 +118,7 @@ def test_a_click_in_the_history_brings_everything_back(explore) -> None:
     explorer.root.locator('.ex-thumb[aria-current="true"]').last.wait_for()
     assert explorer.values() == values and explorer.shown() == first
     assert explorer.root.get_by_role("spinbutton", name="Seed").input_value() == "0"
-    assert explorer.root.get_by_role("combobox", name="Scheduler").input_value() == "PNDMScheduler"
+    assert explorer.root.get_by_role("combobox", name="Scheduler").input_value() == "UniPCMultistepScheduler"
     assert explorer.root.get_by_role("switch", name="Keep unmasked").get_attribute("aria-checked") == "false"
 
 
