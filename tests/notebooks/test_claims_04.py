@@ -1,0 +1,270 @@
+"""What chapter 04 claims, on the miniatures: its own cells are run here, their pictures judged over several seeds."""
+
+from __future__ import annotations
+
+import ast
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageChops
+
+from helpers import CATALOG, adherence, change, check, grow, keep_unmasked, load_image, load_mask, notebooks, threshold
+
+CHAPTER = notebooks.NOTEBOOKS / "04_regular_checkpoints.ipynb"
+SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "04_regular_checkpoints.ipynb"
+REGULAR, SPECIAL = "sd15", "sd15-inpaint"
+
+
+def cells(path):
+    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
+
+
+def run(source: str, names: dict):
+    """Run a cell; the value of its last expression, as a notebook shows it."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """The chapter's names after all of its cells have run, and what each cell showed."""
+    names: dict = {}
+    displayed = {id: run(source, names) for id, source in cells(CHAPTER).items()}
+    return SimpleNamespace(**names, displayed=displayed)
+
+
+def mean(values) -> float:
+    return float(np.mean(list(values)))
+
+
+def spread(chapter, name):
+    """Every picture of one checkpoint, with its scene's own picture and mask."""
+    for records in chapter.painted[name].values():
+        for record in records:
+            yield record.parameters["image"], record.image, record.parameters["mask_image"]
+
+
+# One call, two checkpoints
+
+
+def test_both_are_one_class_with_different_unets(chapter):
+    assert type(chapter.regular) is type(chapter.special)
+    latents = chapter.special.vae.config.latent_channels
+    assert chapter.regular.unet.config.in_channels == latents
+    assert chapter.special.unet.config.in_channels == latents + 1 + latents == 9
+
+
+def test_the_hole_lies_on_whole_cells(chapter):
+    for name in chapter.scenes.values():
+        mask = np.asarray(chapter.hole(load_image(name)))
+        assert np.array_equal(mask, mask[::8, ::8].repeat(8, axis=0).repeat(8, axis=1))
+
+
+def test_the_regular_checkpoint_leaves_more_of_an_outline(chapter):
+    found = {
+        name: [mean(map(chapter.outline, records)) for records in chapter.painted[name].values()]
+        for name in (REGULAR, SPECIAL)
+    }
+    assert len(chapter.painted[REGULAR]["a red house"]) == 4
+    assert mean(found[REGULAR]) > mean(found[SPECIAL]) + 2
+    assert [one > other for one, other in zip(found[REGULAR], found[SPECIAL], strict=True)].count(True) >= 2
+
+
+def test_the_chart_shows_those_means(chapter):
+    numbers = {(row["prompt"], row["checkpoint"]): row["mean"] for row in chapter.displayed["outline-chart"].numbers}
+    assert len(numbers) == 2 * len(chapter.scenes)
+    for (prompt, name), value in numbers.items():
+        assert value == pytest.approx(mean(map(chapter.outline, chapter.painted[name][prompt])))
+
+
+# The trick
+
+
+def test_mixing_by_hand_is_what_the_pipeline_does(chapter):
+    assert change(chapter.by_regular, chapter.by_hand).inside < 0.5
+    without = chapter.text2image("a green tree", latents=chapter.noise, num_inference_steps=20, **chapter.size).images[
+        0
+    ]
+    assert change(chapter.by_regular, without, chapter.mask).outside > 10
+
+
+def test_around_the_hole_is_the_noised_original_after_every_step(chapter):
+    apart = []
+
+    def look(pipe, step, timestep, tensors):
+        following = pipe.scheduler.timesteps[step + 1 : step + 2]
+        original = chapter.clean
+        if len(following):
+            original = pipe.scheduler.add_noise(chapter.clean, chapter.noise, following)
+        apart.append((tensors["latents"] - original)[chapter.kept].abs().max().item())
+        return tensors
+
+    call = chapter.call | {"num_inference_steps": 6, "generator": chapter.seed(0), "callback_on_step_end": look}
+    for pipe in (chapter.regular, chapter.special):
+        pipe("a green tree", **call)
+    half = len(apart) // 2
+    assert max(apart[:half]) < 1e-4
+    assert min(apart[half:]) > 1e-2
+
+
+def test_the_film_shows_both_at_the_same_steps(chapter):
+    assert len(chapter.frames[0]) == len(chapter.frames[1]) == 4
+    assert change(chapter.frames[0][-1], chapter.by_regular).inside < 1
+    assert change(chapter.frames[1][-1], chapter.by_special).inside < 1
+
+
+# Unmasked pixels
+
+
+def test_the_regular_checkpoint_ends_with_the_originals_latents(chapter):
+    apart = {
+        name: ((chapter.final[name] - chapter.clean)[chapter.kept].abs().mean() / chapter.clean.std()).item()
+        for name in (REGULAR, SPECIAL)
+    }
+    assert apart[REGULAR] < 1e-4
+    assert apart[SPECIAL] > 0.01
+
+
+def test_the_vae_alone_changes_least_outside_and_the_special_checkpoint_most(chapter):
+    alone = mean(
+        change(image, chapter.round_trip(image), chapter.hole(image)).outside
+        for image in map(load_image, chapter.scenes.values())
+    )
+    outside = {
+        name: mean(change(image, made, mask).outside for image, made, mask in spread(chapter, name))
+        for name in (REGULAR, SPECIAL)
+    }
+    assert 0.2 < alone < outside[REGULAR]
+    assert outside[SPECIAL] > 1.1 * outside[REGULAR]
+
+
+def test_the_regular_checkpoint_differs_most_near_the_hole(chapter):
+    near, far = [], []
+    for image, made, mask in spread(chapter, REGULAR):
+        belt = grow(mask, image.width // 16)
+        far.append(change(image, made, belt).outside)
+        near.append(change(image, made, ImageChops.subtract(belt, mask)).inside)
+    assert mean(near) > 1.3 * mean(far)
+
+
+def test_putting_back_is_exact_and_makes_a_step_that_a_blur_takes_away(chapter):
+    assert chapter.overlaid.tobytes() == chapter.pasted[1].tobytes()
+    for name in (REGULAR, SPECIAL):
+        for image, made, mask in spread(chapter, name):
+            assert change(image, keep_unmasked(image, made, mask), mask).outside == 0
+        records = [record for records in chapter.painted[name].values() for record in records]
+        plain, hard, soft = chapter.rims(records)
+        assert hard > 2 * max(plain, 0) + 5
+        assert soft < hard / 2
+
+
+# The rock
+
+
+def test_the_special_checkpoint_erases_the_rock(chapter):
+    pictures = [record.image for record in chapter.erased[1]]
+    assert mean(map(chapter.stands_out, pictures)) < 0.75 * chapter.stands_out(chapter.road)
+    assert adherence(chapter.road, "a rock") > 0.8
+    assert mean(adherence(pictures, "a rock")) < 0.5
+
+
+def test_what_stands_out_is_measured_beside_the_mask(chapter):
+    road, rock = chapter.road, load_mask("road")
+    flat = Image.new("RGB", road.size, "#808080")
+    assert chapter.stands_out(flat) == 0
+    assert chapter.stands_out(keep_unmasked(flat, Image.new("RGB", road.size, "#8a8a8a"), rock)) == pytest.approx(10)
+
+
+# When a regular one is right
+
+
+def test_one_of_the_family_was_made_for_inpainting():
+    family = [checkpoint for checkpoint in CATALOG.values() if checkpoint.family == "sd"]
+    assert [checkpoint.name for checkpoint in family if checkpoint.tasks == ("inpaint",)] == [SPECIAL]
+    assert len(family) >= 5 and all("inpaint" in checkpoint.tasks for checkpoint in family)
+
+
+def test_less_strength_leaves_less_outline_and_changes_less(chapter):
+    rows = {row["strength"]: row for row in chapter.displayed["strength-chart"].numbers}
+    assert sorted(rows) == [0.6, 0.8, 1.0] and rows[0.6]["pictures"] == 4
+    assert rows[0.6]["mean"] < 0.85 * rows[1.0]["mean"]
+    inside = {
+        strength: mean(
+            change(record.parameters["image"], record.image, record.parameters["mask_image"]).inside
+            for record in chapter.by_strength
+            if record.parameters["strength"] == strength
+        )
+        for strength in rows
+    }
+    assert inside[0.6] < inside[1.0]
+
+
+# A soft hole
+
+
+def test_the_cut_is_an_option_of_the_mask_processor(chapter):
+    cut, uncut = (np.asarray(chapter.as_cells(pipe)) for pipe in (chapter.regular, chapter.grey_pipes[REGULAR]))
+    assert set(np.unique(cut)) == {0, 255}
+    assert len(np.unique(uncut)) > 10
+    assert np.array_equal(cut, np.asarray(threshold(chapter.soft))[::8, ::8])
+    assert np.abs(uncut.astype(int) - np.asarray(chapter.soft)[::8, ::8]).max() <= 1
+
+
+def test_a_grey_mask_softens_the_rim_of_the_regular_checkpoint_alone(chapter):
+    def measured(records):
+        steps = [chapter.seam(r.image, chapter.rim, reach=chapter.reach) for r in records]
+        own = chapter.seam(chapter.meadow, chapter.rim, reach=chapter.reach)
+        return mean(steps) - own, mean(change(chapter.meadow, r.image, chapter.rim).inside for r in records)
+
+    outline, inside = {}, {}
+    for way, records in chapter.ways.items():
+        outline[way], inside[way] = measured(records)
+    assert outline[f"{REGULAR}, grey"] < outline[f"{REGULAR}, hard"] / 2
+    assert inside[f"{REGULAR}, grey"] < 0.9 * inside[f"{REGULAR}, hard"]
+    assert inside[f"{SPECIAL}, grey"] > 0.85 * inside[f"{SPECIAL}, hard"]
+
+
+def test_the_special_unet_gets_the_grey_as_its_fifth_channel(chapter):
+    pipe, got = chapter.grey_pipes[SPECIAL], []
+    hook = pipe.unet.register_forward_pre_hook(
+        lambda module, given, named: got.append(given[0] if given else named["sample"]), with_kwargs=True
+    )
+    try:
+        call = {"image": chapter.meadow, "mask_image": chapter.soft, "num_inference_steps": 1, **chapter.size}
+        pipe("a red house", **call, generator=chapter.seed(0))
+    finally:
+        hook.remove()
+    expected = pipe.mask_processor.preprocess(chapter.soft)[..., ::8, ::8]
+    assert torch.equal(got[0][:1, 4:5].float().cpu(), expected)
+
+
+# The words, and the exercises
+
+
+def test_the_numbers_in_the_text_are_the_miniatures(chapter):
+    text = "\n".join(cell.source for cell in notebooks.read(CHAPTER).cells if cell.cell_type == "markdown")
+    assert f"of 512 pixels instead of {chapter.road.width}" in text
+    assert f"cells of {chapter.regular.vae_scale_factor} x {chapter.regular.vae_scale_factor} pixels" in text
+
+
+def test_the_solutions_solve_the_chapters_exercises():
+    names, passed = {}, {}
+    for id, source in cells(SOLUTIONS).items():
+        result = run(source, names)
+        if re.fullmatch(r"exercise-\d", id):
+            passed[id] = str(result)
+    asked = [id for id in cells(CHAPTER) if re.fullmatch(r"exercise-\d", id)]
+    assert list(passed) == asked and len(asked) >= 3
+    assert [said for said in passed.values() if not said.startswith("✓")] == []
+
+
+def test_the_chapters_exercises_are_open_and_named_in_order():
+    numbers = re.findall(r'check\("(04\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
+    assert numbers == [f"04.{number}" for number in range(1, len(numbers) + 1)]
+    assert numbers == re.findall(r'check\("(04\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
+    assert all("No answer yet" in check(number, ...).message for number in numbers)
