@@ -140,6 +140,11 @@ EVALUATIONS: dict[str, Callable[..., dict[str, float]]] = {
     "upscale-x4": lazily("upscale_x4:figures"),
     "sdxl-inpaint": lazily("sdxl:figures"),
     "sdxl-refiner": lazily("refiner:figures"),
+    "clip": lazily("clip:figures"),
+    "kandinsky-prior": lazily("prior:figures"),
+    "movq": lazily("movq:figures"),
+    "kandinsky22": lazily("combined:figures"),
+    "kandinsky22-inpaint": lazily("combined:figures_inpaint"),
 }
 
 

@@ -36,4 +36,9 @@ RECIPES: dict[str, Callable[..., None]] = {
     "text_encoder_2": lazily("text_encoder_2:train"),
     "sdxl-inpaint": lazily("sdxl:train"),
     "sdxl-refiner": lazily("refiner:train"),
+    "clip": lazily("clip:train"),
+    "kandinsky-prior": lazily("prior:train"),
+    "movq": lazily("movq:train"),
+    "kandinsky22": lazily("kandinsky:train"),
+    "kandinsky22-inpaint": lazily("kandinsky:train", inpaint=True),
 }

@@ -134,6 +134,11 @@ SHEETS: dict[str, Callable[[], Image.Image]] = {
     "upscale-x4": lazily("upscale_x4:sheet"),
     "sdxl-inpaint": lazily("sdxl:sheet"),
     "sdxl-refiner": lazily("refiner:sheet"),
+    "clip": lazily("clip:sheet"),
+    "kandinsky-prior": lazily("prior:sheet"),
+    "movq": lazily("movq:sheet"),
+    "kandinsky22": lazily("combined:sheet"),
+    "kandinsky22-inpaint": lazily("combined:sheet_inpaint"),
 }
 
 
