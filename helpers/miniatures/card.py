@@ -48,13 +48,15 @@ HEADS = {"subject", "colour", "place", "hour"}  # what the classifier reads
 
 
 def told(key: str, value: float) -> str:
-    """A figure with its unit: decibels where the name ends in _db, a bare number in _correlation, else a share."""
+    """A figure with its unit: by the end of its name _db, grey _levels, a _correlation, else a share."""
     words = key.replace("_", " ")
     if key.endswith("_db"):
         return f"{words.removesuffix(' db').replace('psnr', 'PSNR')} {value:.1f} dB"
+    if key.endswith("_levels"):
+        return f"{words.removesuffix(' levels')} {value:.1f} grey levels"
     if key.endswith("_correlation"):
         return f"{words} {value:.2f}"
-    return f"{words} right {value:.1%}" if key in HEADS else f"{words} {value:.1%}"
+    return f"{words} right {value:.1%}" if key.split("_")[-1] in HEADS else f"{words} {value:.1%}"
 
 
 def write() -> str:

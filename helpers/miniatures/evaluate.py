@@ -135,16 +135,19 @@ EVALUATIONS: dict[str, Callable[..., dict[str, float]]] = {
     "comic": lazily("styles:figures", style="comic"),
     "pixel-art": lazily("styles:figures", style="pixel-art"),
     "elden-ring": lazily("styles:figures", style="elden-ring"),
+    "depth-estimator": lazily("depth:figures"),
+    "controlnet-depth": lazily("steering:figures", kind="depth"),
+    "controlnet-inpaint": lazily("steering:figures", kind="inpaint"),
     "upscale-x2": lazily("upscale_x2:figures"),
     "vae-upscale-x4": lazily("vae_x4:figures"),
     "upscale-x4": lazily("upscale_x4:figures"),
-    "sdxl-inpaint": lazily("sdxl:figures"),
-    "sdxl-refiner": lazily("refiner:figures"),
     "clip": lazily("clip:figures"),
     "kandinsky-prior": lazily("prior:figures"),
     "movq": lazily("movq:figures"),
     "kandinsky22": lazily("combined:figures"),
     "kandinsky22-inpaint": lazily("combined:figures_inpaint"),
+    "sdxl-inpaint": lazily("sdxl:figures"),
+    "sdxl-refiner": lazily("refiner:figures"),
 }
 
 

@@ -128,17 +128,20 @@ SHEETS: dict[str, Callable[[], Image.Image]] = {
     "comic": lazily("styles:sheet", style="comic"),
     "pixel-art": lazily("styles:sheet", style="pixel-art"),
     "elden-ring": lazily("styles:sheet", style="elden-ring"),
+    "depth-estimator": lazily("depth:sheet"),
+    "controlnet-depth": lazily("steering:sheet", kind="depth"),
+    "controlnet-inpaint": lazily("steering:sheet", kind="inpaint"),
     "hero": hero,
     "upscale-x2": lazily("upscale_x2:sheet"),
     "vae-upscale-x4": lazily("vae_x4:sheet"),
     "upscale-x4": lazily("upscale_x4:sheet"),
-    "sdxl-inpaint": lazily("sdxl:sheet"),
-    "sdxl-refiner": lazily("refiner:sheet"),
     "clip": lazily("clip:sheet"),
     "kandinsky-prior": lazily("prior:sheet"),
     "movq": lazily("movq:sheet"),
     "kandinsky22": lazily("combined:sheet"),
     "kandinsky22-inpaint": lazily("combined:sheet_inpaint"),
+    "sdxl-inpaint": lazily("sdxl:sheet"),
+    "sdxl-refiner": lazily("refiner:sheet"),
 }
 
 

@@ -37,6 +37,7 @@ def test_a_line_fixes_arguments_and_takes_more():
 
 def test_figures_carry_their_units():
     assert told("psnr_db", 28.456) == "PSNR 28.5 dB"
+    assert told("without_seam_levels", 12.34) == "without seam 12.3 grey levels"
     assert told("depth_correlation", 0.876) == "depth correlation 0.88"
     assert told("style_with_token", 0.95) == "style with token 95.0%"
 
