@@ -89,6 +89,17 @@ def _save_differing_fields(target: Path, base: dict, tuned: torch.nn.Module) -> 
         (target / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
 
 
+def stale() -> list[str]:
+    """The deltas whose base has other weights now than when they were made: they want to be trained again."""
+    found = []
+    for folder in sorted(file.parent for file in FOLDER.glob(f"*/{deltas.FILE}")):
+        told = deltas.header(folder)
+        [weights] = (FOLDER / told["base"]).glob("*.safetensors")
+        if hashlib.sha256(weights.read_bytes()).hexdigest() != told["sha256"]:
+            found.append(folder.name)
+    return found
+
+
 def load_component(name: str, kind: type):
     """Read data/miniatures/<name> back as `kind`, in float32; a delta is put together with its base."""
     if not (FOLDER / name).is_dir():

@@ -133,6 +133,18 @@ def test_new_weights_of_the_base_or_the_delta_give_a_new_folder(comic, tiny_cour
     assert len(seen) == 3
 
 
+def test_a_delta_knows_whether_its_base_is_still_the_same(comic, tiny_course):  # noqa: F811
+    assert store.stale() == []
+    file = tiny_course / "unet-sd15" / WEIGHTS
+    weights = load_file(file)
+    save_file(weights | {"conv_in.bias": weights["conv_in.bias"] + 1}, file)
+    assert store.stale() == ["delta-comic"]
+
+
+def test_the_shipped_deltas_belong_to_the_shipped_weights():
+    assert store.stale() == [], "train these again: their base has changed"
+
+
 def test_a_controlnet_can_be_a_delta_of_a_unet(tiny_course, monkeypatch):  # noqa: F811
     """Another class: the decoder goes, the new layers come, the config is the delta's own."""
     monkeypatch.setattr(store, "FOLDER", tiny_course)
