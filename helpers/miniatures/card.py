@@ -25,14 +25,15 @@ be bad (blurred, blocky, noisy, washed out, deformed). Words outside this world 
 
 `python -m helpers.miniatures train NAME --minutes M [--resume]`, seeded, on a CPU or a CUDA card.
 
-- **vae** (`AutoencoderKL`, 8x, 4 channels): crops of 64 pixels, batch 8; L1 + 4 MSE + edges, a tiny KL term, weighted
-  towards subjects. **vae-decoder** goes on with the decoder alone, so that the latents stay what the UNets know.
+- **vae** (`AutoencoderKL`, 8x, 4 channels): crops of 64 pixels, most of them on subjects, one in seven in a style of the
+  restyling chapters; batch 8, Muon; L1 + 4 MSE + edges, a tiny KL term. **vae-decoder** goes on with the decoder alone, so that the latents stay what the UNets know.
 - **tokenizer**, **text_encoder** (CLIP, 128 wide, 3 layers): byte pairs learnt from captions; the encoder is taught to
   say at its last tokens what a caption names. The UNets train with it frozen.
 - **unet-sd15** (4 channels): 12,000 drawings, about ten wordings each; noise prediction, min-SNR 5, one caption in ten
   left empty.
 - **unet-sd15-inpaint** (9 channels): started from unet-sd15, the new inputs at zero; boxes, ellipses, brush strokes,
-  subjects with a margin, and in one case of five the whole picture.
+  subjects with a margin; in four cases of ten the whole picture, so that it learns text-to-image beside it, and sd15
+  starts from it again. What is repainted counts three times as much as the rest.
 - **classifier**: the judge of the figures below; it has seen drawings only.
 """
 FIGURES = """\
