@@ -22,7 +22,7 @@ RANK = 7  # of the inpainting delta
 NOTHING = 0.10  # this share of the embeddings is that of no picture in particular, which guidance compares with
 UNSURE = 0.25  # noise on the embeddings, in their standard deviations: the prior's are not quite a picture's
 WHOLE = 0.2  # this share of the pictures is repainted whole
-RANGE = 4.0  # clean latents are no larger
+RANGE = 5.0  # clean latents are no larger
 VARIANCE = 0.002  # weight of the loss of the variance
 
 
