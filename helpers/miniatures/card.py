@@ -25,8 +25,8 @@ be bad (blurred, blocky, noisy, washed out, deformed). Words outside this world 
 
 `python -m helpers.miniatures train NAME --minutes M [--resume]`, seeded, on a CPU or a CUDA card.
 
-- **vae** (`AutoencoderKL`, 8x, 4 channels): crops of 64 pixels, most of them on subjects, one in seven in a style of the
-  restyling chapters; batch 8, Muon; L1 + 4 MSE + edges, a tiny KL term. **vae-decoder** goes on with the decoder
+- **vae** (`AutoencoderKL`, 8x, 4 channels): crops of 64 pixels, most of them on subjects, one in seven in a style of
+  the restyling chapters; batch 8, Muon; L1 + 4 MSE + edges, a tiny KL term. **vae-decoder** goes on with the decoder
   alone, so that the latents stay what the UNets know.
 - **tokenizer**, **text_encoder** (CLIP, 128 wide, 3 layers): byte pairs learnt from captions; the encoder is taught to
   say at its last tokens what a caption names. The UNets train with it frozen.
