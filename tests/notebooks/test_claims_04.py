@@ -70,7 +70,7 @@ def test_the_regular_checkpoint_leaves_more_of_an_outline(chapter):
         name: [mean(map(chapter.outline, records)) for records in chapter.painted[name].values()]
         for name in (REGULAR, SPECIAL)
     }
-    assert len(chapter.painted[REGULAR]["a red house"]) == 4
+    assert len(chapter.painted[REGULAR][chapter.house]) == 4
     assert mean(found[REGULAR]) > mean(found[SPECIAL]) + 2
     assert [one > other for one, other in zip(found[REGULAR], found[SPECIAL], strict=True)].count(True) >= 2
 
@@ -87,9 +87,7 @@ def test_the_chart_shows_those_means(chapter):
 
 def test_mixing_by_hand_is_what_the_pipeline_does(chapter):
     assert change(chapter.by_regular, chapter.by_hand).inside < 0.5
-    without = chapter.text2image("a green tree", latents=chapter.noise, num_inference_steps=20, **chapter.size).images[
-        0
-    ]
+    without = chapter.text2image(chapter.wish, latents=chapter.noise, num_inference_steps=20, **chapter.size).images[0]
     assert change(chapter.by_regular, without, chapter.mask).outside > 10
 
 
@@ -106,7 +104,7 @@ def test_around_the_hole_is_the_noised_original_after_every_step(chapter):
 
     call = chapter.call | {"num_inference_steps": 6, "generator": chapter.seed(0), "callback_on_step_end": look}
     for pipe in (chapter.regular, chapter.special):
-        pipe("a green tree", **call)
+        pipe(chapter.wish, **call)
     half = len(apart) // 2
     assert max(apart[:half]) < 1e-4
     assert min(apart[half:]) > 1e-2
@@ -225,7 +223,7 @@ def test_a_grey_mask_softens_the_rim_of_the_regular_checkpoint_alone(chapter):
     for way, records in chapter.ways.items():
         outline[way], inside[way] = measured(records)
     assert outline[f"{REGULAR}, grey"] < outline[f"{REGULAR}, hard"] / 2
-    assert inside[f"{REGULAR}, grey"] < 0.9 * inside[f"{REGULAR}, hard"]
+    assert inside[f"{REGULAR}, grey"] < 0.95 * inside[f"{REGULAR}, hard"]
     assert inside[f"{SPECIAL}, grey"] > 0.85 * inside[f"{SPECIAL}, hard"]
 
 
@@ -236,7 +234,7 @@ def test_the_special_unet_gets_the_grey_as_its_fifth_channel(chapter):
     )
     try:
         call = {"image": chapter.meadow, "mask_image": chapter.soft, "num_inference_steps": 1, **chapter.size}
-        pipe("a red house", **call, generator=chapter.seed(0))
+        pipe(chapter.house, **call, generator=chapter.seed(0))
     finally:
         hook.remove()
     expected = pipe.mask_processor.preprocess(chapter.soft)[..., ::8, ::8]
