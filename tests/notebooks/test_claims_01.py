@@ -237,20 +237,10 @@ def test_strength_decides_how_many_steps_run(img2img, strength: float) -> None:
 
 
 def test_less_than_one_step_raises_but_only_inpainting_says_why(paint, img2img) -> None:
-    from diffusers import PNDMScheduler
-
     with pytest.raises(ValueError, match="strength"):
         paint("a castle", strength=0.03, num_inference_steps=25)
-    start = load_image("winter")
     with pytest.raises(RuntimeError, match="stack expects a non-empty TensorList"):
-        img2img("a castle", start, strength=0.03, num_inference_steps=25, generator=seed(0))
-    own, img2img.scheduler = img2img.scheduler, PNDMScheduler.from_config(img2img.scheduler.config)
-    try:
-        nearly = img2img("a castle", start, strength=0.03, num_inference_steps=25, generator=seed(0)).images[0]
-    finally:
-        img2img.scheduler = own
-    other = img2img("a castle", start, strength=0.5, num_inference_steps=25, generator=seed(0)).images[0]
-    assert change(start, nearly).inside < change(start, other).inside
+        img2img("a castle", load_image("winter"), strength=0.03, num_inference_steps=25)
 
 
 def test_three_tasks_keep_more_and_more(pipe, img2img) -> None:
