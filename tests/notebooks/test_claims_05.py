@@ -106,12 +106,12 @@ def test_guidance_helps_until_it_burns(chapter, task):
     records = {"inpainting": chapter.by_guidance, "text-to-image": chapter.from_words}[task]
     follows = means(records, "adherence", "guidance_scale")
     burns = means(records, chapter.burnt, "guidance_scale")
-    off, *between, most = follows
-    summit = max(follows[one] for one in between)
-    assert off == 1.0 and summit > follows[off] + 0.1
-    assert burns[most] > burns[between[0]] + 0.02
-    assert list(burns.values())[1:] == sorted(list(burns.values())[1:])
-    assert follows[most] < summit
+    off, least, *between, most = follows
+    assert (off, most) == (1.0, 30.0)
+    assert follows[least] > follows[off] + 0.1  # it helps,
+    assert max(follows[one] for one in (*between, most)) < follows[least] + 0.1  # has soon given all,
+    assert burns[least] < 0.01 and burns[most] > burns[least] + 0.02  # and burns
+    assert burns[most] > 2 * max(burns[one] for one in between)
 
 
 def test_guidance_below_one_is_off(chapter):
@@ -143,11 +143,11 @@ def test_the_world_calls_a_blurred_picture_poor_in_details():
 
 
 def test_naming_a_thing_removes_it(chapter):
-    for records, less in ((chapter.no_jungle, 0.4), (chapter.still_jungle, 0.1)):
+    for records, less in ((chapter.no_jungle, 0.4), (chapter.still_jungle, 0.15)):
         found = means(records, chapter.sees_jungle, "negative_prompt")
         assert found["jungle"] < found[""] - less
-    there = [adherence(record.image, "an astronaut") for record in chapter.no_jungle]
-    assert mean(there) > 0.8
+    for records in (chapter.no_jungle, chapter.still_jungle):
+        assert mean(adherence(record.image, "an astronaut") for record in records) > 0.8
 
 
 # padding_mask_crop
@@ -174,24 +174,27 @@ def test_wide_padding_costs_sharpness(chapter):
 # Steps and schedulers
 
 
-def test_pndm_needs_more_steps_than_the_others(chapter):
-    few = [record for record in chapter.by_steps if record.parameters["num_inference_steps"] == 4]
-    to_go = means(few, chapter.still_to_go, "scheduler")
-    pndm = to_go.pop("PNDMScheduler")
-    assert len(to_go) == 3 and pndm > 1.2 * max(to_go.values())
+def test_schedulers_that_look_back_settle_in_fewer_steps(chapter):
+    few = [record for record in chapter.by_steps if record.parameters["num_inference_steps"] == 2]
+    ddim, ancestral, *look_back = means(few, chapter.still_to_go, "scheduler").values()
+    assert len(look_back) == 2 and min(ddim, ancestral) > 1.15 * max(look_back)
 
 
-def test_with_many_steps_schedulers_agree(chapter):
-    pictures = chapter.last
-    apart = {
-        name: mean(
-            change(pictures["PNDMScheduler", seed], pictures[name, seed], chapter.sea_mask).inside
-            for seed in chapter.seeds
-        )
-        for name in chapter.schedulers[1:]
-    }
-    few = [record for record in chapter.by_steps if record.parameters["num_inference_steps"] == 4]
-    assert max(apart.values()) < 0.6 * means(few, chapter.still_to_go, "scheduler")["PNDMScheduler"]
+def test_more_steps_settle(chapter):
+    unsettled = [record for record in chapter.by_steps if record.parameters["num_inference_steps"] < 24]
+    to_go = list(means(unsettled, chapter.still_to_go, "num_inference_steps").values())
+    assert len(to_go) == 3 and to_go == sorted(to_go, reverse=True) and to_go[0] > 2 * to_go[-1]
+
+
+def test_with_many_steps_all_but_the_ancestral_one_agree(chapter):
+    ddim, ancestral, *_, unipc = chapter.schedulers
+
+    def apart(one: str) -> float:
+        pairs = [(chapter.last[unipc, seed], chapter.last[one, seed]) for seed in chapter.seeds]
+        return mean(change(*pair, chapter.sea_mask).inside for pair in pairs)
+
+    agree = max(apart(one) for one in chapter.schedulers if one != ancestral)
+    assert apart(ancestral) > 2.5 * agree
 
 
 # Strength and guidance together
@@ -204,15 +207,13 @@ def test_change_grows_along_both_axes(chapter):
     assert by_guidance == sorted(by_guidance) and by_guidance[-1] > 1.1 * by_guidance[0]
 
 
-def test_strength_convinces_where_guidance_burns(chapter):
-    follows = dict(zip(map(id, chapter.together), measured(chapter.together, "adherence"), strict=True))
-
-    def best(strength: float) -> float:
-        return max(follows[id(one)] for one in chapter.together if one.parameters["strength"] == strength)
-
-    assert best(1.0) > best(0.4) + 0.1
-    burns = means(chapter.together, chapter.burnt, "guidance_scale")
-    assert burns[12.5] > burns[2.5] + 0.02
+def test_at_full_strength_a_little_guidance_is_enough(chapter):
+    found = measured(chapter.together, "adherence")
+    follows = {
+        (record.parameters["strength"], record.parameters["guidance_scale"]): value
+        for record, value in zip(chapter.together, found, strict=True)
+    }
+    assert follows[1.0, 2.5] > max(value for (strength, _), value in follows.items() if strength == 0.4) + 0.1
 
 
 # The words, and the exercises
