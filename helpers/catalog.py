@@ -85,6 +85,7 @@ class Checkpoint:
     mini_size: int = 128
     variant: str | None = None  # the weights' file name suffix on the Hub
     pickled: bool = False  # no safetensors on the Hub
+    prior: str | None = None  # a second repository that belongs to it
 
     @property
     def mini(self) -> bool:
@@ -113,17 +114,24 @@ class Checkpoint:
         return str(checkpoints.assemble(self.name))
 
     @property
+    def repositories(self) -> tuple[str, ...]:
+        """The Hub repositories that the full checkpoint is read from, its own first."""
+        return (self.hub_id, self.prior) if self.prior else (self.hub_id,)
+
+    @property
     def load_kwargs(self) -> dict[str, Any]:
         """The keyword arguments of from_pretrained that belong to `source` on this machine."""
         import torch
 
-        from helpers import hardware
+        from helpers import hardware, pins
 
         if self.mini:
             return {"dtype": torch.float32, "use_safetensors": True}
         kwargs: dict[str, Any] = {"dtype": hardware.dtype(), "use_safetensors": True}
         if self.variant:
             kwargs["variant"] = self.variant
+        if not self.prior and (pin := pins.revision(self.hub_id)):  # diffusers would ask the prior for it as well
+            kwargs["revision"] = pin
         if self.family == "sd":
             kwargs |= {"safety_checker": None, "requires_safety_checker": False}
         return kwargs
@@ -173,6 +181,7 @@ def _kandinsky(name: str, hub_id: str, *, tasks: tuple[str, ...]) -> Checkpoint:
     return Checkpoint(
         name, hub_id, tasks=tasks, licence="apache-2.0", download_size=int(14.5 * GB), family="kandinsky22",
         latent_space="kandinsky22", parameters={"unet": 1253, "movq": 68} | _PRIOR, full_size=768,
+        prior="kandinsky-community/kandinsky-2-2-prior",
     )  # fmt: skip
 
 

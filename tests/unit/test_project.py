@@ -28,8 +28,9 @@ MIB = 2**20
 # Imports run downwards only: a module may import its own floor and those above it in this list.
 FLOORS = [
     {"archive", "calls", "catalog", "charts", "checkpoints", "checks", "classifier", "deltas", "grids", "hardware"}
-    | {"images", "latent_map", "masks", "measure", "origin", "overlay", "preview", "quantities", "reading", "records"}
-    | {"script", "sheet", "turns"},
+    | {"images", "latent_map", "listing", "masks", "measure", "origin", "overlay", "preview", "quantities", "reading"}
+    | {"records", "schedulers", "script", "sheet", "turns"}
+    | {"pins"},
     {"conditioning", "handoff", "pipelines", "prompts", "tasks"},
     {"reuse"},
     {"drafts", "exercises", "jobs", "sweep"},
