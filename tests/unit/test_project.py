@@ -27,7 +27,8 @@ MIB = 2**20
 
 # Imports run downwards only: a module may import its own floor and those above it in this list.
 FLOORS = [
-    {"archive", "calls", "catalog", "charts", "checkpoints", "checks", "classifier", "deltas", "grids", "hardware"}
+    {"bars", "costs", "decisions", "memory", "rescue", "stored"}
+    | {"archive", "calls", "catalog", "charts", "checkpoints", "checks", "classifier", "deltas", "grids", "hardware"}
     | {"images", "latent_map", "listing", "masks", "measure", "origin", "overlay", "preview", "quantities", "reading"}
     | {"records", "schedulers", "script", "sheet", "turns"}
     | {"pins"},
