@@ -54,7 +54,7 @@ def chart(
         reason = next((record.error for record in records if record.error), "the quantity is NaN for all")
         raise ValueError(f"records: none of the {len(records)} can be measured ({reason}).")
     places = _places(records, names, values)
-    figure = _figure()(figsize=(6.4, 4.2), layout="constrained", facecolor="white")
+    figure = figure_class()(figsize=(6.4, 4.2), layout="constrained", facecolor="white")
     figure.numbers = [place.row() for place in places]
     axes = figure.add_subplot()
     if len(names) == 1:
@@ -235,7 +235,7 @@ def _notes(places: list[_Place], names: list[str]) -> str:
 
 
 @functools.cache
-def _figure() -> type:
+def figure_class() -> type:
     """matplotlib's Figure, shown as a picture in a notebook without pyplot and its list of open figures."""
     from matplotlib.figure import Figure
 

@@ -1,17 +1,11 @@
-"""Measure pictures and calls: what the chapters plot instead of claiming it.
+"""Measure pictures: what the chapters plot instead of claiming it. (The cost of a call is measured in `costs`.)
 
 Differences are in grey levels, 0..255, averaged over red, green and blue.
 """
 
 from __future__ import annotations
 
-import os
-import statistics
-import sys
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -114,109 +108,6 @@ def adherence(image: Any, prompt: str) -> float | list[float]:
         for seen in classifier.read(pictures)
     ]
     return scores if isinstance(image, (list, tuple)) or len(scores) > 1 else scores[0]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Time and memory of a call. Memory is in bytes; `allocated` and `reserved` are CUDA's peaks, None without a GPU.
-
-    `seconds` is the median, `spread` the slowest less the fastest; `resident` is how far the process grew at its peak.
-    """
-
-    seconds: float
-    spread: float
-    repeats: int
-    resident: int
-    allocated: int | None
-    reserved: int | None
-    result: Any = field(repr=False, compare=False)
-
-    @property
-    def peak_memory(self) -> int:
-        """CUDA's peak where there is a GPU, else the growth of the process."""
-        return self.resident if self.allocated is None else self.allocated
-
-    def __str__(self) -> str:
-        kind = "resident growth" if self.allocated is None else "CUDA peak"
-        runs = f"median of {self.repeats}, spread {self.spread:.3g} s" if self.repeats > 1 else "one run"
-        return f"{self.seconds:.3g} s ({runs}), {self.peak_memory / 2**20:.0f} MiB {kind}"
-
-
-def measure(fn: Callable[[], Any], *, repeats: int = 3, warmup: int = 1) -> Measurement:
-    """Time `fn()` over `repeats` runs after `warmup` untimed ones; `.result` is what its last run returned.
-
-    Resident memory is sampled every few milliseconds from the first run on, while the heap is still cold: later runs
-    reuse what earlier ones freed. With a warm-up the sampling ends before the clock starts.
-    """
-    if not callable(fn):
-        raise TypeError(f"fn is no function but {type(fn).__name__}: write measure(lambda: pipe(...)).")
-    for name, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more.")
-    cuda = _cuda()
-    if cuda:
-        cuda.synchronize()
-        cuda.reset_peak_memory_stats()
-    seconds, result = [], None
-    with _Resident() as resident:
-        for run in range(warmup + repeats):
-            if run == warmup and warmup:
-                resident.stop()
-            result = None  # its memory belongs to the last run, not to this one
-            start = time.perf_counter()
-            result = fn()
-            if cuda:
-                cuda.synchronize()
-            if run >= warmup:
-                seconds.append(time.perf_counter() - start)
-    return Measurement(
-        seconds=statistics.median(seconds),
-        spread=max(seconds) - min(seconds),
-        repeats=repeats,
-        resident=resident.growth,
-        allocated=cuda.max_memory_allocated() if cuda else None,
-        reserved=cuda.max_memory_reserved() if cuda else None,
-        result=result,
-    )
-
-
-class _Resident:
-    """Sample this process's resident memory in a thread until stopped."""
-
-    def __enter__(self) -> _Resident:
-        import psutil
-
-        self._process = psutil.Process(os.getpid())
-        self._first = self._peak = self._process.memory_info().rss
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.005):
-            self._sample()
-
-    def _sample(self) -> None:
-        self._peak = max(self._peak, self._process.memory_info().rss)
-
-    def stop(self) -> None:
-        if not self._done.is_set():
-            self._done.set()
-            self._thread.join()
-            self._sample()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def growth(self) -> int:
-        return self._peak - self._first
-
-
-def _cuda() -> Any:
-    torch = sys.modules.get("torch")  # fn cannot use a GPU through torch that nobody imported
-    return torch.cuda if torch is not None and torch.cuda.is_available() else None
 
 
 def _pixels(picture: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 from helpers import catalog
 from helpers.masks import box_mask, ellipse_mask, keep_unmasked
-from helpers.measure import Change, Measurement, adherence, change, measure, seam, sharpness
+from helpers.measure import Change, adherence, change, seam, sharpness
 
 SIZE = (60, 40)
 MASK = box_mask(SIZE, (10, 10, 40, 30))
@@ -180,76 +180,3 @@ def test_adherence_needs_the_drawn_world(classifier, monkeypatch):
     monkeypatch.setattr(catalog, "edition", lambda: "full")
     with pytest.raises(RuntimeError, match="adherence needs the drawn world, which only the mini edition paints"):
         adherence(ramp(), "a cat")
-
-
-# measure
-
-
-def test_measure_counts_its_runs_and_keeps_the_result():
-    calls = []
-    found = measure(lambda: calls.append(1) or len(calls), repeats=4, warmup=2)
-    assert len(calls) == 6 and found.result == 6 and found.repeats == 4
-    assert 0 <= found.seconds and 0 <= found.spread
-    assert "median of 4" in str(found) and "MiB" in str(found)
-
-
-def test_measure_takes_the_median_without_the_warmup(monkeypatch):
-    clock, durations = [0], iter([100, 1, 5, 2])  # a cold run first
-    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    found = measure(lambda: clock.append(clock.pop() + next(durations)), repeats=3, warmup=1)
-    assert found.seconds == 2 and found.spread == 4
-
-
-@pytest.mark.parametrize("warmup", [0, 1])
-def test_measure_sees_memory_that_the_call_frees_again(warmup):
-    import time
-
-    def fill():
-        block = np.ones(64 * 2**20, np.uint8)
-        time.sleep(0.05)
-        return block.sum()
-
-    found = measure(fill, repeats=1, warmup=warmup)
-    assert 48 * 2**20 < found.resident < 256 * 2**20
-
-
-def test_memory_is_watched_in_the_warmup_only():
-    sizes = iter([1, 256])  # MiB, in the warm-up and in the timed run
-    found = measure(lambda: np.ones(next(sizes) * 2**20, np.uint8).sum(), repeats=1, warmup=1)
-    assert found.resident < 64 * 2**20
-
-
-def test_peak_memory_is_cudas_where_there_is_a_gpu(monkeypatch):
-    calls = []
-    cuda = types.SimpleNamespace(
-        is_available=lambda: True,
-        synchronize=lambda: calls.append("synchronize"),
-        reset_peak_memory_stats=lambda: calls.append("reset"),
-        max_memory_allocated=lambda: 5,
-        max_memory_reserved=lambda: 7,
-    )
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
-    found = measure(lambda: calls.append("run"), repeats=1, warmup=1)
-    assert (found.allocated, found.reserved, found.peak_memory) == (5, 7, 5)
-    assert calls == ["synchronize", "reset", "run", "synchronize", "run", "synchronize"]
-    assert "CUDA peak" in str(found)
-    cpu = Measurement(seconds=1, spread=0, repeats=1, resident=3, allocated=None, reserved=None, result=None)
-    assert cpu.peak_memory == 3
-
-
-def test_an_error_in_the_call_comes_through_and_stops_the_sampling():
-    import threading
-
-    before = threading.active_count()
-    with pytest.raises(ZeroDivisionError):
-        measure(lambda: 1 / 0)
-    assert threading.active_count() == before
-
-
-def test_measure_refuses():
-    with pytest.raises(TypeError, match=r"fn is no function but list: write measure\(lambda: pipe\(...\)\)"):
-        measure([1])
-    with pytest.raises(ValueError, match="repeats=0"):
-        measure(lambda: None, repeats=0)
-    with pytest.raises(ValueError, match="warmup=-1"):
-        measure(lambda: None, warmup=-1)
