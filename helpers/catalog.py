@@ -77,9 +77,9 @@ class Checkpoint:
     hub_id: str
     licence: str | None  # None: the publisher names none
     download_size: int  # bytes, approximately, the safety checker (never fetched) not counted
-    family: str  # which pipeline classes fit: "sd", "sdxl", "kandinsky22", "upscale-x2", "upscale-x4", "controlnet"
+    family: str  # "sd", "sdxl", "kandinsky22", "upscale-x2", "upscale-x4": which classes fit; "controlnet", "depth"
     latent_space: str  # latents pass only between checkpoints with equal names here
-    tasks: tuple[str, ...]  # the first is what it is for; none for a ControlNet, which joins another checkpoint
+    tasks: tuple[str, ...]  # the first is what it is for; none for what makes no pictures itself
     parameters: Mapping[str, int]  # millions, by model
     full_size: int
     mini_size: int = 128
@@ -214,5 +214,7 @@ CATALOG = Catalog(
                    "upscale-x4", ("upscale",), {"unet": 473, "text_encoder": 340, "vae": 55}, 128, mini_size=64),
         _controlnet("controlnet-inpaint", "lllyasviel/control_v11p_sd15_inpaint"),
         _controlnet("controlnet-depth", "lllyasviel/control_v11f1p_sd15_depth"),
+        Checkpoint("depth-estimator", "depth-anything/Depth-Anything-V2-Small-hf", "apache-2.0", int(0.1 * GB), "depth",
+                   "none", (), {"model": 25}, 518),
     )
 )  # fmt: skip

@@ -46,7 +46,7 @@ _STRICT = threading.Lock()
 
 def course_pictures() -> list[str]:
     """List the names that `load_image` and `load_mask` know."""
-    return sorted(path.stem for path in PICTURES.glob("*.png") if not path.stem.endswith("_mask"))
+    return sorted(path.stem for path in PICTURES.glob("*.png") if not path.stem.endswith(("_mask", "_depth")))
 
 
 def open_picture(what: Any, *, name: str = "image") -> Image.Image:

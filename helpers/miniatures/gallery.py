@@ -1,4 +1,4 @@
-"""The course's own pictures and masks in data/pictures, drawn by the world: `python -m helpers.miniatures pictures`."""
+"""The course's own pictures, their masks and their depth in data/pictures: `python -m helpers.miniatures pictures`."""
 
 from __future__ import annotations
 
@@ -44,3 +44,4 @@ def draw_all(folder: Path = FOLDER) -> None:
         drawing = draw(scene, SIZE)
         drawing.image.save(folder / f"{name}.png", optimize=True)
         mask_of(drawing, cover).save(folder / f"{name}_mask.png", optimize=True)
+        drawing.depth.save(folder / f"{name}_depth.png", optimize=True)

@@ -17,6 +17,7 @@ from tests.unit.tiny import tiny_course  # noqa: F401
 NAMES = [
     "sd15", "sd15-inpaint", "sdxl-inpaint", "sdxl-refiner", "kandinsky22", "kandinsky22-inpaint", "comic", "pixel-art",
     "elden-ring", "upscale-x2", "upscale-x4", "controlnet-inpaint", "controlnet-depth",
+    "depth-estimator",
 ]  # fmt: skip
 
 

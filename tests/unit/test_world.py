@@ -333,6 +333,7 @@ def test_the_courses_pictures_are_what_the_world_draws(name):
     # Another processor may round a glow the other way; nothing else may differ.
     assert np.abs(pixels(drawing.image) - pixels(picture)).max() <= 1, "python -m helpers.miniatures pictures"
     assert mask.tobytes() == gallery.mask_of(drawing, cover).tobytes()
+    assert Image.open(gallery.FOLDER / f"{name}_depth.png").tobytes() == drawing.depth.tobytes()
     white = np.asarray(mask) > 0
     assert 0.05 < white.mean() < 0.6
     if cover == "subject":
@@ -340,10 +341,10 @@ def test_the_courses_pictures_are_what_the_world_draws(name):
         assert not white[np.asarray(grow(drawing.mask, 40)) == 0].any()
 
 
-def test_draw_all_writes_every_picture_with_its_mask(tmp_path, monkeypatch):
+def test_draw_all_writes_every_picture_with_its_mask_and_depth(tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "SIZE", 32)
     gallery.draw_all(tmp_path / "new")
-    expected = {f"{name}{end}.png" for name in gallery.PICTURES for end in ("", "_mask")}
+    expected = {f"{name}{end}.png" for name in gallery.PICTURES for end in ("", "_mask", "_depth")}
     assert {path.name for path in (tmp_path / "new").iterdir()} == expected
     assert {path.name for path in gallery.FOLDER.glob("*.png")} == expected
     assert {Image.open(path).size for path in (tmp_path / "new").iterdir()} == {(32, 32)}

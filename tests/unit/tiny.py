@@ -95,7 +95,9 @@ RECIPES = {
         },
         "config": {"max_noise_level": 350},
     },
+    "controlnet-inpaint": {"model": ["diffusers", "ControlNetModel", "controlnet-inpaint"], "size": SIZE},
     "controlnet-depth": {"model": ["diffusers", "ControlNetModel", "controlnet-depth"], "size": SIZE},
+    "depth-estimator": {"model": ["transformers", "GLPNForDepthEstimation", "depth-estimator"], "size": SIZE},
 }  # fmt: skip
 
 
@@ -106,6 +108,7 @@ def build(folder: Path) -> Path:
         if isinstance(part, torch.nn.Module):
             part.half()
         part.save_pretrained(folder / name)
+    transformers.GLPNImageProcessor().save_pretrained(folder / "depth-estimator")
     (folder / "checkpoints.json").write_text(json.dumps(RECIPES), encoding="utf-8")
     return folder
 
@@ -169,10 +172,13 @@ def _models() -> dict[str, torch.nn.Module]:
             in_channels=8, out_channels=5, time_cond_proj_dim=128 + WIDTH, timestep_post_act=None,
         ),
         "unet-upscale-x4": unet(in_channels=7, num_class_embeds=1000),
-        "controlnet-depth": diffusers.ControlNetModel(
-            block_out_channels=(16, 32), norm_num_groups=8, cross_attention_dim=WIDTH, layers_per_block=1,
-            attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            conditioning_embedding_out_channels=(8, 16, 16, 16),
+        "controlnet-inpaint": _controlnet(),
+        "controlnet-depth": _controlnet(),
+        "depth-estimator": transformers.GLPNForDepthEstimation(
+            transformers.GLPNConfig(
+                depths=(1, 1, 1, 1), hidden_sizes=(8, 8, 16, 16), num_attention_heads=(1, 1, 2, 2), mlp_ratios=(2,) * 4,
+                decoder_hidden_size=8, max_depth=1,
+            )
         ),
     }  # fmt: skip
 
@@ -201,6 +207,18 @@ def _diffusion(**settings) -> diffusers.UNet2DConditionModel:
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         **settings,
     )  # fmt: skip
+
+
+def _controlnet() -> diffusers.ControlNetModel:
+    net = diffusers.ControlNetModel(
+        block_out_channels=(16, 32), norm_num_groups=8, cross_attention_dim=WIDTH, layers_per_block=1,
+        attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        conditioning_embedding_out_channels=(8, 16, 16, 16),
+    )  # fmt: skip
+    for name, values in net.named_parameters():  # which start at 0, and would steer nothing
+        if name.startswith("controlnet_"):
+            torch.nn.init.normal_(values, std=0.05)
+    return net
 
 
 def _vae(*, blocks: int, **settings) -> diffusers.AutoencoderKL:
