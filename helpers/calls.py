@@ -12,6 +12,7 @@ from PIL import Image
 
 from helpers import archive, origin, overlay
 from helpers.checks import did_you_mean
+from helpers.schedulers import class_named
 from helpers.turns import turn
 
 # Arguments that say how a result is handed over, or that a record sets itself, and what to do instead.
@@ -64,7 +65,7 @@ def check_value(pipe: Any, name: str, value: Any) -> Any:
             raise TypeError(f"seed={value!r}: expected a whole number, 0 or more.")
     elif name == "scheduler":
         value = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
-        origin.scheduler_class(value)
+        class_named(value)
         if "scheduler" not in pipe.components:
             raise TypeError(f"scheduler={value!r}: {type(pipe).__name__} has no scheduler to exchange.")
     elif name in overlay.NAMES:
@@ -80,7 +81,7 @@ def chosen_scheduler(pipe: Any, parameters: dict[str, Any]) -> dict[str, Any]:
     """The scheduler that the checked parameters name, with the configuration of the pipeline's own; {} for none."""
     if (name := parameters.get("scheduler")) is None:
         return {}
-    return {"scheduler": origin.scheduler_class(name).from_config(pipe.scheduler.config)}
+    return {"scheduler": class_named(name).from_config(pipe.scheduler.config)}
 
 
 def run(

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from helpers import catalog, checkpoints
+from helpers import catalog, checkpoints, schedulers
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 COURSE = "inpainting-course"
@@ -41,7 +41,7 @@ def describe(pipe: Any) -> dict[str, Any]:
         "pipeline": type(pipe).__name__,
         "module": "diffusers" if type(pipe).__module__.startswith("diffusers.") else type(pipe).__module__,
         "controlnet": _controlnet(parts.get("controlnet")),
-        "schedulers": schedulers(pipe),
+        "schedulers": schedulers.describe_all(pipe),
         "weights": {part: digest(model) for part, model in parts.items()},
         "dtype": str(getattr(parts.get("unet"), "dtype", None) or pipe.dtype).removeprefix("torch."),
         "channels_last": [part for part, model in parts.items() if _channels_last(model)],
@@ -67,40 +67,6 @@ def models(pipe: Any) -> dict[str, Any]:
     import torch
 
     return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
-
-
-def schedulers(pipe: Any) -> dict[str, dict[str, Any]]:
-    """The class and the configuration of each of the pipeline's schedulers."""
-    from diffusers import SchedulerMixin
-
-    found = {name: part for name, part in pipe.components.items() if isinstance(part, SchedulerMixin)}
-    return {name: describe_scheduler(part) for name, part in found.items()}
-
-
-def describe_scheduler(scheduler: Any) -> dict[str, Any]:
-    """Class name and configuration; `build_scheduler` makes an equal one of them."""
-    known = inspect.signature(type(scheduler).__init__).parameters
-    config = {key: _plain(value) for key, value in scheduler.config.items() if key in known}
-    return {"class": type(scheduler).__name__, "config": config}
-
-
-def build_scheduler(description: dict[str, Any]) -> Any:
-    """A new scheduler of that class and configuration; ValueError if diffusers has no such class."""
-    kind = scheduler_class(description["class"])
-    known = inspect.signature(kind.__init__).parameters
-    return kind(**{key: value for key, value in description["config"].items() if key in known})
-
-
-def scheduler_class(name: str) -> Any:
-    """diffusers' scheduler class of that name, or a ValueError that says which one was probably meant."""
-    import diffusers
-
-    from helpers.checks import did_you_mean
-
-    known = [key for key in dir(diffusers) if key.endswith("Scheduler")]
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"scheduler={name!r}: diffusers has no such scheduler. {did_you_mean(str(name), known)}")
-    return getattr(diffusers, name)
 
 
 def digest(model: Any) -> str | None:
@@ -222,15 +188,6 @@ def _channels_last(model: Any) -> bool:
     if kernel is None or kernel.is_contiguous():
         return False
     return kernel.is_contiguous(memory_format=torch.channels_last)
-
-
-def _plain(value: Any) -> Any:
-    """JSON types for what schedulers keep in their configuration."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, (bool, int, float, str, type(None), dict)) else str(value)
 
 
 @functools.cache

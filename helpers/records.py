@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
-from helpers import archive, calls, origin
+from helpers import archive, calls, origin, schedulers
 
 _SEEDS = 2**32  # what a drawn seed stays under, so that it is short enough to note down
 
@@ -90,7 +90,7 @@ class Record:
         seed = call.pop("seed")
         call.pop("scheduler", None)  # the origin has it with its configuration
         try:
-            swapped = {name: origin.build_scheduler(kept) for name, kept in self.origin["schedulers"].items()}
+            swapped = {name: schedulers.build(kept) for name, kept in self.origin["schedulers"].items()}
         except (ValueError, TypeError) as error:
             raise ValueError(f"this record's scheduler cannot be made here: {error}") from error
         known = origin.parameters_of(pipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import pprint
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from helpers import archive, origin, overlay
+from helpers import archive, overlay, schedulers
 from helpers.catalog import CATALOG
 
 if TYPE_CHECKING:
@@ -138,8 +139,8 @@ def _pipeline(made: dict[str, Any]) -> list[str]:
         lines.append(f'pipe.to("{made["device"]}")')
     for name, kept in made["schedulers"].items():
         defaults = {key: given.default for key, given in _signature(kept["class"]).items()}
-        config = {key: value for key, value in kept["config"].items() if _differs(value, defaults.get(key))}
-        settings = [f"{key}={_literal(value)}" for key, value in config.items()]
+        config = schedulers.configuration(kept).items()
+        settings = [f"{key}={_literal(value)}" for key, value in config if _differs(value, defaults.get(key))]
         lines += _call(f"pipe.{name} = {kept['class']}", settings)
         for inner in ("prior_pipe", "decoder_pipe"):  # of Kandinsky's combined pipelines
             if "CombinedPipeline" in made["pipeline"] and name.startswith("prior_") == (inner == "prior_pipe"):
@@ -148,7 +149,7 @@ def _pipeline(made: dict[str, Any]) -> list[str]:
 
 
 def _signature(name: str) -> dict[str, inspect.Parameter]:
-    return dict(inspect.signature(origin.scheduler_class(name).__init__).parameters)
+    return dict(inspect.signature(schedulers.class_named(name).__init__).parameters)
 
 
 def _differs(value: Any, default: Any) -> bool:
@@ -167,7 +168,9 @@ def _literal(value: Any) -> str:
     """A Python literal; text in double quotes where that needs no escapes."""
     if isinstance(value, str) and '"' not in value and "\\" not in value and value.isprintable():
         return f'"{value}"'
-    return repr(value)
+    if isinstance(value, list):
+        return f"[{', '.join(_literal(item) for item in value)}]"
+    return f'float("{value}")' if isinstance(value, float) and not math.isfinite(value) else repr(value)
 
 
 def _call(start: str, arguments: list[str], end: str = "") -> list[str]:

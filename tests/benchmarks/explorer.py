@@ -62,7 +62,7 @@ def _values(rng: random.Random) -> dict[str, float]:
 def slider(quick: bool) -> None:
     """A slider is moved and released, 50 times: to the first draft, to the full picture; and the same plain calls."""
     from helpers import drafts
-    from helpers.origin import scheduler_class
+    from helpers.schedulers import class_named
 
     hands, theirs, rng = Hands(), scene.pipe(), random.Random(0)
     own = theirs.scheduler
@@ -77,7 +77,7 @@ def slider(quick: bool) -> None:
         for name, arguments in (("plain draft", short), ("plain full", call)):
             arguments = dict(arguments)
             chosen = arguments.pop("scheduler", None)
-            theirs.scheduler = scheduler_class(chosen).from_config(own.config) if chosen else own
+            theirs.scheduler = class_named(chosen).from_config(own.config) if chosen else own
             spent[name] = seconds(partial(scene.plain, theirs, seed, **arguments))
         if number >= (1 if quick else 3):
             for name, value in spent.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from helpers import archive, origin, records, turns
+from helpers import archive, drafts, origin, records, schedulers, turns
 from helpers.pipelines import load
 from helpers.records import Record, make
 from tests.unit.test_pipelines import CALLS
@@ -136,6 +137,42 @@ def test_a_chosen_scheduler_is_used_once_and_recorded(inpaint, tmp_path) -> None
     assert same(record, plain(**call, generator=torch.Generator("cpu").manual_seed(1)).images[0])
     assert same(quietly(Record.load(record.save(tmp_path / "a.png")), inpaint), record)
     assert inpaint.scheduler is own
+
+
+@pytest.mark.parametrize("name", ["sd15-inpaint", "kandinsky22-inpaint"])
+def test_every_scheduler_that_is_offered_can_be_saved_repeated_and_scripted(name, tmp_path) -> None:
+    pipe = load(name)
+    pipe.set_progress_bar_config(disable=True)
+    more = {"strength": 0.7} if name == "sd15-inpaint" else {}
+    call = arguments(pipe, "inpaint", num_inference_steps=4, **more)
+    for scheduler in drafts.schedulers(pipe):
+        record = make(pipe, seed=1, scheduler=scheduler, **call)
+        loaded = Record.load(record.save(tmp_path / f"{scheduler}.png"))
+        assert loaded.origin == record.origin, scheduler
+        assert same(quietly(loaded, pipe), record), scheduler
+        space: dict = {}
+        exec(loaded.code(tmp_path / "inputs"), space)  # noqa: S102
+        assert same(record, space["image"]), scheduler
+
+
+@pytest.mark.parametrize("limit", [-math.inf, math.inf, -5.1])
+def test_a_scheduler_keeps_infinities_through_json(limit) -> None:
+    scheduler = diffusers.DPMSolverMultistepScheduler(lambda_min_clipped=limit)
+    kept = json.loads(json.dumps(schedulers.describe(scheduler), allow_nan=False))
+    assert schedulers.build(kept).config.lambda_min_clipped == limit
+    assert schedulers.describe(schedulers.build(kept)) == kept
+
+
+def test_the_script_spells_infinities(inpaint) -> None:
+    record = make(inpaint, seed=1, scheduler="DPMSolverMultistepScheduler", **arguments(inpaint, "inpaint"))
+    assert "lambda_min_clipped" not in record.code()  # the class's own default
+    record.origin["schedulers"]["scheduler"]["config"] |= {
+        "lambda_min_clipped": {"float": "inf"},
+        "trained_betas": [0.5, {"float": "-inf"}],
+    }
+    code = record.code()
+    assert 'lambda_min_clipped=float("inf")' in code
+    assert 'trained_betas=[0.5, float("-inf")]' in code
 
 
 def test_repeat_uses_the_recorded_scheduler_of_a_changed_pipeline(inpaint) -> None:
