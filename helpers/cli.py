@@ -34,6 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what this machine has, what is missing, what to type next")
     doctor.set_defaults(act=_doctor)
 
+    models = commands.add_parser("models", help="every checkpoint: task, licence, sizes, and what is here already")
+    models.add_argument("names", nargs="*", metavar="NAME", help="sd15-inpaint, ...; default: all")
+    models.set_defaults(act=_models)
+
     run = commands.add_parser("run", help="execute chapters without a browser and write their outputs back")
     names = "01, 01_basics, a path, or solutions; default: every chapter and solution"
     run.add_argument("chapters", nargs="*", metavar="CHAPTER", help=names)
@@ -50,6 +54,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
     checkup = doctor()
     print(checkup)
     return 0 if checkup.well else 1
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from helpers.listing import cache, models
+
+    print(models(*arguments.names))
+    print(f"The cache: {cache()}")
+    return 0
 
 
 def _run(arguments: argparse.Namespace) -> int:
