@@ -37,6 +37,9 @@ _OWNERS = {
     "adherence": "measure",
     "measure": "costs",
     "measure_each": "costs",
+    "outpaint": "outpainting",
+    "handoff": "handoff",
+    "switch": "switching",
     "Record": "records",
     "chart": "charts",
     "measured": "quantities",
@@ -47,6 +50,7 @@ _OWNERS = {
     "Explorer": "widgets",
     "check": "exercises",
     "doctor": "checkup",
+    "models": "listing",
 }
 
 __all__ = sorted(_OWNERS)
