@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,30 +27,18 @@ from helpers import (
     share,
     threshold,
 )
+from tests.notebooks.running import cells, checked, exercises, mean, prose, run, run_page
 
 SEEDS = range(4)
 CHAPTER = notebooks.NOTEBOOKS / "02_masks.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "02_masks.ipynb"
 
 
-def cells(path):
-    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
-
-
-def run(source: str, names: dict):
-    """Run a cell; the value of its last expression, as a notebook shows it."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
-
-
 @pytest.fixture(scope="module")
 def chapter():
     """The chapter's names after all of its cells have run."""
     names: dict = {}
-    for source in cells(CHAPTER).values():
-        run(source, names)
+    run_page(CHAPTER, names)
     return SimpleNamespace(**names)
 
 
@@ -68,10 +54,6 @@ def paint():
 
     paint.pipe = pipe
     return paint
-
-
-def mean(values) -> float:
-    return float(np.mean(list(values)))
 
 
 # Painter and shapes
@@ -247,7 +229,7 @@ def test_composites_differ_along_the_rim_alone(chapter):
 
 def test_every_number_of_pixels_in_the_text_is_what_the_miniature_has():
     size = load_image("castle").width
-    text = "\n".join(cell.source for cell in notebooks.read(CHAPTER).cells if cell.cell_type == "markdown")
+    text = prose(CHAPTER)
     assert f"of 512 pixels instead of {size}" in text
     assert f"a grid of {size // 8} x {size // 8} cells" in text
 
@@ -256,20 +238,15 @@ def test_every_number_of_pixels_in_the_text_is_what_the_miniature_has():
 
 
 def test_the_solutions_solve_the_chapters_exercises():
-    names: dict = {}
-    passed = {}
-    for id, source in cells(SOLUTIONS).items():
-        result = run(source, names)
-        if re.fullmatch(r"exercise-\d", id):
-            passed[id] = bool(result)
-    asked = [id for id in cells(CHAPTER) if re.fullmatch(r"exercise-\d", id)]
-    assert passed == dict.fromkeys(asked, True) and len(asked) >= 3
+    said, asked = run_page(SOLUTIONS, {}), exercises(CHAPTER)
+    assert exercises(SOLUTIONS) == asked and len(asked) >= 3
+    assert [said[id].message for id in asked if not said[id]] == []
 
 
 def test_the_chapters_exercises_are_open_and_named_in_order():
-    numbers = re.findall(r'check\("(02\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
+    numbers = checked(CHAPTER)
     assert numbers == [f"02.{number}" for number in range(1, len(numbers) + 1)]
-    assert numbers == re.findall(r'check\("(02\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
+    assert numbers == checked(SOLUTIONS)
     assert all("No answer yet" in check(number, ...).message for number in numbers)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,34 +10,19 @@ import torch
 from PIL import Image, ImageChops
 
 from helpers import CATALOG, adherence, change, check, grow, keep_unmasked, load_image, load_mask, notebooks, threshold
+from tests.notebooks.running import checked, exercises, mean, prose, run_page
 
 CHAPTER = notebooks.NOTEBOOKS / "04_regular_checkpoints.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "04_regular_checkpoints.ipynb"
 REGULAR, SPECIAL = "sd15", "sd15-inpaint"
 
 
-def cells(path):
-    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
-
-
-def run(source: str, names: dict):
-    """Run a cell; the value of its last expression, as a notebook shows it."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
-
-
 @pytest.fixture(scope="module")
 def chapter():
     """The chapter's names after all of its cells have run, and what each cell showed."""
     names: dict = {}
-    displayed = {id: run(source, names) for id, source in cells(CHAPTER).items()}
+    displayed = run_page(CHAPTER, names)
     return SimpleNamespace(**names, displayed=displayed)
-
-
-def mean(values) -> float:
-    return float(np.mean(list(values)))
 
 
 def spread(chapter, name):
@@ -245,24 +228,19 @@ def test_the_special_unet_gets_the_grey_as_its_fifth_channel(chapter):
 
 
 def test_the_numbers_in_the_text_are_the_miniatures(chapter):
-    text = "\n".join(cell.source for cell in notebooks.read(CHAPTER).cells if cell.cell_type == "markdown")
+    text = prose(CHAPTER)
     assert f"of 512 pixels instead of {chapter.road.width}" in text
     assert f"cells of {chapter.regular.vae_scale_factor} x {chapter.regular.vae_scale_factor} pixels" in text
 
 
 def test_the_solutions_solve_the_chapters_exercises():
-    names, passed = {}, {}
-    for id, source in cells(SOLUTIONS).items():
-        result = run(source, names)
-        if re.fullmatch(r"exercise-\d", id):
-            passed[id] = str(result)
-    asked = [id for id in cells(CHAPTER) if re.fullmatch(r"exercise-\d", id)]
-    assert list(passed) == asked and len(asked) >= 3
-    assert [said for said in passed.values() if not said.startswith("✓")] == []
+    said, asked = run_page(SOLUTIONS, {}), exercises(CHAPTER)
+    assert exercises(SOLUTIONS) == asked and len(asked) >= 3
+    assert [said[id].message for id in asked if not said[id]] == []
 
 
 def test_the_chapters_exercises_are_open_and_named_in_order():
-    numbers = re.findall(r'check\("(04\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
+    numbers = checked(CHAPTER)
     assert numbers == [f"04.{number}" for number in range(1, len(numbers) + 1)]
-    assert numbers == re.findall(r'check\("(04\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
+    assert numbers == checked(SOLUTIONS)
     assert all("No answer yet" in check(number, ...).message for number in numbers)

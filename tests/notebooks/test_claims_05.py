@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from types import SimpleNamespace
 
@@ -12,21 +11,10 @@ import pytest
 from helpers import adherence, change, check, load_image, measured, notebooks
 from helpers.exercises import chapter_05
 from helpers.measure import sharpness
+from tests.notebooks.running import cells, checked, exercises, mean, run_page
 
 CHAPTER = notebooks.NOTEBOOKS / "05_parameters.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "05_parameters.ipynb"
-
-
-def cells(path):
-    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
-
-
-def run(source: str, names: dict):
-    """Run a cell; the value of its last expression, as a notebook shows it."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +23,8 @@ def chapter():
     names: dict = {"display": lambda *what: None}
     printed: list[str] = []
     names["print"] = lambda *what: printed.append(" ".join(map(str, what)))
-    shown = {id: run(source, names) for id, source in cells(CHAPTER).items() if not id.startswith("explorer")}
+    shown = run_page(CHAPTER, names, but="explorer")
     return SimpleNamespace(**names, shown=shown, said="\n".join(printed))
-
-
-def mean(values) -> float:
-    return float(np.mean(list(values)))
 
 
 def means(records, quantity, over: str) -> dict:
@@ -234,21 +218,16 @@ def test_no_cell_names_a_size():
 
 
 def test_the_solutions_solve_the_chapters_exercises():
-    names: dict = {"display": lambda *what: None, "print": lambda *what: None}
-    passed = {}
-    for id, source in cells(SOLUTIONS).items():
-        result = run(source, names)
-        if re.fullmatch(r"exercise-\d", id):
-            passed[id] = (bool(result), result.message)
-    asked = [id for id in cells(CHAPTER) if re.fullmatch(r"exercise-\d", id)]
-    assert {id: message for id, (right, message) in passed.items() if not right} == {}
-    assert list(passed) == asked and len(asked) >= 4
+    names = {"display": lambda *what: None, "print": lambda *what: None}
+    said, asked = run_page(SOLUTIONS, names), exercises(CHAPTER)
+    assert exercises(SOLUTIONS) == asked and len(asked) >= 4
+    assert [said[id].message for id in asked if not said[id]] == []
 
 
 def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
-    numbers = re.findall(r'check\("(05\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
+    numbers = checked(CHAPTER)
     assert numbers == [f"05.{number}" for number in range(1, len(numbers) + 1)]
-    assert numbers == re.findall(r'check\("(05\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
+    assert numbers == checked(SOLUTIONS)
     assert all("No answer yet" in chapter.shown[f"exercise-{number[-1]}"].message for number in numbers)
 
 

@@ -1,0 +1,50 @@
+"""A page's own code cells, run in this process, so that a test can measure what they made."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from helpers import notebooks
+
+
+def cells(page: Path) -> dict[str, str]:
+    """The source of each code cell, by the cell's id."""
+    return {cell.id: cell.source for cell in notebooks.read(page).cells if cell.cell_type == "code"}
+
+
+def prose(page: Path) -> str:
+    """The text of all its other cells."""
+    return "\n".join(cell.source for cell in notebooks.read(page).cells if cell.cell_type == "markdown")
+
+
+def run(source: str, names: dict[str, Any]) -> Any:
+    """Run a cell; the value of its last expression, as a notebook shows it."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+
+
+def run_page(page: Path, names: dict[str, Any], *, but: str | None = None) -> dict[str, Any]:
+    """Run all cells in order, in `names`; what each showed, by its id. but: leave those out whose id begins so."""
+    return {id: run(source, names) for id, source in cells(page).items() if not (but and id.startswith(but))}
+
+
+def exercises(page: Path) -> list[str]:
+    """The ids of the cells that check an exercise."""
+    return [id for id in cells(page) if re.fullmatch(r"exercise-\d", id)]
+
+
+def checked(page: Path) -> list[str]:
+    """The numbers under which a page checks its answers, in order."""
+    return re.findall(r'check\("(\d\d\.\d)", answer\)', "\n".join(cells(page).values()))
+
+
+def mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
