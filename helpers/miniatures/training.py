@@ -69,6 +69,7 @@ class Training:
     muon: bool = False
     average: dict[str, nn.Module] = field(default_factory=dict)
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)  # each group's highest learning rate, in this run
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
@@ -81,8 +82,7 @@ class Training:
         self.optimizers = [torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=self.weight_decay)]
         if hidden:
             self.optimizers.append(Muon(hidden, lr=self.lr))
-        for group in self.groups():
-            group["peak"] = group["lr"]
+        self.peaks = [group["lr"] for group in self.groups()]
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for m in self.modules.values() for p in m.parameters() if p.requires_grad]
@@ -119,11 +119,8 @@ class Training:
                 module.load_state_dict(state[kind][key])
         kept = state.get("optimizers", [])
         if optimizer and len(kept) == len(self.optimizers):  # else another optimizer took over: it starts afresh
-            peaks = [group["peak"] for group in self.groups()]
             for ours, theirs in zip(self.optimizers, kept, strict=True):
                 ours.load_state_dict(theirs)
-            for group, peak in zip(self.groups(), peaks, strict=True):
-                group["peak"] = peak
         self.step, self.seconds = state["step"], state["seconds"]
         return True
 
@@ -182,8 +179,8 @@ class Training:
             if share >= 1 and not together:
                 break
             slope = min(1.0, (self.step - first + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, share)))
-            for group in self.groups():
-                group["lr"] = slope * group["peak"]
+            for group, peak in zip(self.groups(), self.peaks, strict=True):
+                group["lr"] = slope * peak
             value = loss(generator)
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)

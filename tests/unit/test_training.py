@@ -105,7 +105,17 @@ def test_muon_trains_matrices_and_adamw_the_rest(scratch):
     assert run.modules["layer"].bias.mean() > 0.3, "AdamW moves it toward 1, at a gentler rate"
     assert other.resume()
     assert len(other.optimizers[1].state_dict()["state"]) == 1
-    assert [group["peak"] for group in other.groups()] == [1.5e-3, 0.05]
+    assert other.peaks == [1.5e-3, 0.05]
+
+
+def test_a_resumed_training_starts_from_its_own_rate(scratch):
+    first = line()
+    first.run(pull(first), minutes=1, steps=50, warmup=1)
+    gentle = Training("line", {"line": nn.Linear(1, 1, bias=False)}, lr=0.001, weight_decay=0.0)
+    assert gentle.resume()
+    rates = []
+    gentle.run(lambda g: rates.append(gentle.groups()[0]["lr"]) or pull(gentle)(g), minutes=1, steps=5, warmup=1)
+    assert rates[0] == 0.001 == max(rates)
 
 
 def test_crops_lean_on_the_subject():
