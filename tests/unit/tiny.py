@@ -216,8 +216,8 @@ def _controlnet() -> diffusers.ControlNetModel:
         conditioning_embedding_out_channels=(8, 16, 16, 16),
     )  # fmt: skip
     for name, values in net.named_parameters():  # which start at 0, and would steer nothing
-        if name.startswith("controlnet_"):
-            torch.nn.init.normal_(values, std=0.05)
+        if not values.any() and name.endswith("weight"):
+            torch.nn.init.normal_(values, std=0.5)
     return net
 
 
