@@ -97,6 +97,13 @@ def unload(name: str | None = None) -> None:
         _drop([key for key, held in _held.items() if name in (None, held.name)])
 
 
+def drop_idle(*, beside: _Held | None = None) -> None:
+    """Let go of the checkpoints that no pipeline uses any more, `beside` excepted."""
+    gc.collect()
+    with _lock:
+        _drop([idle for idle, held in _held.items() if not held.users and held is not beside])
+
+
 def _drop(keys: list[tuple]) -> None:
     """Forget these; what no other checkpoint in memory uses leaves the card."""
     if not keys:
@@ -129,8 +136,7 @@ def _hold(checkpoint: Checkpoint, *, dtype: Any, device: str | None, beside: _He
     key = (source, plan.device, dtype if plan.device == "mps" else plan.dtype)  # on MPS free memory decides the dtype
     if key not in _held:
         if plan.offload != "none" or not plan.fits:
-            gc.collect()
-            _drop([idle for idle, held in _held.items() if not held.users and held is not beside])
+            drop_idle(beside=beside)
             plan = hardware.plan(checkpoint, dtype=dtype, device=device)
         if not plan.fits:
             raise MemoryError(plan.advice)
