@@ -27,13 +27,13 @@ MIB = 2**20
 
 # Imports run downwards only: a module may import its own floor and those above it in this list.
 FLOORS = [
-    {"bars", "costs", "decisions", "memory", "rescue", "stored"}
+    {"bars", "batches", "costs", "decisions", "memory", "stored"}
     | {"archive", "calls", "catalog", "charts", "checkpoints", "checks", "classifier", "deltas", "grids", "hardware"}
     | {"images", "latent_map", "listing", "masks", "measure", "origin", "overlay", "preview", "quantities", "reading"}
     | {"records", "schedulers", "script", "sheet", "turns"}
     | {"pins"},
     {"conditioning", "handoff", "pipelines", "prompts", "tasks"},
-    {"reuse"},
+    {"rescue", "reuse"},
     {"drafts", "exercises", "jobs", "sweep"},
     {"widgets"},
     {"__main__", "checkup", "cli", "notebooks"},
