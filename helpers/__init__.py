@@ -43,6 +43,7 @@ _OWNERS = {
     "Record": "records",
     "chart": "charts",
     "measured": "quantities",
+    "rescue": "rescue",
     "sweep": "sweep",
     "grid": "grids",
     "Compare": "widgets",
