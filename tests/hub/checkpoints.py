@@ -1,0 +1,391 @@
+"""What the small Hub serves: tiny checkpoints of the real classes under the real ids, laid out as the real ones are.
+
+`serve(hub, sizes)` pushes every repository; weights are random and made when they are first asked for. The ids are
+spelled out here and not taken from the catalogue, so that each checks the other. `sizes` gives the pixels that a
+family's models were "trained on" (REAL, or SMALL to save time); of a real checkpoint only this number is kept.
+
+The layouts follow the publishers: which folders there are, which weights come as safetensors, as pickles, in fp16, and
+what lies beside them that nobody should fetch (a safety checker, whole checkpoints in one file, a second VAE).
+Sharded, as large models are: SDXL's UNet and the image encoder of Kandinsky's prior.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import safetensors.torch
+import torch
+import transformers
+
+from tests.hub.server import Data, Hub
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL = {"sd": 512, "sdxl": 1024, "kandinsky22": 768, "upscale-x2": 512, "upscale-x4": 128, "controlnet": 512}
+# None of these is a size of the mini edition, so a chapter that counts on 128 pixels is found out.
+SMALL = {"sd": 192, "sdxl": 384, "kandinsky22": 320, "upscale-x2": 192, "upscale-x4": 48, "controlnet": 192}
+
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+SD15_INPAINT = "stable-diffusion-v1-5/stable-diffusion-inpainting"
+SDXL_INPAINT = "diffusers/stable-diffusion-xl-1.0-inpainting-0.1"
+SDXL_REFINER = "stabilityai/stable-diffusion-xl-refiner-1.0"
+KANDINSKY = "kandinsky-community/kandinsky-2-2-decoder"
+KANDINSKY_INPAINT = "kandinsky-community/kandinsky-2-2-decoder-inpaint"
+KANDINSKY_PRIOR = "kandinsky-community/kandinsky-2-2-prior"
+COMIC, PIXEL_ART, ELDEN_RING = (
+    "ogkalu/Comic-Diffusion", "kohbanye/pixel-art-style", "nitrosocke/elden-ring-diffusion",
+)  # fmt: skip
+UPSCALE_X2, UPSCALE_X4 = "stabilityai/sd-x2-latent-upscaler", "stabilityai/stable-diffusion-x4-upscaler"
+CONTROL_INPAINT, CONTROL_DEPTH = "lllyasviel/control_v11p_sd15_inpaint", "lllyasviel/control_v11f1p_sd15_depth"
+DEPTH = "Intel/dpt-large"
+PICTURES = "huggingface/documentation-images"
+
+# The forms in which a model's weights are published.
+SAFE, SAFE16, PICKLE, PICKLE16 = "safetensors", "fp16.safetensors", "bin", "fp16.bin"
+SHARDS, SHARDS16 = "shards", "fp16.shards"
+
+WIDTH = 16  # of every text embedding
+WORDS = 563  # entries of the tokenizer, which is the miniatures' own
+STEPS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+NOT_TO_BE_FETCHED = b"nobody should fetch this\n" * 400
+
+
+def serve(hub: Hub, sizes: dict[str, int] = REAL) -> None:
+    """Push every repository of the course to `hub`, and keep them as what hub.reset() comes back to."""
+    for repo, files in repositories(sizes).items():
+        hub.push(repo, files)
+    hub.push(PICTURES, _pictures(), kind="datasets")
+    hub.keep()
+
+
+def repositories(sizes: dict[str, int]) -> dict[str, dict[str, Data]]:
+    """Hub id -> path -> bytes, or what makes them."""
+    sd, sdxl, kandinsky = sizes["sd"] // 8, sizes["sdxl"] // 8, sizes["kandinsky22"] // 8
+    text = _text("text_encoder")
+    whole = {f"{name}.{kind}": NOT_TO_BE_FETCHED for name in ("v1-5-pruned", "v1-5-pruned-emaonly")
+             for kind in ("ckpt", "safetensors")}  # fmt: skip
+    every, half_only = (SAFE, SAFE16, PICKLE, PICKLE16), (SAFE16, PICKLE, PICKLE16)
+    no_half, pickled = (SAFE, PICKLE), (PICKLE,)
+    xl, xl_unet = (SAFE, SAFE16), (SHARDS, SHARDS16)
+    return {
+        SD15: _sd(sd, every, checker=every) | whole,
+        SD15_INPAINT: _sd(sd, half_only, text_forms=every, checker=half_only, unet="unet-sd15-inpaint",
+                          kind="StableDiffusionInpaintPipeline") | {"sd-v1-5-inpainting.ckpt": NOT_TO_BE_FETCHED},
+        COMIC: _sd(sd, no_half, checker=no_half) | {"comic-diffusion-V2.ckpt": NOT_TO_BE_FETCHED},
+        PIXEL_ART: _sd(sd, pickled, checker=pickled) | {"pixel-art-style.ckpt": NOT_TO_BE_FETCHED},
+        ELDEN_RING: _sd(sd, pickled, checker=pickled) | {"eldenRing-v3-pruned.ckpt": NOT_TO_BE_FETCHED},
+        SDXL_INPAINT: {
+            **_index("StableDiffusionXLInpaintPipeline", _SDXL, force_zeros_for_empty_prompt=True,
+                     requires_aesthetics_score=False),
+            **text, **_text("text_encoder_2"), **_scheduler("EulerDiscreteScheduler"),
+            **_model("vae", "vae-sdxl", forms=xl, size=sdxl),
+            **_model("unet", "unet-sdxl-inpaint", forms=xl_unet, size=sdxl),
+        },
+        SDXL_REFINER: {
+            **_index("StableDiffusionXLImg2ImgPipeline", _REFINER, force_zeros_for_empty_prompt=False,
+                     requires_aesthetics_score=True),
+            **_text("text_encoder_2"), **_scheduler("EulerDiscreteScheduler"),
+            **_model("vae", "vae-sdxl", forms=xl, size=sdxl),
+            **_model("unet", "unet-sdxl-refiner", forms=xl, size=sdxl),
+            **_never("vae_1_0", "diffusion_pytorch_model", xl),
+            "sd_xl_refiner_1.0.safetensors": NOT_TO_BE_FETCHED,
+        },
+        KANDINSKY: _decoder("KandinskyV22Pipeline", "unet-kandinsky22", kandinsky),
+        KANDINSKY_INPAINT: _decoder("KandinskyV22InpaintPipeline", "unet-kandinsky22-inpaint", kandinsky),
+        KANDINSKY_PRIOR: {
+            **_index("KandinskyV22PriorPipeline", _PRIOR),
+            **_model("prior", "prior", forms=(SAFE,)), **_text("text_encoder", (SAFE,)),
+            **_model("image_encoder", "image_encoder", forms=(SHARDS,)), **_processor("image_processor"),
+            **_scheduler("UnCLIPScheduler", variance_type="fixed_small_log", prediction_type="sample",
+                         num_train_timesteps=1000, clip_sample_range=5.0),
+        },
+        UPSCALE_X2: {
+            **_index("StableDiffusionLatentUpscalePipeline", _UPSCALER), **_text("text_encoder", no_half),
+            **_model("vae", "vae", forms=no_half, size=sizes["upscale-x2"] // 8),
+            **_model("unet", "unet-upscale-x2", forms=no_half, size=sizes["upscale-x2"] // 8),
+            **_scheduler("EulerDiscreteScheduler", **STEPS),
+        },
+        UPSCALE_X4: {
+            **_index("StableDiffusionUpscalePipeline", _UPSCALER | {"low_res_scheduler": _D["DDPMScheduler"]},
+                     max_noise_level=350),
+            **_text("text_encoder", no_half), **_scheduler("DDIMScheduler", **STEPS),
+            **_scheduler("DDPMScheduler", folder="low_res_scheduler", **STEPS),
+            **_model("vae", "vae-upscale-x4", forms=no_half, size=sizes["upscale-x4"]),
+            **_model("unet", "unet-upscale-x4", forms=no_half, size=sizes["upscale-x4"]),
+            "x4-upscaler-ema.ckpt": NOT_TO_BE_FETCHED,
+        },
+        CONTROL_INPAINT: _card() | _model("", "controlnet", forms=every),
+        CONTROL_DEPTH: _card() | _model("", "controlnet", forms=every),
+        DEPTH: _card() | _model("", "depth", forms=no_half) | {
+            "preprocessor_config.json": _json({
+                "do_normalize": True, "do_rescale": True, "do_resize": True, "ensure_multiple_of": 32,
+                "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "keep_aspect_ratio": False, "resample": 2,
+                "image_processor_type": "DPTImageProcessor", "rescale_factor": 1 / 255, "size": 64,
+            })
+        },
+    }  # fmt: skip
+
+
+# The components of a pipeline, as model_index.json names them.
+_D = {name: ["diffusers", name] for name in ("PNDMScheduler", "EulerDiscreteScheduler", "DDIMScheduler",
+      "DDPMScheduler", "UnCLIPScheduler", "AutoencoderKL", "UNet2DConditionModel", "VQModel", "PriorTransformer")}  # fmt: skip
+_T = {name: ["transformers", name] for name in ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPTokenizer",
+      "CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPVisionModelWithProjection")}  # fmt: skip
+_MODELS = {"vae": _D["AutoencoderKL"], "unet": _D["UNet2DConditionModel"]}
+_TEXT = {"text_encoder": _T["CLIPTextModel"], "tokenizer": _T["CLIPTokenizer"]}
+_TEXT_2 = {"text_encoder_2": _T["CLIPTextModelWithProjection"], "tokenizer_2": _T["CLIPTokenizer"]}
+_SD = {**_MODELS, **_TEXT, "scheduler": _D["PNDMScheduler"], "feature_extractor": _T["CLIPFeatureExtractor"],
+       "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}  # fmt: skip
+_SDXL = {**_MODELS, **_TEXT, **_TEXT_2, "scheduler": _D["EulerDiscreteScheduler"]}
+_REFINER = {**_SDXL, "text_encoder": [None, None], "tokenizer": [None, None]}
+_UPSCALER = {**_MODELS, **_TEXT, "scheduler": _D["EulerDiscreteScheduler"]}
+_DECODER = {"movq": _D["VQModel"], "scheduler": _D["DDPMScheduler"], "unet": _D["UNet2DConditionModel"]}
+_PRIOR = {"prior": _D["PriorTransformer"], "image_encoder": _T["CLIPVisionModelWithProjection"],
+          "image_processor": _T["CLIPImageProcessor"], "scheduler": _D["UnCLIPScheduler"],
+          "text_encoder": _T["CLIPTextModelWithProjection"], "tokenizer": _T["CLIPTokenizer"]}  # fmt: skip
+
+
+def _sd(size: int, forms: tuple, *, checker: tuple, text_forms: tuple = (), unet: str = "unet-sd15",
+        kind: str = "StableDiffusionPipeline") -> dict[str, Data]:  # fmt: skip
+    return {
+        **_index(kind, _SD),
+        **_text("text_encoder", text_forms or forms),
+        **_model("vae", "vae", forms=forms, size=size),
+        **_model("unet", unet, forms=forms, size=size),
+        **_scheduler("PNDMScheduler", **STEPS, skip_prk_steps=True, steps_offset=1, set_alpha_to_one=False),
+        **_processor("feature_extractor"),
+        **_never("safety_checker", "model", checker),
+    }
+
+
+def _decoder(kind: str, unet: str, size: int) -> dict[str, Data]:
+    """A decoder names its prior's repository in its card, and diffusers reads it there."""
+    return {
+        **_index(kind, _DECODER, card={"prior": [KANDINSKY_PRIOR]}),
+        **_model("unet", unet, forms=(SAFE,), size=size),
+        **_model("movq", "movq", forms=(SAFE,), size=size * 8),
+        **_scheduler("DDPMScheduler", **STEPS | {"beta_schedule": "linear", "beta_end": 0.012}),
+    }
+
+
+def _index(kind: str, components: dict[str, list], *, card: dict | None = None, **config: object) -> dict[str, Data]:
+    return _card(**card or {}) | {
+        "model_index.json": _json({"_class_name": kind, "_diffusers_version": "0.20.0", **config, **components})
+    }
+
+
+def _card(**facts: list[str]) -> dict[str, Data]:
+    lines = [f"{name}:\n" + "\n".join(f"- {value}" for value in values) for name, values in facts.items()]
+    text = "\n".join(["---", "license: other", *lines, "---", "# A tiny checkpoint with random weights", ""])
+    return {"README.md": text.encode(), ".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}
+
+
+def _text(folder: str, forms: tuple = (SAFE, SAFE16)) -> dict[str, Data]:
+    """A text encoder and its tokenizer, in the format of two files that these checkpoints were published in."""
+    tokens = folder.replace("text_encoder", "tokenizer")
+    model = json.loads((ROOT / "data/miniatures/tokenizer/tokenizer.json").read_text(encoding="utf-8"))["model"]
+    merges = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in model["merges"]), ""])
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    special = {"bos_token": start, "eos_token": end, "pad_token": "!" if folder[-1] == "2" else end, "unk_token": end}
+    return {
+        f"{tokens}/vocab.json": _json(model["vocab"]),
+        f"{tokens}/merges.txt": merges.encode(),
+        f"{tokens}/special_tokens_map.json": _json(special),
+        f"{tokens}/tokenizer_config.json": _json(
+            special | {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True}
+        ),
+        **_model(folder, folder, forms=forms),
+    }
+
+
+def _processor(folder: str) -> dict[str, Data]:
+    settings = {"crop_size": 224, "size": 224, "do_center_crop": True, "do_normalize": True, "do_resize": True,
+                "feature_extractor_type": "CLIPFeatureExtractor", "resample": 3,
+                "image_mean": [0.48145466, 0.4578275, 0.40821073],
+                "image_std": [0.26862954, 0.26130258, 0.27577711]}  # fmt: skip
+    return {f"{folder}/preprocessor_config.json": _json(settings)}
+
+
+def _scheduler(kind: str, *, folder: str = "scheduler", **settings: object) -> dict[str, Data]:
+    settings = {"_class_name": kind, "_diffusers_version": "0.20.0"} | (settings or STEPS)
+    return {f"{folder}/scheduler_config.json": _json(settings)}
+
+
+def _never(folder: str, stem: str, forms: tuple) -> dict[str, Data]:
+    """A folder that no pipeline of the course needs."""
+    names = [_stem(stem, form) + "." + form for form in forms if "shards" not in form]
+    return {f"{folder}/{name}": NOT_TO_BE_FETCHED for name in names} | {f"{folder}/config.json": b"{}"}
+
+
+def _model(folder: str, name: str, *, forms: tuple, size: int = 0) -> dict[str, Data]:
+    """A model's config and its weights in all its published forms."""
+    prefix = f"{folder}/" if folder else ""
+    stem = "model" if name in _TRANSFORMERS else "diffusion_pytorch_model"
+    files: dict[str, Data] = {f"{prefix}config.json": functools.partial(_config, name, size)}
+    for form in forms:
+        half = form.startswith("fp16.")
+        if form.endswith("shards"):
+            middle = "fp16." if half else ""
+            names = [f"{stem}.{middle.rstrip('.')}-0000{n}-of-00002.safetensors".replace("..", ".") for n in (1, 2)]
+            names = names if half else [name_.replace(".-", "-") for name_ in names]
+            for n, file in enumerate(names):
+                files[prefix + file] = functools.partial(_shard, name, size, n, half=half)
+            index = f"{stem}.safetensors.index.{middle}json"
+            files[prefix + index] = functools.partial(_shards, name, size, names, half=half)
+        else:
+            files[f"{prefix}{_stem(stem, form)}.{form}"] = functools.partial(_weights, name, size, form)
+    return files
+
+
+def _config(name: str, size: int) -> bytes:
+    model = _built(name, size)
+    return (model.config if name in _TRANSFORMERS else model).to_json_string().encode()
+
+
+def _stem(stem: str, form: str) -> str:
+    return "pytorch_model" if stem == "model" and form.endswith("bin") else stem
+
+
+def _weights(name: str, size: int, form: str) -> bytes:
+    state = _state(name, size, half=form.startswith("fp16"))
+    if form.endswith("bin"):
+        file = io.BytesIO()
+        torch.save(state, file)
+        return file.getvalue()
+    return safetensors.torch.save(state, {"format": "pt"})
+
+
+def _shard(name: str, size: int, number: int, *, half: bool) -> bytes:
+    return safetensors.torch.save(_halves(_state(name, size, half=half))[number], {"format": "pt"})
+
+
+def _shards(name: str, size: int, files: list[str], *, half: bool) -> bytes:
+    halves = _halves(_state(name, size, half=half))
+    total = sum(weight.nbytes for part in halves for weight in part.values())
+    where = {key: file for file, part in zip(files, halves, strict=True) for key in part}
+    return _json({"metadata": {"total_size": total}, "weight_map": where})
+
+
+def _halves(state: dict) -> list[dict]:
+    keys = sorted(state)
+    return [{key: state[key] for key in part} for part in (keys[: len(keys) // 2], keys[len(keys) // 2 :])]
+
+
+def _state(name: str, size: int, *, half: bool) -> dict[str, torch.Tensor]:
+    state = {key: value.contiguous() for key, value in _built(name, size).state_dict().items()}
+    return {key: value.half() if half and value.is_floating_point() else value for key, value in state.items()}
+
+
+@functools.cache
+def _built(name: str, size: int) -> torch.nn.Module:
+    """The model, its weights the same every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(sum(name.encode()))
+        model = _BUILDERS[name](**{"sample_size": size} if size else {})
+    if name in _TRANSFORMERS:
+        model.config.dtype = "float32"  # as the publishers' configs say, whatever the files hold
+    return model
+
+
+def _unet(**settings: object) -> diffusers.UNet2DConditionModel:
+    """Attention on a sixteenth of the latents only, so that pictures of the real size take no minutes."""
+    blocks = {"down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+              "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D")}  # fmt: skip
+    return diffusers.UNet2DConditionModel(**{
+        "in_channels": 4, "out_channels": 4, "cross_attention_dim": WIDTH, "block_out_channels": (16, 16, 32),
+        "norm_num_groups": 8, "layers_per_block": 1, "attention_head_dim": 2, **blocks, **settings,
+    })  # fmt: skip
+
+
+def _vae(*, blocks: int = 4, **settings: object) -> diffusers.AutoencoderKL:
+    return diffusers.AutoencoderKL(
+        block_out_channels=(8,) * blocks, norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks, latent_channels=4, layers_per_block=1,
+        mid_block_add_attention=False, **settings,
+    )  # fmt: skip
+
+
+def _text_config() -> transformers.CLIPTextConfig:
+    return transformers.CLIPTextConfig(
+        vocab_size=WORDS, hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        projection_dim=WIDTH, bos_token_id=WORDS - 2, eos_token_id=WORDS - 1, pad_token_id=WORDS - 1,
+    )  # fmt: skip
+
+
+def _xl(width: int, ids: int, **settings: object) -> diffusers.UNet2DConditionModel:
+    """SDXL's UNet: it is told of `ids` numbers (size, crop, target or aesthetic score) and the pooled text."""
+    return _unet(cross_attention_dim=width, addition_embed_type="text_time", addition_time_embed_dim=8,
+                 projection_class_embeddings_input_dim=WIDTH + ids * 8, **settings)  # fmt: skip
+
+
+def _image_unet(**settings: object) -> diffusers.UNet2DConditionModel:
+    return _unet(out_channels=8, encoder_hid_dim=WIDTH, encoder_hid_dim_type="image_proj",
+                 addition_embed_type="image", **settings)  # fmt: skip
+
+
+def _depth() -> torch.nn.Module:
+    return transformers.DPTForDepthEstimation(transformers.DPTConfig(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32, image_size=64,
+        patch_size=16, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8,
+    ))  # fmt: skip
+
+
+_TRANSFORMERS = ("text_encoder", "text_encoder_2", "image_encoder", "depth")
+_BUILDERS: dict[str, Callable[..., torch.nn.Module]] = {
+    "vae": _vae,
+    "vae-sdxl": functools.partial(_vae, scaling_factor=0.13025, force_upcast=True),
+    "vae-upscale-x4": functools.partial(_vae, blocks=3, scaling_factor=0.08333),
+    "movq": lambda sample_size: diffusers.VQModel(
+        block_out_channels=(32,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4,
+        up_block_types=("UpDecoderBlock2D",) * 4, num_vq_embeddings=8, vq_embed_dim=4, norm_type="spatial",
+        mid_block_add_attention=False, sample_size=sample_size,
+    ),
+    "text_encoder": lambda: transformers.CLIPTextModel(_text_config()),
+    "text_encoder_2": lambda: transformers.CLIPTextModelWithProjection(_text_config()),
+    "image_encoder": lambda: transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(
+        hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=224,
+        patch_size=56, projection_dim=WIDTH,
+    )),
+    "prior": lambda: diffusers.PriorTransformer(
+        num_attention_heads=2, attention_head_dim=8, num_layers=1, embedding_dim=WIDTH, num_embeddings=77,
+    ),
+    "unet-sd15": _unet,
+    "unet-sd15-inpaint": functools.partial(_unet, in_channels=9),
+    "unet-sdxl-inpaint": functools.partial(_xl, 2 * WIDTH, 6, in_channels=9),
+    "unet-sdxl-refiner": functools.partial(_xl, WIDTH, 5),
+    "unet-kandinsky22": _image_unet,
+    "unet-kandinsky22-inpaint": functools.partial(_image_unet, in_channels=9),
+    "unet-upscale-x2": functools.partial(_unet, in_channels=8, out_channels=5, time_cond_proj_dim=128 + WIDTH,
+                                         timestep_post_act=None),
+    "unet-upscale-x4": functools.partial(_unet, in_channels=7, num_class_embeds=1000),
+    "controlnet": lambda: diffusers.ControlNetModel(
+        block_out_channels=(16, 16, 32), norm_num_groups=8, cross_attention_dim=WIDTH, layers_per_block=1,
+        attention_head_dim=2, down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        conditioning_embedding_out_channels=(8, 16, 16, 16),
+    ),
+    "depth": _depth,
+}  # fmt: skip
+
+
+def _pictures() -> dict[str, Data]:
+    """The pictures of the diffusers guides by their paths in the data set; drawn ones stand in for them."""
+    guides = {
+        "diffusers/inpaint.png": "castle", "diffusers/inpaint_mask.png": "castle_mask",
+        "diffusers/cat.png": "bench", "diffusers/sdxl-text2img.png": "jungle",
+        "diffusers/img2img-init.png": "meadow", "diffusers/img2img-sdxl-init.png": "lighthouse",
+        "diffusers/road-mask.png": "road_mask",
+    }  # fmt: skip
+    return {path: functools.partial(_picture, name) for path, name in guides.items()}
+
+
+def _picture(name: str) -> bytes:
+    return (ROOT / "data" / "pictures" / f"{name}.png").read_bytes()
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2) + os.linesep).encode()
