@@ -1,0 +1,136 @@
+"""The exercises of chapter 03: choosing, SDXL at its own size, arguments that nobody reads, embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+
+from helpers.catalog import CATALOG, edition
+from helpers.checks import did_you_mean
+from helpers.exercises import describe, exercise
+from helpers.images import load_image, load_mask
+from helpers.listing import gigabytes
+from helpers.masks import by
+from helpers.measure import adherence, change
+
+POPULAR = ("sd15-inpaint", "sdxl-inpaint", "kandinsky22-inpaint")
+# The needs of exercise 03.1, and what of a checkpoint decides.
+NEEDS: dict[str, tuple[str, Callable[[str], str]]] = {
+    "the smallest download": ("sd15-inpaint", lambda name: f"its download is {gigabytes(CATALOG[name].download_size)}"),
+    "the largest pictures": ("sdxl-inpaint", lambda name: f"it was trained on {CATALOG[name].full_size} pixels"),
+    "a licence without forbidden uses": ("kandinsky22-inpaint", lambda name: f"its licence is {CATALOG[name].licence}"),
+    "a picture as part of the prompt": ("kandinsky22-inpaint", lambda name: "its UNet was taught to read words alone"),
+}
+REPAINTED = 4.0  # grey levels inside the mask: less than any new subject changes
+KEPT = 40.0  # grey levels outside: more than any decoder does, less than another picture
+BOAT = "a red boat"  # the prompt of exercise 03.2
+SEEN = 0.5  # adherence at least
+
+
+@exercise("03.1", right="Size, licence, and what the call can do: three reasons to choose, before any picture is made.")
+def chosen(answer: Any) -> str | None:
+    if not isinstance(answer, dict):
+        return f'Expected a dict such as {{"the smallest download": "sd15-inpaint", ...}}, got {describe(answer)}.'
+    if missing := [need for need in NEEDS if need not in answer]:
+        return f"No checkpoint is named for {missing[0]!r}."
+    for need, (right, because) in NEEDS.items():
+        name = answer[need]
+        if name is None or name is ...:
+            return f"No checkpoint is named for {need!r} yet."
+        if name not in POPULAR:
+            hint = did_you_mean(str(name), POPULAR)
+            return f"For {need!r} you name {str(name)[:40]!r}, which is none of the three. {hint}"
+        if name != right:
+            return f"Not {name!r} for {need!r}: {because(name)}. Sections 1 and 5 tell who does better."
+    return None
+
+
+@exercise("03.2", right="Picture, mask and call in SDXL's own size: more pixels for the same boat.")
+def boat_in_its_own_size(answer: Any) -> str | None:
+    if not isinstance(answer, Image.Image):
+        return f"Expected a PIL picture, got {describe(answer)}."
+    size = CATALOG["sdxl-inpaint"].size
+    if answer.size == (CATALOG["sd15-inpaint"].size,) * 2:
+        return f"{by(answer.size)} pixels is Stable Diffusion 1.5's size. SDXL's is {size}: CATALOG says it."
+    if answer.size != (size, size):
+        return f"Expected {by((size, size))} pixels, as SDXL was trained on, got {by(answer.size)}."
+    sea, mask = load_image("seashore", size=size), load_mask("seashore", size=size)
+    moved = change(sea, answer, mask)
+    if moved.outside > KEPT:
+        return (
+            f"Outside the mask it is another picture ({moved.outside:.0f} grey levels away): give it the sea shore's."
+        )
+    if moved.inside < REPAINTED:
+        return f"Inside the mask hardly anything changed ({moved.inside:.1f} grey levels). Did it get the mask?"
+    if edition() == "mini" and (seen := adherence(answer, BOAT)) < SEEN:
+        return f'It does not look like "{BOAT}" (adherence {seen:.2f}, expected {SEEN}). Try another seed.'
+    return None
+
+
+@exercise("03.3", right="Now a misspelt argument speaks up before the picture is painted, not after.")
+def unread(answer: Any) -> str | None:
+    if isinstance(answer, type) or not callable(answer):
+        return f"Expected the function itself, unread without brackets, got {describe(answer)}."
+    cases = (
+        ("StableDiffusionInpaintPipeline", {"prompt": "a cat", "strength": 0.5}, []),
+        ("StableDiffusionInpaintPipeline", {"prompt": "a cat", "strenght": 0.5}, ["strenght"]),
+        ("KandinskyV22InpaintCombinedPipeline", {"strength": 0.5, "padding_mask_crop": 8, "height": 64},
+         ["padding_mask_crop", "strength"]),
+        ("StableDiffusionXLInpaintPipeline", {"original_size": (64, 64), "prior_guidance_scale": 4.0},
+         ["prior_guidance_scale"]),
+    )  # fmt: skip
+    for kind, arguments, wanted in cases:
+        told = f"unread({kind}, {', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
+        try:
+            made = answer(_weightless(kind), **arguments)
+        except Exception as error:
+            return f"{told} stopped with {type(error).__name__}: {error}. It should look at the call, not make it."
+        if not isinstance(made, (list, tuple, set, frozenset)):
+            return f"{told} returns {describe(made)}, expected a list of names."
+        if sorted(map(str, made)) == wanted:
+            continue
+        if sorted(map(str, made)) == sorted(set(arguments) - set(wanted)):
+            return f"{told} returns the names that are read. The others are wanted: {wanted}."
+        if not made:
+            return (
+                f"{told} returns nothing, expected {wanted}. A call that ends in **kwargs accepts every name; only the "
+                "parameters with names of their own are read."
+            )
+        return f"{told} returns {sorted(map(str, made))}, expected {wanted}."
+    return None
+
+
+@exercise("03.4", right="The prior paints too: its seed decides which of all black cats the decoder will hear of.")
+def embeddings(answer: Any) -> str | None:
+    import torch
+
+    if hasattr(answer, "image_embeds"):
+        return "That is the prior's whole output. Hand in three tensors, each an output's .image_embeds."
+    if torch.is_tensor(answer) or not isinstance(answer, (list, tuple)) or len(answer) != 3:
+        return f"Expected a list of three embeddings, [first, again, other], got {describe(answer)}."
+    for name, one in zip(("first", "again", "other"), answer, strict=True):
+        if hasattr(one, "image_embeds"):
+            return f"{name} is the prior's whole output: hand in its .image_embeds."
+        if not torch.is_tensor(one):
+            return f"{name}: expected a tensor, the prior's image_embeds, got {describe(one)}."
+        if one.ndim != 2 or len(one) != 1:
+            return f"{name} has shape {tuple(one.shape)}, expected one embedding, (1, width): one prompt, one seed."
+    first, again, other = (one.detach().float().cpu() for one in answer)
+    if not first.shape == again.shape == other.shape:
+        return f"Their widths differ: {first.shape[1]}, {again.shape[1]} and {other.shape[1]}. Use one prior."
+    if not torch.equal(first, again):
+        return "The first two differ. The same seed means a *new* generator, made from the same number, for each call."
+    if torch.equal(first, other):
+        return "The third is the first once more. Give it a generator with another seed."
+    if torch.nn.functional.cosine_similarity(first, other).item() < 0:
+        return "The third points the other way: is it of the same prompt, and not the negative embedding?"
+    return None
+
+
+def _weightless(kind: str) -> Any:
+    """A pipeline of this class without a model: enough to look at its call, too little to make it."""
+    import diffusers
+
+    return object.__new__(getattr(diffusers, kind))
