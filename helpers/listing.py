@@ -18,8 +18,6 @@ from helpers.catalog import CATALOG, GB, Checkpoint
 MB = 1_000_000
 NEARLY = 0.8  # of a download's size is taken for all of it: the catalogue's sizes are approximate
 NOTHING = "–"
-# Kandinsky's decoders and their prior lie in two repositories.
-BESIDE = {"kandinsky22": ("kandinsky-community/kandinsky-2-2-prior",)}
 OTHERWISE = {"controlnet": "joins another", "depth": "depth maps"}  # what those do that make no pictures
 HEAD = ("name", "task", "Hub id", "licence", "download", "on a card", "miniature", "in the cache")
 
@@ -35,8 +33,8 @@ class Line:
     download: int
     memory: dict[str, int]  # what a graphics card must have free, by the way of offloading, estimated in float16
     miniature: int | None  # of its component files; None: the course ships none
-    cached: int  # in the Hub's cache, of this checkpoint
-    pickled: bool  # load() refuses the full one
+    cached: int  # in the Hub's cache, of this checkpoint and of its prior
+    pickled: bool  # no safetensors on the Hub: load() refuses what was not converted
 
     @property
     def downloaded(self) -> bool:
@@ -83,7 +81,7 @@ class Listing:
             "On a card: graphics memory in float16, the whole pipeline / one model at a time; estimates.",
         ]
         if pickled := [line.name for line in self.lines if line.pickled]:
-            notes.append(f"No safetensors on the Hub, so that only the miniature loads: {', '.join(pickled)}.")
+            notes.append(f"Pickles alone on the Hub, read only when they are converted: {', '.join(pickled)}.")
         if self.together:
             notes.append(f"Miniatures share components: those above are {self.together / MB:.1f} MB together.")
         return notes
@@ -140,7 +138,7 @@ def _line(checkpoint: Checkpoint) -> Line:
         download=checkpoint.download_size,
         memory=_memory(checkpoint),
         miniature=sum(map(_size, folders)) if folders else None,
-        cached=sum(map(_cached, (checkpoint.hub_id, *BESIDE.get(checkpoint.family, ())))),
+        cached=sum(map(_cached, checkpoint.repositories)),
         pickled=checkpoint.pickled,
     )
 

@@ -149,7 +149,7 @@ def test_a_part_is_told_from_the_whole(hub):
 def test_kandinskys_prior_lies_in_a_repository_of_its_own_and_counts(hub):
     hub(CATALOG["kandinsky22"].hub_id, {"unet.safetensors": 5 * GB})
     assert not models("kandinsky22")["kandinsky22"].downloaded
-    hub("kandinsky-community/kandinsky-2-2-prior", {"prior.safetensors": 9 * GB})
+    hub(CATALOG["kandinsky22"].prior, {"prior.safetensors": 9 * GB})
     assert models("kandinsky22")["kandinsky22"].cached == 14 * GB
     assert models("kandinsky22")["kandinsky22"].downloaded
 
@@ -191,8 +191,8 @@ def test_the_text_fits_a_wide_terminal_and_keeps_its_columns(hub):
 def test_unknown_licences_pickles_and_what_is_not_there_are_said(hub, tiny_course):  # noqa: F811
     line = models("pixel-art")["pixel-art"]
     assert line.cells()[3] == "none named" and line.cells()[-2:] == ("–", "–")
-    assert "No safetensors on the Hub, so that only the miniature loads: pixel-art, elden-ring." in str(models())
-    assert "No safetensors" not in str(models("sd15"))
+    assert "Pickles alone on the Hub, read only when they are converted: pixel-art, elden-ring." in str(models())
+    assert "Pickles" not in str(models("sd15"))
 
 
 class Cells(HTMLParser):
