@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,8 @@ from .training import Training, device, leader_first
 CROP, BATCH = 64, 8
 STYLED = 0.15  # this share comes from the styles of the restyling chapters, which share this VAE
 FOCUS = 0.6  # this share of the crops lies on a subject: a sky is learnt soon, a cat's eyes are not
+
+Picked = tuple[np.ndarray, np.ndarray, int]  # pictures (N, H, W, 3), their subject masks (N, H, W), and which one
 
 
 def build() -> AutoencoderKL:
@@ -55,6 +59,21 @@ def corner(mask: np.ndarray, generator: torch.Generator) -> tuple[int, int]:
     return y, x
 
 
+def crops(
+    pick: Callable[[torch.Generator], Picked], generator: torch.Generator, *, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Crops of picked pictures (B, 3, CROP, CROP) in -1..1, and by how much each pixel counts (B, 1, CROP, CROP)."""
+    images, subjects = [], []
+    for _ in range(count):
+        rgb, mask, i = pick(generator)
+        y, x = corner(mask[i], generator)
+        images.append(rgb[i, y : y + CROP, x : x + CROP])
+        subjects.append(mask[i, y : y + CROP, x : x + CROP])
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
+    weight = 1 + 0.5 * torch.from_numpy(np.stack(subjects))[:, None].to(device()).float() / 255
+    return x.contiguous(memory_format=torch.channels_last), weight
+
+
 def train(
     *, minutes: float, steps: int | None = None, resume: bool = False, count: int = 12_000, decoder_only: bool = False
 ) -> None:
@@ -78,19 +97,14 @@ def train(
     if resume:
         training.resume()
 
+    def pick(generator: torch.Generator) -> Picked:
+        style, i = torch.randint(0, 1 << 20, (2,), generator=generator).tolist()
+        restyled = torch.rand((), generator=generator).item() < STYLED
+        source = styles[style % len(styles)] if restyled else rgb
+        return source, mask, i % len(source)
+
     def loss(generator: torch.Generator) -> torch.Tensor:
-        crops, weights = [], []
-        for _ in range(BATCH):
-            style, i = torch.randint(0, 1 << 20, (2,), generator=generator).tolist()
-            restyled = torch.rand((), generator=generator).item() < STYLED
-            source = styles[style % len(styles)] if restyled else rgb
-            i %= len(source)
-            y, x = corner(mask[i], generator)
-            crops.append(source[i, y : y + CROP, x : x + CROP])
-            weights.append(mask[i, y : y + CROP, x : x + CROP])
-        x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
-        weight = 1 + 0.5 * torch.from_numpy(np.stack(weights))[:, None].to(device()).float() / 255
-        x = x.contiguous(memory_format=torch.channels_last)
+        x, weight = crops(pick, generator, count=BATCH)
         with torch.set_grad_enabled(not decoder_only):
             posterior = vae.encode(x).latent_dist
         result = vae.decode(posterior.sample()).sample

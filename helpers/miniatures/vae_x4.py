@@ -16,7 +16,7 @@ from . import store, upscaling
 from .dataset import pictures
 from .store import load_component, save_component
 from .training import Training, device, leader_first
-from .vae import CROP, corner, reconstruction_loss
+from .vae import Picked, crops, reconstruction_loss
 
 NAME = "vae-upscale-x4"
 SCALING_FACTOR = 0.08333
@@ -96,18 +96,13 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         training.resume()
     batch = BATCH[device().type]
 
+    def pick(generator: torch.Generator) -> Picked:
+        which, i = torch.randint(0, 1 << 20, (2,), generator=generator).tolist()
+        rgb, mask = sources[which % 2]
+        return rgb, mask, i % len(rgb)
+
     def loss(generator: torch.Generator) -> torch.Tensor:
-        crops, weights = [], []
-        for _ in range(batch):
-            which, i = torch.randint(0, 1 << 20, (2,), generator=generator).tolist()
-            rgb, mask = sources[which % 2]
-            i %= len(rgb)
-            y, x = corner(mask[i], generator)
-            crops.append(rgb[i, y : y + CROP, x : x + CROP])
-            weights.append(mask[i, y : y + CROP, x : x + CROP])
-        x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
-        weight = 1 + 0.5 * torch.from_numpy(np.stack(weights))[:, None].to(device()).float() / 255
-        x = x.contiguous(memory_format=torch.channels_last)
+        x, weight = crops(pick, generator, count=batch)
         posterior = vae.encode(x).latent_dist
         value = reconstruction_loss(vae.decode(posterior.sample()).sample, x, weight)
         return value + 1e-4 * posterior.kl().mean() / posterior.mean[0].numel()
