@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,44 +19,53 @@ SIZE = 128
 CHUNK = 250
 
 
-def _draw_chunk(job: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    first, count, size = job
-    drawings = [draw(sample(seed), size) for seed in range(first, first + count)]
+def drawn(
+    names: Sequence[str],
+    seeds: range,
+    draw_rows: Callable[[range], tuple[np.ndarray, ...]],
+    *,
+    size: int,
+    chunk: int = CHUNK,
+) -> list[np.ndarray]:
+    """Arrays with a row for each seed, drawn on all cores, and kept in a file for each name.
+
+    draw_rows: draws these arrays' rows for some of the seeds, in a process of its own. size: names the folder.
+    """
+    folder = SCRATCH / f"pictures-{size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.npy" for name in names]
+    if not all(file.exists() for file in files):
+        jobs = [seeds[i : i + chunk] for i in range(0, len(seeds), chunk)]
+        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+            parts = list(tqdm(pool.map(draw_rows, jobs), total=len(jobs), desc=f"drawing {names[0]}", unit="chunk"))
+        for file, arrays in zip(files, zip(*parts, strict=True), strict=True):
+            np.save(file, np.concatenate(arrays))
+    return [np.load(file, mmap_mode="r") for file in files]
+
+
+def _draw_some(seeds: range, size: int) -> tuple[np.ndarray, np.ndarray]:
+    drawings = [draw(sample(seed), size) for seed in seeds]
     return np.stack([np.asarray(d.image) for d in drawings]), np.stack([np.asarray(d.mask) for d in drawings])
 
 
 def pictures(count: int, *, first: int = 0, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
     """Pictures (N, H, W, 3) and subject masks (N, H, W), uint8, of the scenes with seeds first .. first + count."""
-    folder = SCRATCH / f"pictures-{size}"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{first}-{count}-{kind}.npy" for kind in ("rgb", "mask")]
-    if not all(f.exists() for f in files):
-        jobs = [(first + i, min(CHUNK, count - i), size) for i in range(0, count, CHUNK)]
-        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-            parts = list(tqdm(pool.map(_draw_chunk, jobs), total=len(jobs), desc="drawing", unit="chunk"))
-        for file, arrays in zip(files, zip(*parts, strict=False), strict=False):
-            np.save(file, np.concatenate(arrays))
-    rgb, mask = (np.load(f, mmap_mode="r") for f in files)
+    names, seeds = [f"{first}-{count}-rgb", f"{first}-{count}-mask"], range(first, first + count)
+    rgb, mask = drawn(names, seeds, partial(_draw_some, size=size), size=size)
     return rgb, mask
 
 
-def _style_chunk(job: tuple[str, int, int, int]) -> np.ndarray:
+def _style_some(seeds: range, style: str, size: int) -> tuple[np.ndarray]:
     from .looks import styled
 
-    style, first, count, size = job
-    scenes = [replace(sample(seed), degraded=None) for seed in range(first, first + count)]
-    return np.stack([np.asarray(styled(scene, style, size)) for scene in scenes])
+    scenes = [replace(sample(seed), degraded=None) for seed in seeds]
+    return (np.stack([np.asarray(styled(scene, style, size)) for scene in scenes]),)
 
 
 def styled_pictures(style: str, count: int, *, first: int = 0, size: int = SIZE) -> np.ndarray:
     """The pictures (N, H, W, 3) of `pictures()`, uint8, drawn in one of `looks.LOOKS`."""
-    file = SCRATCH / f"pictures-{size}" / f"{first}-{count}-{style}.npy"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        jobs = [(style, first + i, min(CHUNK, count - i), size) for i in range(0, count, CHUNK)]
-        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-            np.save(file, np.concatenate(list(tqdm(pool.map(_style_chunk, jobs), total=len(jobs), desc=style))))
-    return np.load(file, mmap_mode="r")
+    make, seeds = partial(_style_some, style=style, size=size), range(first, first + count)
+    return drawn([f"{first}-{count}-{style}"], seeds, make, size=size)[0]
 
 
 def held_out(count: int, *, size: int = SIZE, **fixed) -> list[Drawing]:

@@ -6,19 +6,16 @@ near and 0 where it is far, as the maps of the ControlNet guides do.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from tqdm import tqdm
 from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
 
 from . import store
-from .dataset import CHUNK, SCRATCH, SIZE, pictures, styled_pictures
+from .dataset import SIZE, drawn, pictures, styled_pictures
 from .looks import LOOKS
 from .training import Training, device, leader_first
 from .world import HELD_OUT, draw, sample
@@ -37,21 +34,14 @@ def build() -> GLPNForDepthEstimation:
     )  # fmt: skip
 
 
-def _chunk(job: tuple[int, int]) -> np.ndarray:
-    first, count = job
-    scenes = (replace(sample(seed), degraded=None) for seed in range(first, first + count))
-    return np.stack([np.asarray(draw(scene, SIZE, supersample=2).depth) for scene in scenes])
+def _depth_some(seeds: range) -> tuple[np.ndarray]:
+    scenes = (replace(sample(seed), degraded=None) for seed in seeds)
+    return (np.stack([np.asarray(draw(scene, SIZE, supersample=2).depth) for scene in scenes]),)
 
 
 def depths(count: int, *, first: int = 0) -> np.ndarray:
     """The depth maps (N, H, W), uint8, 255 is near, of the scenes of `dataset.pictures`."""
-    file = SCRATCH / f"pictures-{SIZE}" / f"{first}-{count}-depth.npy"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        jobs = [(first + i, min(CHUNK, count - i)) for i in range(0, count, CHUNK)]
-        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-            np.save(file, np.concatenate(list(tqdm(pool.map(_chunk, jobs), total=len(jobs), desc="depth"))))
-    return np.load(file, mmap_mode="r")
+    return drawn([f"{first}-{count}-depth"], range(first, first + count), _depth_some, size=SIZE)[0]
 
 
 def spoilt(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from tqdm import tqdm
 
 from ..measure import sharpness
 from ..sheet import show
@@ -25,7 +22,6 @@ from .world import draw, sample
 SIDE = 256  # pixels, of what an upscaler should give back
 CLOSE = 2  # a close-up is cut from a drawing this many times as large
 CLOSE_SEEDS = 500_000  # close-ups show scenes that no whole picture shows
-CHUNK = 100
 # Drawings, and half as many close-ups: a core draws a thousand in 10 (close: 30) seconds, and encodes them in a minute.
 COUNT = {"cpu": 3_000, "cuda": 9_000}
 
@@ -42,24 +38,15 @@ def close_up(seed: int, *, factor: int = CLOSE, degraded: bool | None = None) ->
     return drawing.image.crop(box), drawing.mask.crop(box)
 
 
-def _close_chunk(seeds: range) -> tuple[np.ndarray, np.ndarray]:
+def _close_some(seeds: range) -> tuple[np.ndarray, np.ndarray]:
     pairs = [close_up(seed) for seed in seeds]
     return np.stack([np.asarray(p) for p, _ in pairs]), np.stack([np.asarray(m) for _, m in pairs])
 
 
 def close_ups(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Close-ups (N, 256, 256, 3) and subject masks (N, 256, 256), uint8, of the scenes from `CLOSE_SEEDS` on."""
-    folder = dataset.SCRATCH / f"pictures-{SIDE}"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"close-{count}-{kind}.npy" for kind in ("rgb", "mask")]
-    if not all(file.exists() for file in files):
-        seeds = range(CLOSE_SEEDS, CLOSE_SEEDS + count)
-        jobs = [seeds[i : i + CHUNK] for i in range(0, count, CHUNK)]
-        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-            parts = list(tqdm(pool.map(_close_chunk, jobs), total=len(jobs), desc="drawing close", unit="chunk"))
-        for file, arrays in zip(files, zip(*parts, strict=True), strict=True):
-            np.save(file, np.concatenate(arrays))
-    rgb, mask = (np.load(file, mmap_mode="r") for file in files)
+    names, seeds = [f"close-{count}-rgb", f"close-{count}-mask"], range(CLOSE_SEEDS, CLOSE_SEEDS + count)
+    rgb, mask = dataset.drawn(names, seeds, _close_some, size=SIDE, chunk=100)
     return rgb, mask
 
 

@@ -132,6 +132,33 @@ def test_crops_lean_on_the_subject():
     assert seen > 0.68 > 0.6 > np.mean([mask[y : y + CROP, x : x + CROP].any() for y, x in anywhere])
 
 
+def test_crops_are_cut_from_what_is_picked_and_lean_on_its_subject():
+    from helpers.miniatures.vae import CROP, crops
+
+    rgb = np.zeros((2, 128, 128, 3), dtype=np.uint8)
+    rgb[1] = 255
+    mask = np.zeros((2, 128, 128), dtype=np.uint8)
+    mask[1] = 255
+    order = iter([0, 1, 1])
+    x, weight = crops(lambda generator: (rgb, mask, next(order)), torch.Generator().manual_seed(0), count=3)
+    assert x.shape == (3, 3, CROP, CROP) and weight.shape == (3, 1, CROP, CROP)
+    assert [one.unique().tolist() for one in x.cpu()] == [[-1], [1], [1]]
+    assert [one.unique().tolist() for one in weight.cpu()] == [[1], [1.5], [1.5]]
+
+
+def rows(seeds: range) -> tuple[np.ndarray, np.ndarray]:
+    """What `dataset.drawn` has drawn in processes of its own."""
+    return np.array(list(seeds)), -np.array(list(seeds))
+
+
+def test_what_was_drawn_is_kept_in_the_order_of_its_seeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "SCRATCH", tmp_path)
+    for make in (rows, None):  # the second time nothing is drawn
+        one, other = dataset.drawn(["one", "other"], range(5, 12), make, size=8, chunk=3)
+        assert one.tolist() == list(range(5, 12)) == (-other).tolist()
+    assert sorted(file.name for file in (tmp_path / "pictures-8").iterdir()) == ["one.npy", "other.npy"]
+
+
 def test_what_is_repainted_counts_three_times_as_much():
     from helpers.miniatures.unet import epsilon_loss
 
