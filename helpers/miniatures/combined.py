@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import torch
 from PIL import Image
 from tqdm import tqdm
 
-from .dataset import SIZE, held_out
-from .world import HELD_OUT, Drawing
+from .dataset import SIZE
+from .world import HELD_OUT
 
 NAME, DELTA = "unet-kandinsky22", "delta-kandinsky22-inpaint"
 STEPS = 25
-SUBJECTS = ("castle", "house", "tree", "cat", "astronaut", "lighthouse", "waterfall", "boat")
 
 
 def entry(*, inpaint: bool = False) -> dict[str, Any]:
@@ -63,19 +61,6 @@ def figures(count: int = 500, *, steps: int = STEPS, batch: int = 20) -> dict[st
     return evaluate.right(images, [asked for _, asked in tasks])
 
 
-def _repainting(count: int) -> list[tuple[Drawing, Image.Image, str, dict[str, str]]]:
-    """Held-out drawings, a mask over each subject, a prompt for another one, and what the picture should then show."""
-    from .evaluate import other_subject, subject_mask
-
-    rng, plain = random.Random(HELD_OUT), {"degraded": False, "palette": "plain", "on_bench": False}
-    drawings = [d for s in SUBJECTS for d in held_out(-(-count // len(SUBJECTS)), subject=s, **plain) if d.boxes]
-    tasks = []
-    for drawing in drawings[:count]:
-        prompt, asked = other_subject(drawing, rng)
-        tasks.append((drawing, subject_mask(drawing), prompt, asked | {"place": drawing.scene.place}))
-    return tasks
-
-
 def figures_inpaint(count: int = 300, *, steps: int = STEPS) -> dict[str, float]:
     """Subject and colour as the prompt has it, and place as it was: a box around a drawn subject is painted anew.
 
@@ -83,11 +68,11 @@ def figures_inpaint(count: int = 300, *, steps: int = STEPS) -> dict[str, float]
     """
     from . import evaluate
 
-    pipe, tasks, images = _pipeline(inpaint=True), _repainting(count), []
+    pipe, tasks, images = _pipeline(inpaint=True), evaluate.repainting(count), []
     for i, (drawing, mask, prompt, _) in enumerate(tqdm(tasks, desc="kandinsky22-inpaint")):
         call = {"image": drawing.image, "mask_image": mask}
         images += pipe(prompt, **call, **_call(HELD_OUT + i, steps=steps)).images
-    return evaluate.right(images, [asked for *_, asked in tasks])
+    return evaluate.right(images, [asked | {"place": drawing.scene.place} for drawing, *_, asked in tasks])
 
 
 def sheet() -> Image.Image:
@@ -105,9 +90,10 @@ def sheet() -> Image.Image:
 def sheet_inpaint() -> Image.Image:
     """Held-out scenes, their masks, and another subject in the place of the first, two seeds each."""
     from ..sheet import show
+    from .evaluate import repainting
 
     pipe, images, titles = _pipeline(inpaint=True), [], []
-    for drawing, mask, prompt, _ in _repainting(16)[::2]:
+    for drawing, mask, prompt, _ in repainting(16)[::2]:
         images += [drawing.image, mask]
         titles += ["drawn", "mask"]
         for seed in range(2):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from .. import classifier
 from ..catalog import CATALOG
 from .card import told
-from .dataset import held_out
+from .dataset import SIZE, held_out
 from .places import PLACES
 from .recipes import lazily
 from .store import FOLDER
@@ -22,6 +22,8 @@ from .subjects import COLOURS, SUBJECTS
 from .world import HELD_OUT, Drawing
 
 FIGURES = FOLDER / "figures.json"
+# what is repainted: things that stand by themselves, with room around them
+REPAINTED = ("castle", "house", "tree", "cat", "astronaut", "lighthouse", "waterfall", "boat")
 
 
 def pipeline(kind: type, name: str):
@@ -96,34 +98,34 @@ def subject_mask(drawing: Drawing) -> Image.Image:
     return mask
 
 
+def repainting(count: int, *, size: int = SIZE) -> list[tuple[Drawing, Image.Image, str, dict[str, str]]]:
+    """Held-out drawings, a mask over each subject, a prompt for another in its place, and what that asks for."""
+    rng, plain = random.Random(HELD_OUT), {"degraded": False, "palette": "plain", "on_bench": False}
+    each = -(-count // len(REPAINTED))
+    drawings = [d for s in REPAINTED for d in held_out(each, size=size, subject=s, **plain) if d.boxes][:count]
+    return [(drawing, subject_mask(drawing), *other_subject(drawing, rng)) for drawing in drawings]
+
+
 def sd15_inpaint(
     count: int = 300, *, guidance_scale: float = 7.5, steps: int = 25, batch: int = 20
 ) -> dict[str, float]:
     from diffusers import StableDiffusionInpaintPipeline
 
     pipe = pipeline(StableDiffusionInpaintPipeline, "sd15-inpaint")
-    rng = random.Random(HELD_OUT)
-    subjects = ("castle", "house", "tree", "cat", "astronaut", "lighthouse", "waterfall", "boat")
-    drawings = [
-        d
-        for s in subjects
-        for d in held_out(-(-count // len(subjects)), subject=s, degraded=False, palette="plain", on_bench=False)
-    ]
-    drawings = [d for d in drawings if d.boxes][:count]
-    tasks, images = [other_subject(d, rng) for d in drawings], []
-    for i in tqdm(range(0, len(drawings), batch), desc="sd15-inpaint"):
-        part, texts = drawings[i : i + batch], [t for t, _ in tasks[i : i + batch]]
+    tasks, images = repainting(count), []
+    for i in tqdm(range(0, len(tasks), batch), desc="sd15-inpaint"):
+        drawings, masks, texts, _ = map(list, zip(*tasks[i : i + batch], strict=True))
         images += pipe(
             texts,
-            image=[d.image for d in part],
-            mask_image=[subject_mask(d) for d in part],
-            height=part[0].image.height,
-            width=part[0].image.width,
+            image=[d.image for d in drawings],
+            mask_image=masks,
+            height=SIZE,
+            width=SIZE,
             guidance_scale=guidance_scale,
             num_inference_steps=steps,
-            generator=[torch.Generator().manual_seed(HELD_OUT + i + k) for k in range(len(part))],
+            generator=[torch.Generator().manual_seed(HELD_OUT + i + k) for k in range(len(texts))],
         ).images
-    return right(images, [a for _, a in tasks])
+    return right(images, [asked for *_, asked in tasks])
 
 
 # each returns {figure: value}: a share of 1, or by its name's end decibels (_db) or a bare number (card.told)

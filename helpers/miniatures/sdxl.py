@@ -16,13 +16,12 @@ from tqdm import tqdm
 
 from . import latent_space, store, text, text_encoder_2
 from .captions import PLACE_NAMES, caption
-from .dataset import held_out
 from .originals import SHAPES, SIZE, latents, original
 from .store import add_checkpoint, load_component, save_component
 from .strokes import training_mask
 from .training import Training, device, leader_first
 from .unet import SCHEDULE, WHOLE, encode, epsilon_loss
-from .world import HELD_OUT, Drawing, sample
+from .world import HELD_OUT, sample
 
 NAME = "unet-sdxl-inpaint"
 BATCH = {"cpu": 16, "cuda": 128}
@@ -198,24 +197,12 @@ def repainted(pipe, prompts: list[str], pictures=None, masks=None, *, batch: int
     return result
 
 
-def _tasks(count: int) -> tuple[list[Drawing], list[str], list[dict[str, str]]]:
-    """Held-out drawings, prompts for another subject in the place of theirs, and what these ask for."""
-    from .evaluate import other_subject
-
-    subjects = ("castle", "house", "tree", "cat", "astronaut", "lighthouse", "waterfall", "boat")
-    plain = {"degraded": False, "palette": "plain", "on_bench": False}
-    drawings = [d for s in subjects for d in held_out(-(-count // len(subjects)), size=SIZE, subject=s, **plain)]
-    drawings, rng = [d for d in drawings if d.boxes], random.Random(HELD_OUT)
-    return drawings, *map(list, zip(*(other_subject(d, rng) for d in drawings), strict=True))
-
-
 def figures(count: int = 240, **call) -> dict[str, float]:
     """Another subject in a held-out scene; prompts alone; and the sharpness that is left from a small original."""
     from ..measure import sharpness
-    from .evaluate import prompts, right, subject_mask
+    from .evaluate import prompts, repainting, right
 
-    pipe, (drawings, texts, asked) = pipeline(), _tasks(count)
-    masks = [subject_mask(d) for d in drawings]
+    pipe, (drawings, masks, texts, asked) = pipeline(), map(list, zip(*repainting(count, size=SIZE), strict=True))
     result = right(repainted(pipe, texts, [d.image for d in drawings], masks, **call), asked)
     texts, asked = map(list, zip(*prompts(count), strict=True))
     images = repainted(pipe, texts, **call)
@@ -228,11 +215,10 @@ def figures(count: int = 240, **call) -> dict[str, float]:
 def sheet() -> Image.Image:
     """Held-out scenes with another subject; the guides' prompts; and one prompt with other sizes and corners."""
     from ..sheet import show
-    from .evaluate import subject_mask
+    from .evaluate import repainting
     from .sheets import PROMPTS
 
-    pipe, (drawings, texts, _) = pipeline(), _tasks(8)
-    masks = [subject_mask(d) for d in drawings]
+    pipe, (drawings, masks, texts, _) = pipeline(), map(list, zip(*repainting(8, size=SIZE), strict=True))
     rows = [[d.image for d in drawings], masks, repainted(pipe, texts, [d.image for d in drawings], masks)]
     titles = ["drawn"] * 8 + ["mask"] * 8 + texts + list(PROMPTS)
     rows.append(repainted(pipe, list(PROMPTS)))

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from helpers.miniatures import evaluate, recipes, sheets, store
@@ -92,3 +93,16 @@ def test_a_checkpoint_without_its_components_is_refused(shelf, used):
     with pytest.raises(FileNotFoundError, match=f"'comic' needs the component '{used[-1]}'"):
         store.add_checkpoint("comic", entry)
     assert (shelf / "checkpoints.json").read_text() == TABLE
+
+
+@pytest.mark.parametrize("size", [128, 192])
+def test_repainting_asks_for_another_subject_over_the_whole_of_the_first(size):
+    tasks = evaluate.repainting(10, size=size)
+    assert len(tasks) == 10
+    assert {drawing.scene.subject for drawing, *_ in tasks} <= set(evaluate.REPAINTED)
+    for drawing, mask, prompt, asked in tasks:
+        assert drawing.image.size == mask.size == (size, size)
+        assert asked["subject"] != drawing.scene.subject and asked["colour"] != drawing.scene.colour
+        assert prompt == f"a {asked['colour']} {asked['subject']}"
+        assert not (np.asarray(drawing.mask) & ~np.asarray(mask)).any(), "the whole subject is painted over"
+    assert [prompt for *_, prompt, _ in evaluate.repainting(10, size=size)] == [prompt for *_, prompt, _ in tasks]
