@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import inspect
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from helpers import catalog, checkpoints, hardware
+from helpers import catalog, checkpoints, download, hardware
 from helpers.catalog import CATALOG, Checkpoint
 from helpers.tasks import class_name
 
@@ -126,11 +127,6 @@ def _hold(checkpoint: Checkpoint, *, dtype: Any, device: str | None, beside: _He
 
     Where memory is short, checkpoints that no pipeline uses any more make room, `beside` excepted.
     """
-    if not checkpoint.mini and checkpoint.pickled:
-        raise ValueError(
-            f"{checkpoint.hub_id} publishes its weights as pickles only, which can run any code when they are read; "
-            f"this course reads safetensors. Load the miniature: use('mini'), then load({checkpoint.name!r})."
-        )
     source = checkpoint.source
     plan = hardware.plan(checkpoint, dtype=dtype, device=device)
     key = (source, plan.device, dtype if plan.device == "mps" else plan.dtype)  # on MPS free memory decides the dtype
@@ -148,22 +144,26 @@ def _hold(checkpoint: Checkpoint, *, dtype: Any, device: str | None, beside: _He
 def _read(checkpoint: Checkpoint, source: str, plan: hardware.Plan) -> _Held:
     import diffusers
 
-    kwargs = checkpoint.load_kwargs | {"dtype": plan.dtype}
-    digests = {}
+    kwargs = checkpoint.load_kwargs | {"dtype": plan.dtype, "local_files_only": True}
+    digests, folder, prior = {}, source, None
     if checkpoint.mini:
-        kwargs["local_files_only"] = True
         digests = checkpoints.digests(checkpoint.name)
+    elif not os.path.isdir(source):
+        folder, prior, kwargs["variant"] = download.folders(checkpoint)
+        kwargs.pop("revision", None)  # the folder is that commit
     with _quiet(checkpoint.mini):
         if checkpoint.family == "controlnet":
-            net = _from_pretrained(diffusers.ControlNetModel, source, kwargs)
+            net = _from_pretrained(diffusers.ControlNetModel, folder, kwargs)
             components, config = {"controlnet": net}, {}
         else:
-            if checkpoint.family == "kandinsky22":
-                kwargs["load_connected_pipeline"] = True
-            loader = getattr(diffusers, class_name(checkpoint))
-            pipe = _from_pretrained(loader, source, kwargs | _shared(digests, plan))
+            # diffusers would look for a prior on the Hub, at this checkpoint's commit.
+            loader = diffusers.DiffusionPipeline if prior else getattr(diffusers, class_name(checkpoint))
+            pipe = _from_pretrained(loader, folder, kwargs | _shared(digests, plan))
             components = dict(pipe.components)
             config = {key: value for key, value in pipe.config.items() if key not in components}
+            if prior:
+                parts = _from_pretrained(diffusers.DiffusionPipeline, prior, kwargs).components
+                components |= {f"prior_{name}": part for name, part in parts.items()}
     import torch
 
     for part in components.values():

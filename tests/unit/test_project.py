@@ -31,8 +31,9 @@ FLOORS = [
     | {"archive", "calls", "catalog", "charts", "checkpoints", "checks", "classifier", "deltas", "grids", "hardware"}
     | {"images", "latent_map", "listing", "masks", "measure", "origin", "overlay", "preview", "quantities", "reading"}
     | {"records", "schedulers", "script", "sheet", "turns"}
-    | {"pins"},
-    {"conditioning", "handoff", "pipelines", "prompts", "tasks"},
+    | {"outpainting", "pins"}
+    | {"conversion", "download", "hub", "layout", "pictures", "snapshots"},
+    {"conditioning", "handoff", "latent_spaces", "pipelines", "prompts", "switching", "syntax", "tasks"},
     {"rescue", "reuse"},
     {"drafts", "exercises", "jobs", "sweep"},
     {"widgets"},
