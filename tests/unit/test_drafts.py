@@ -11,7 +11,7 @@ from helpers.drafts import Runs, quick, schedulers
 from helpers.pipelines import load
 from helpers.records import make
 from tests.unit.test_records import arguments
-from tests.unit.tiny import tiny_course  # noqa: F401
+from tests.unit.tiny import inpaint_pipeline, quiet, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
 LONG = 120
@@ -24,13 +24,6 @@ def engine(monkeypatch):
     monkeypatch.setattr(jobs, "_shared", engine)
     yield engine
     assert engine.close(LONG)
-
-
-@pytest.fixture(name="inpaint")
-def pipeline():
-    pipe = load("sd15-inpaint")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 @pytest.fixture
@@ -105,8 +98,7 @@ def test_a_pipeline_without_strength_has_drafts_too() -> None:
     ("name", "task"), [("sd15", "text2image"), ("sd15-inpaint", "inpaint"), ("kandinsky22-inpaint", "inpaint")]
 )
 def test_every_scheduler_that_is_offered_makes_a_picture(name, task) -> None:
-    pipe = load(name)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = quiet(name)
     offered = schedulers(pipe)
     assert offered[0] == type(pipe.scheduler).__name__ and len(offered) == len(set(offered)) > 2
     more = {"strength": 0.7} if name == "sd15-inpaint" else {}

@@ -22,19 +22,12 @@ from helpers.widgets.explorer import Explorer
 from tests.unit.test_drafts import Hold, engine  # noqa: F401
 from tests.unit.test_pipelines import CALLS
 from tests.unit.test_records import half_mask, noise
-from tests.unit.tiny import SIZE, tiny_course  # noqa: F401
+from tests.unit.tiny import SIZE, failing, inpaint_pipeline, quiet, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
 LONG = 120
 SEEN = ("prompt", "negative_prompt", "strength", "guidance_scale", "num_inference_steps", "seed", "scheduler")
 MASKED = ("blur_factor", "padding_mask_crop", "keep_unmasked")
-
-
-@pytest.fixture(name="inpaint")
-def pipeline():
-    pipe = load("sd15-inpaint")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 @pytest.fixture
@@ -104,8 +97,7 @@ def test_only_what_the_pipeline_takes_is_shown_and_it_makes_a_picture(
     explore, name, task, controlnet, kind, monkeypatch
 ) -> None:
     monkeypatch.setattr("helpers.preview.picture", lambda *_: None)  # fitting one takes a while
-    pipe = load(name, task=None if task == "upscale" else task, controlnet=controlnet)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = quiet(name, task=None if task == "upscale" else task, controlnet=controlnet)
     side = 64 if "kandinsky" in name or name == "upscale-x2" else SIZE
     more = {"strength": 0.9} if task == "image2image" else {}
     if controlnet and task != "text2image":
@@ -310,8 +302,7 @@ def test_a_pipeline_with_another_scheduler_takes_the_records(explorer, explore, 
 @pytest.mark.parametrize("task", ["inpaint", "image2image", "text2image"])
 def test_the_code_makes_exactly_this_picture_in_a_process_without_helpers(explore, tmp_path, monkeypatch, task) -> None:
     monkeypatch.chdir(tmp_path)
-    pipe = load("sd15-inpaint" if task == "inpaint" else "sd15", task=task)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = quiet("sd15-inpaint" if task == "inpaint" else "sd15", task=task)
     inputs = {"inpaint": (noise(1), half_mask()), "image2image": (noise(1),), "text2image": ()}[task]
     more = {"blur_factor": 4, "keep_unmasked": True, "strength": 0.8} if task == "inpaint" else {}
     explorer = explore(
@@ -407,19 +398,12 @@ def test_a_value_from_the_browser_that_cannot_be_is_explained_there(explorer) ->
 
 
 def test_an_error_is_shown_with_its_cause_and_the_next_picture_comes(explorer, inpaint) -> None:
-    def broken(*_):
-        try:
-            raise KeyError("the cause")
-        except KeyError as cause:
-            raise OSError("the weights are gone") from cause
-
-    hook = inpaint.unet.register_forward_pre_hook(broken)
-    explorer.set(seed=1)
-    assert explorer.wait(LONG)
+    with failing(inpaint):
+        explorer.set(seed=1)
+        assert explorer.wait(LONG)
     state = explorer._state
     assert state["phase"] == "failed" and state["text"] == "OSError: the weights are gone\nfrom KeyError: 'the cause'"
     assert "Traceback" in state["details"] and explorer.record.parameters["seed"] == 0
-    hook.remove()
     explorer.set(seed=2)
     assert explorer.wait(LONG) and explorer._state["phase"] == "done" and explorer._state["text"] == ""
 

@@ -13,7 +13,7 @@ from helpers import jobs
 from helpers.jobs import Engine, NoPicture
 from helpers.pipelines import load
 from tests.unit.test_records import arguments
-from tests.unit.tiny import tiny_course  # noqa: F401
+from tests.unit.tiny import failing, inpaint_pipeline, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
 LONG = 240  # seconds: no test waits so long, unless it hangs
@@ -24,13 +24,6 @@ def engine():
     engine = Engine()
     yield engine
     assert engine.close(LONG)
-
-
-@pytest.fixture
-def inpaint():
-    pipe = load("sd15-inpaint")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 @pytest.fixture
@@ -163,20 +156,13 @@ def test_a_listener_may_cancel_its_own_job(engine, inpaint, call) -> None:
 
 
 def test_an_error_is_kept_with_its_cause_and_the_engine_works_on(engine, inpaint, call) -> None:
-    def broken(*_):
-        try:
-            raise KeyError("the cause")
-        except KeyError as cause:
-            raise OSError("the weights are gone") from cause
-
-    hook = inpaint.unet.register_forward_pre_hook(broken)
-    job = engine.submit(inpaint, seed=0, **call)
-    assert job.wait(LONG) and job.state == "failed" and job.record is None
+    with failing(inpaint):
+        job = engine.submit(inpaint, seed=0, **call)
+        assert job.wait(LONG) and job.state == "failed" and job.record is None
     assert "the cause" in job.traceback and "the weights are gone" in job.traceback
     with pytest.raises(OSError, match="the weights are gone") as caught:
         job.result(0)
     assert isinstance(caught.value.__cause__, KeyError)
-    hook.remove()
     assert engine.submit(inpaint, seed=0, **call).result(LONG).image.tobytes() == plain(inpaint, call, 0)
 
 

@@ -15,16 +15,9 @@ from helpers.pipelines import load
 from helpers.records import Record, make
 from helpers.sweep import sweep
 from tests.unit.test_records import arguments, half_mask, noise, quietly, same
-from tests.unit.tiny import SIZE, tiny_course  # noqa: F401
+from tests.unit.tiny import SIZE, inpaint_pipeline, quiet, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
-
-
-@pytest.fixture
-def inpaint():
-    pipe = load("sd15-inpaint")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def by_hand(pipe, call: dict, *, blur: float = 0, keep: bool = False) -> Image.Image:
@@ -54,8 +47,7 @@ def test_unmasked_pixels_are_the_originals(inpaint) -> None:
 
 @pytest.mark.parametrize("name", ["sd15-inpaint", "kandinsky22-inpaint"])
 def test_it_repeats_from_its_file_and_by_its_script(name, tmp_path) -> None:
-    pipe = load(name)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = quiet(name)
     call = arguments(pipe, "inpaint") | {"blur_factor": 4, "keep_unmasked": True}
     record = make(pipe, seed=3, **call)
     loaded = Record.load(record.save(tmp_path / "picture.png"))

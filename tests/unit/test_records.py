@@ -21,7 +21,7 @@ from helpers import archive, drafts, origin, records, schedulers, turns
 from helpers.pipelines import load
 from helpers.records import Record, make
 from tests.unit.test_pipelines import CALLS
-from tests.unit.tiny import SIZE, tiny_course  # noqa: F401
+from tests.unit.tiny import SIZE, inpaint_pipeline, quiet, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
 
@@ -55,13 +55,6 @@ def arguments(pipe, task: str, **more) -> dict:
     return {name: value for name, value in call.items() if name in known} | more
 
 
-@pytest.fixture
-def inpaint():
-    pipe = load("sd15-inpaint")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
 def same(one: Record, other: Record | Image.Image) -> bool:
     other = other.image if isinstance(other, Record) else other
     return one.image.mode == other.mode and one.image.tobytes() == other.tobytes()
@@ -86,14 +79,12 @@ def test_a_record_is_the_picture_of_the_plain_call(inpaint) -> None:
 
 @pytest.mark.parametrize(("name", "task", "controlnet", "kind"), CALLS)
 def test_each_pipeline_repeats_from_its_file_and_by_its_script(name, task, controlnet, kind, tmp_path) -> None:
-    pipe = load(name, task=None if task == "upscale" else task, controlnet=controlnet)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = quiet(name, task=None if task == "upscale" else task, controlnet=controlnet)
     record = make(pipe, seed=3, **arguments(pipe, task))
     loaded = Record.load(record.save(tmp_path / "picture.png"))
     assert same(loaded, record)
     assert loaded.parameters.keys() == record.parameters.keys()
-    again = load(name, task=None if task == "upscale" else task, controlnet=controlnet)
-    again.set_progress_bar_config(disable=True)
+    again = quiet(name, task=None if task == "upscale" else task, controlnet=controlnet)
     assert same(quietly(loaded, again), record)
 
     space: dict = {}
@@ -141,8 +132,7 @@ def test_a_chosen_scheduler_is_used_once_and_recorded(inpaint, tmp_path) -> None
 
 @pytest.mark.parametrize("name", ["sd15-inpaint", "kandinsky22-inpaint"])
 def test_every_scheduler_that_is_offered_can_be_saved_repeated_and_scripted(name, tmp_path) -> None:
-    pipe = load(name)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = quiet(name)
     more = {"strength": 0.7} if name == "sd15-inpaint" else {}
     call = arguments(pipe, "inpaint", num_inference_steps=4, **more)
     for scheduler in drafts.schedulers(pipe):

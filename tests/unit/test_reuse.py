@@ -8,23 +8,11 @@ import diffusers
 import pytest
 import torch
 
-from helpers.pipelines import load
 from helpers.reuse import Shelf, reusing
 from tests.unit.test_records import arguments, half_mask, noise
-from tests.unit.tiny import tiny_course  # noqa: F401
+from tests.unit.tiny import inpaint_pipeline, quiet, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
-
-
-def quiet(name: str, task: str | None = None):
-    pipe = load(name, task=task)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-@pytest.fixture
-def inpaint():
-    return quiet("sd15-inpaint")
 
 
 def generators(seeds) -> list:

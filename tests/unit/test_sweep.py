@@ -21,15 +21,10 @@ from helpers.grids import grid
 from helpers.pipelines import load
 from helpers.records import Record
 from tests.unit.test_records import arguments, half_mask, noise, same
-from tests.unit.tiny import SIZE, tiny_course  # noqa: F401
+from tests.unit.tiny import SIZE, inpaint_pipeline, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
 sweep = helpers.sweep
-
-
-@pytest.fixture
-def inpaint():
-    return load("sd15-inpaint")
 
 
 @pytest.fixture

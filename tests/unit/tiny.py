@@ -6,6 +6,7 @@ classes, dtypes, sharing and arguments are right.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import shutil
@@ -133,6 +134,35 @@ def tiny_course(monkeypatch, tmp_path) -> Path:
     pipelines.unload()
     yield folder
     pipelines.unload()
+
+
+def quiet(name: str, task: str | None = None, **more):
+    """`load` without a progress bar."""
+    pipe = pipelines.load(name, task=task, **more)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(name="inpaint")  # so that its function, once imported, shadows no argument
+def inpaint_pipeline(tiny_course):
+    return quiet("sd15-inpaint")
+
+
+@contextlib.contextmanager
+def failing(pipe):
+    """Within, the model fails at its first step, with a cause."""
+
+    def fail(*_):
+        try:
+            raise KeyError("the cause")
+        except KeyError as cause:
+            raise OSError("the weights are gone") from cause
+
+    hook = pipe.unet.register_forward_pre_hook(fail)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _models() -> dict[str, torch.nn.Module]:
