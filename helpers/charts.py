@@ -7,16 +7,16 @@ import io
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from helpers import archive
 from helpers.quantities import Quantity, checked, label, measured
 from helpers.records import Record
+from helpers.repetitions import Place, names_of, places_of
 
 __all__ = ["chart", "measured", "table"]
 
 LINE, BAND = "#0072b2", "#56b4e9"  # told apart by every eye, and in print
+LEAST = 2.6  # inches that the axes have to themselves, however tall the writing around them
 UNITS = {"strength": "0 to 1", "padding_mask_crop": "pixels", "blur_factor": "pixels", "height": "pixels"}
 UNITS |= {"width": "pixels"}
 
@@ -29,7 +29,7 @@ def table(
     "pictures" counts those that could be measured; where there are none, the three numbers are NaN.
     """
     records = checked(records)
-    return [place.row() for place in _places(records, _names(records, over), measured(records, quantity))]
+    return [place.row() for place in places_of(records, names_of(records, over), measured(records, quantity))]
 
 
 def chart(
@@ -49,11 +49,11 @@ def chart(
     arguments or more; records of one place that differ in more than their seed.
     """
     records = checked(records)
-    names, values = _names(records, over), measured(records, quantity)
+    names, values = names_of(records, over), measured(records, quantity)
     if all(math.isnan(value) for value in values):
         reason = next((record.error for record in records if record.error), "the quantity is NaN for all")
         raise ValueError(f"records: none of the {len(records)} can be measured ({reason}).")
-    places = _places(records, names, values)
+    places = places_of(records, names, values)
     figure = figure_class()(figsize=(6.4, 4.2), layout="constrained", facecolor="white")
     figure.numbers = [place.row() for place in places]
     axes = figure.add_subplot()
@@ -64,88 +64,15 @@ def chart(
     if title:
         figure.suptitle(title, fontsize=12)
     figure.supxlabel(_notes(places, names), fontsize=9, color="#444444", x=0.02, ha="left")
+    figure.draw_without_rendering()  # now it is known how tall the writing is
+    lacking = LEAST - axes.get_window_extent().height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + max(0.0, lacking))
     return figure
 
 
-@dataclass
-class _Place:
-    """One combination of the arguments: its marks, its values as they are, and what was measured there."""
-
-    marks: tuple[str, ...]
-    arguments: dict[str, Any]
-    seeds: list[Any]
-    values: list[float]
-
-    @property
-    def found(self) -> list[float]:
-        return [value for value in self.values if not math.isnan(value)]
-
-    @property
-    def mean(self) -> float:
-        return sum(self.found) / len(self.found) if self.found else math.nan
-
-    def row(self) -> dict[str, Any]:
-        lowest, highest = (end(self.found, default=math.nan) for end in (min, max))
-        numbers = {"mean": self.mean, "lowest": lowest, "highest": highest, "pictures": len(self.found)}
-        return self.arguments | numbers
-
-
-def _value(record: Record, name: str) -> Any:
-    if name == "checkpoint":  # no argument of a call, but what people compare
-        return record.origin.get("checkpoint") or record.origin.get("source")
-    return record.parameters.get(name)
-
-
-def _mark(record: Record, name: str) -> str:
-    return str(archive.encode(_value(record, name), {}))
-
-
-def _differing(records: list[Record], names: Iterable[str]) -> list[str]:
-    return [name for name in names if len({_mark(record, name) for record in records}) > 1]
-
-
-def _known(records: list[Record]) -> list[str]:
-    """The arguments that the records have, what a sweep varied first."""
-    first = [name for record in records for name in record.axes]
-    return list(dict.fromkeys([*first, *(name for record in records for name in record.parameters), "checkpoint"]))
-
-
-def _names(records: list[Record], over: str | Sequence[str] | None) -> list[str]:
-    known = _known(records)
-    if over is None:
-        swept = dict.fromkeys(name for record in records for name in record.axes if name != "seed")
-        names = [name for name in _differing(records, known) if name != "seed"] or list(swept) or ["seed"]
-    else:
-        names = [over] if isinstance(over, str) else list(over)
-        if unknown := [name for name in names if name not in known]:
-            raise ValueError(f"over: no record has {unknown[0]!r}; they have {', '.join(sorted(known))}.")
-    if not 1 <= len(names) <= 2:
-        raise ValueError(f"over: {', '.join(names) or 'nothing'}: a chart shows one or two. Name them in over=[...].")
-    return names
-
-
-def _places(records: list[Record], names: list[str], values: list[float]) -> list[_Place]:
-    """The records that belong together, in the order of their first appearance."""
-    groups: dict[tuple, list[int]] = {}
-    for number, record in enumerate(records):
-        groups.setdefault(tuple(_mark(record, name) for name in names), []).append(number)
-    places = []
-    for marks, numbers in groups.items():
-        alike = [records[number] for number in numbers]
-        arguments = {name: _value(alike[0], name) for name in names}
-        where = ", ".join(f"{name}={value!r}"[:60] for name, value in arguments.items())
-        if others := [name for name in _differing(alike, _known(alike)) if name != "seed"]:
-            raise ValueError(f"records with {where} differ in {', '.join(others)} too: name that in over=[...].")
-        seeds = [record.parameters.get("seed") for record in alike]
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(f"records: two have {where} and the same seed; pass each picture once.")
-        places.append(_Place(marks, arguments, seeds, [values[number] for number in numbers]))
-    return places
-
-
-def _draw_line(axes: Any, places: list[_Place], name: str, text: str) -> None:
+def _draw_line(axes: Any, places: list[Place], name: str, text: str) -> None:
     """A line over numbers, drawn to scale; a mark for each where they are no numbers."""
-    numeric = _numeric(places, name) and name != "seed"
+    numeric = _scaled(places, name)
     places = _along(places, 0, name)
     across = [place.arguments[name] if numeric else float(number) for number, place in enumerate(places)]
     shown = [(x, place) for x, place in zip(across, places, strict=True) if place.found]
@@ -164,13 +91,13 @@ def _draw_line(axes: Any, places: list[_Place], name: str, text: str) -> None:
     axes.set_xticks(across, ticks, **_turned(ticks))
     if not numeric:
         axes.set_xlim(-0.5, len(places) - 0.5)
-    axes.set(xlabel=_named(name), ylabel=text)
+    axes.set(xlabel=_named(name), ylabel=textwrap.fill(text, 30))
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_heat(figure: Any, axes: Any, places: list[_Place], names: list[str], text: str) -> None:
+def _draw_heat(figure: Any, axes: Any, places: list[Place], names: list[str], text: str) -> None:
     """The first argument from left to right, the second downwards, as in `grid`; the mean stands in each cell."""
     sides = [_along(places, number, name) for number, name in enumerate(names)]
     columns, rows = ([place.marks[number] for place in side] for number, side in enumerate(sides))
@@ -188,43 +115,51 @@ def _draw_heat(figure: Any, axes: Any, places: list[_Place], names: list[str], t
     axes.set_xticks(range(len(columns)), across, **_turned(across))
     axes.set_yticks(range(len(rows)), down)
     axes.set(xlabel=_named(names[0]), ylabel=_named(names[1]))
-    figure.colorbar(drawn, ax=axes, label=text)
+    figure.colorbar(drawn, ax=axes, label=textwrap.fill(text, 30))
 
 
-def _along(places: list[_Place], number: int, name: str) -> list[_Place]:
+def _along(places: list[Place], number: int, name: str) -> list[Place]:
     """One place for each value of an argument: numbers in their order, the rest as they came."""
     first = list({place.marks[number]: place for place in reversed(places)}.values())[::-1]
     return sorted(first, key=lambda place: place.arguments[name]) if _numeric(first, name) else first
 
 
-def _numeric(places: list[_Place], name: str) -> bool:
+def _numeric(places: list[Place], name: str) -> bool:
     return all(type(place.arguments[name]) in (int, float) for place in places)
 
 
-def _texts(places: list[_Place], name: str) -> list[str]:
+def _scaled(places: list[Place], name: str) -> bool:
+    """Whether the distances between its values mean something."""
+    return _numeric(places, name) and name != "seed"
+
+
+def _texts(places: list[Place], name: str) -> list[str]:
     texts = []
     for number, value in enumerate((place.arguments[name] for place in places), 1):
         picture = hasattr(value, "mode") or hasattr(value, "shape")
         texts.append(f"no. {number}" if picture else str(value).removesuffix("Scheduler") or "(empty)")
-    return [textwrap.fill(text, 22) for text in texts]
+    short = [textwrap.fill(text, 22, max_lines=3 if len(texts) < 6 else 2, placeholder=" …") for text in texts]
+    return short if len(set(short)) == len(set(texts)) else [textwrap.fill(text, 22) for text in texts]
 
 
 def _turned(texts: list[str]) -> dict[str, Any]:
     """Labels that would run into each other are written aslant."""
-    return {"rotation": 30, "ha": "right"} if len(texts) * max(map(len, texts)) > 70 else {}
+    widest = max(len(line) for text in texts for line in text.splitlines())
+    return {"rotation": 30, "ha": "right"} if len(texts) * widest > 70 else {}
 
 
 def _named(name: str) -> str:
     return f"{name} ({UNITS[name]})" if name in UNITS else name
 
 
-def _notes(places: list[_Place], names: list[str]) -> str:
+def _notes(places: list[Place], names: list[str]) -> str:
     """What is drawn, and what is left out."""
     most, fewest = (end(len(place.values) for place in places) for end in (max, min))
     notes = []
     if most > 1:
         count = str(most) if most == fewest else f"{fewest} to {most}"
-        kind = "Mean" if len(names) > 1 else "Line: mean; band: lowest to highest"
+        drawn = "Line: mean; band" if _scaled(places, names[0]) else "Dot: mean; bar"
+        kind = "Mean" if len(names) > 1 else f"{drawn}: lowest to highest"
         notes.append(f"{kind} of {count} seeds.")
     if missing := sum(len(place.values) - len(place.found) for place in places):
         total = sum(len(place.values) for place in places)

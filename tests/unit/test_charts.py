@@ -175,6 +175,62 @@ def test_writing_is_told_apart_from_its_cell():
         assert text.get_color() == ("black" if light > 0.5 else "white")
 
 
+LONG = "bad architecture, unstable, poor details, blurry, deformed, low resolution, " * 2
+
+
+def length_of_the_road_from_the_castle_to_the_lighthouse(one: Record) -> float:
+    return float(one.parameters["seed"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"negative_prompt": ["", LONG]},
+        {"prompt": [f"a {colour} {LONG}" for colour in ("red", "blue", "green", "white", "black", "grey")]},
+        {"negative_prompt": ["", LONG], "prompt": ["a cat", LONG]},
+        {"strength": [0.4, 0.8]},
+    ],
+)
+@pytest.mark.parametrize("quantity", ["sharpness", length_of_the_road_from_the_castle_to_the_lighthouse])
+def test_no_writing_is_cut_off_and_the_axes_keep_their_room(values, quantity):
+    figure = chart(grid_of(seeds=2, **values), quantity, title="A title")
+    figure.draw_without_rendering()
+    page, axes = figure.bbox.padded(1), figure.axes[0]
+    labels = [side.label for each in figure.axes for side in (each.xaxis, each.yaxis)]
+    written = [text for text in (*figure.texts, *axes.get_xticklabels(), *labels) if text.get_text()]
+    assert len(written) >= 2 + len(next(iter(values.values())))
+    for text in written:
+        box = text.get_window_extent()
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
+    label = axes.yaxis.label.get_window_extent()
+    assert axes.get_window_extent().height / figure.dpi > 2.5 > label.height / figure.dpi
+    assert figure.get_figheight() >= 4.2
+
+
+def test_short_lines_are_written_upright():
+    figure = chart(grid_of(negative_prompt=["", "bad architecture, unstable, poor details, blurry"]), "sharpness")
+    assert {text.get_rotation() for text in figure.axes[0].get_xticklabels()} == {0}
+    many = chart(grid_of(prompt=[f"a {colour} castle by the sea" for colour in "abcdef"]), "sharpness")
+    assert {text.get_rotation() for text in many.axes[0].get_xticklabels()} == {30}
+
+
+def test_long_texts_are_shortened_where_they_stay_apart():
+    def written(*prompts: str) -> list[str]:
+        return [text.get_text() for text in chart(grid_of(prompt=list(prompts)), "sharpness").axes[0].get_xticklabels()]
+
+    short = written(f"a red {LONG}", f"a blue {LONG}")
+    assert all(text.endswith(" …") and text.count("\n") == 2 for text in short) and short[0] != short[1]
+    whole = written(f"{LONG} red", f"{LONG} blue")
+    assert [text.split()[-1] for text in whole] == ["red", "blue"]
+
+
+def test_the_note_says_what_is_drawn():
+    assert chart(grid_of(seeds=2, strength=[0.4, 0.8]), "change").get_supxlabel().startswith("Line: mean; band")
+    assert chart(grid_of(seeds=2, prompt=["a cat", "a dog"]), "change").get_supxlabel().startswith("Dot: mean; bar")
+    both = chart(grid_of(seeds=2, prompt=["a cat", "a dog"], strength=[0.4, 0.8]), "change")
+    assert both.get_supxlabel() == "Mean of 2 seeds."
+
+
 @pytest.mark.parametrize("values", [{"strength": [0.4, 0.8]}, {"strength": [0.4, 0.8], "guidance_scale": [2.5, 7.5]}])
 def test_a_notebook_shows_it_as_the_same_png_each_time(values):
     first, second = (chart(grid_of(seeds=2, **values), "change")._repr_png_() for _ in range(2))

@@ -30,7 +30,7 @@ FLOORS = [
     {"bars", "batches", "costs", "decisions", "memory", "stored"}
     | {"archive", "calls", "catalog", "charts", "checkpoints", "checks", "classifier", "deltas", "grids", "hardware"}
     | {"images", "latent_map", "listing", "masks", "measure", "origin", "overlay", "preview", "quantities", "reading"}
-    | {"records", "schedulers", "script", "sheet", "turns"}
+    | {"records", "repetitions", "schedulers", "script", "sheet", "turns"}
     | {"outpainting", "pins"}
     | {"conversion", "download", "hub", "layout", "pictures", "snapshots"},
     {"conditioning", "handoff", "latent_spaces", "pipelines", "prompts", "switching", "syntax", "tasks"},
