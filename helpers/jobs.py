@@ -18,6 +18,7 @@ from typing import Any
 
 from helpers import calls, origin
 from helpers.records import Record, key_of, make
+from helpers.rescue import survive
 from helpers.reuse import Shelf, reusing
 from helpers.turns import guard, turn
 
@@ -40,17 +41,16 @@ class Job:
     """One call of a pipeline, as `submit` returns it.
 
     state: "waiting", "running", then for good "done", "failed", "cancelled" or "superseded". step, steps: how many have
-    run, of how many (None before the first). record: the picture, once done, or a failed one to look at.
-    error: the exception of a failed job; traceback: its text.
+    run, of how many (None before the first). record: the picture, once done, or a failed one to look at. changes: what
+    was changed of the pipeline after memory ran out. error: the exception of a failed job; traceback: its text.
     """
 
     def __init__(self, engine: Engine, pipe: Any, call: dict[str, Any], group: Hashable, *listeners: Any) -> None:
         self.state, self.step, self.steps = "waiting", 0, None
         self.record: Record | None = None
         self.error: BaseException | None = None
-        self.traceback = ""
-        self.recalled = False  # whether the picture was remembered, not made
-        self.group = group
+        self.traceback, self.changes = "", []
+        self.recalled, self.group = False, group  # recalled: the picture was remembered, not made
         self.on_step, self.on_end = listeners
         self._engine, self._pipe, self._call = engine, pipe, call
         self._stop: str | None = None  # the state that was asked for
@@ -210,14 +210,14 @@ class Engine:
 
     def _record(self, job: Job) -> Record:
         """The remembered picture of this call, or a new one."""
-        if "seed" not in job._call:  # another picture each time
-            return make(job._pipe, watch=job._watch, **job._call)
-        key = key_of(job._call, origin.describe(job._pipe))
-        record = self._seen.get(key)
+        # Without a seed it is another picture each time.
+        key = key_of(job._call, origin.describe(job._pipe)) if "seed" in job._call else None
+        record = None if key is None else self._seen.get(key)
         job.recalled = record is not None
         if record is None:
-            record = make(job._pipe, watch=job._watch, **job._call)
-            if record.error is None:
+            pipe, call = job._pipe, job._call
+            record, job.changes = survive(pipe, lambda: make(pipe, watch=job._watch, **call), call=call)
+            if key and record.error is None and not job.changes:  # a changed pipeline has another key
                 self._seen.put(key, record, 3 * record.image.width * record.image.height + _RECORD)
         return record
 
