@@ -9,6 +9,7 @@ from typing import Any
 
 from helpers import drafts, origin, overlay
 from helpers.checks import did_you_mean
+from helpers.widgets.control_picture import LABELS, ControlPicture
 
 STEPS = 25  # unless told otherwise; the pipelines' own 50 to 100 are slow to look at
 
@@ -35,11 +36,12 @@ class Control:
     optional: bool = False
     default: Any = None
     choices: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # of the choices, where their names are not for reading
 
     def sent(self) -> dict[str, Any]:
         """What the browser needs to know, in JSON types."""
         most = None if math.isinf(self.most) else self.most
-        return asdict(self) | {"choices": list(self.choices), "most": most}
+        return asdict(self) | {"choices": list(self.choices), "labels": list(self.labels), "most": most}
 
     def check(self, value: Any) -> Any:
         """The value in its proper type; TypeError or ValueError, naming it, if the control cannot hold it."""
@@ -82,11 +84,16 @@ _TABLE = (
             high=20, step=0.5),
     Control("num_inference_steps", "Steps", "slider", "More steps, more detail, more time",
             low=1, high=60, least=1, most=1000, whole=True),
-    Control("controlnet_conditioning_scale", "ControlNet", "slider", "How closely the control picture is followed",
-            high=2, step=0.1),
     Control("seed", "Seed", "seed", "The same seed and settings make the same picture",
             most=2**53 - 1, whole=True, default=0),  # what JavaScript holds exactly
     Control("scheduler", "Scheduler", "choice", "The method that takes the noise away"),
+    Control("control", "Control picture", "choice", "What the ControlNet looks at", group="control"),
+    Control("controlnet_conditioning_scale", "Conditioning scale", "slider",
+            "How strongly the control picture acts; 0 is not at all", group="control", high=2, step=0.05),
+    Control("control_guidance_start", "Guidance start", "slider", "The share of the steps after which it begins to act",
+            group="control", step=0.05, most=1),
+    Control("control_guidance_end", "Guidance end", "slider", "The share of the steps after which it acts no more",
+            group="control", step=0.05, most=1),
     Control("blur_factor", "Mask blur", "slider",
             "Softens the mask's edge, in pixels. It shows with Keep unmasked or Crop; the model cuts at 50 %",
             group="mask", high=32, default=0.0),
@@ -102,22 +109,27 @@ _NEUTRAL = {"negative_prompt": "", "blur_factor": 0, "keep_unmasked": False, "pa
 class Form:
     """The controls that a pipeline takes, and what stands in them becomes arguments of a call, and back.
 
-    side: the longer side of the picture in pixels, which the mask's sliders follow.
+    side: the longer side of the picture in pixels, which the mask's sliders follow. control_picture: that of a
+    pipeline with a ControlNet.
     """
 
-    def __init__(self, pipe: Any, *, side: int) -> None:
+    def __init__(self, pipe: Any, *, side: int, control_picture: ControlPicture | None = None) -> None:
         known = origin.parameters_of(pipe)
         offered = drafts.schedulers(pipe)
         self.kind = type(pipe).__name__
         self.own_scheduler = offered[0] if offered else None
         self.controls: dict[str, Control] = {}
         for control in _TABLE:
-            own = {"seed": True, "scheduler": len(offered) > 1} | dict.fromkeys(overlay.NAMES, "mask_image" in known)
+            own = {"seed": True, "scheduler": len(offered) > 1, "control": control_picture is not None}
+            own |= dict.fromkeys(overlay.NAMES, "mask_image" in known)
             if control.name not in known and not own.get(control.name):
                 continue
             default = known[control.name].default if control.name in known else control.default
             if control.name == "scheduler":
                 control, default = replace(control, choices=tuple(offered)), self.own_scheduler
+            elif control.name == "control":
+                kinds, default = control_picture.kinds, control_picture.first
+                control = replace(control, choices=kinds, labels=tuple(LABELS[kind] for kind in kinds))
             elif control.name == "num_inference_steps":
                 default = STEPS
             elif control.group == "mask" and control.kind == "slider":
@@ -146,6 +158,7 @@ class Form:
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The call's arguments; what would change nothing is left out, so that the plain call stays short."""
         found = {name: value for name, value in values.items() if name not in _NEUTRAL or value != _NEUTRAL[name]}
+        found.pop("control", None)  # it is a way to make an argument, and none itself
         if found.get("scheduler") == self.own_scheduler:
             del found["scheduler"]
         if isinstance(found.get("blur_factor"), float) and found["blur_factor"].is_integer():

@@ -8,7 +8,7 @@ const same = (one, other) => one === other || (typeof one === "number" && typeof
 
 // ---- One store a model: its pictures and what was edited; all views of one widget share it ----
 
-const TRAITS = { _picture: "picture", _before: "before", _a: "a", _b: "b" };
+const TRAITS = { _picture: "picture", _before: "before", _a: "a", _b: "b", _control_png: "control" };
 
 class Store {
   views = new Set();
@@ -277,9 +277,10 @@ const BUILDERS = {
 
   choice(control, change) {
     const id = `ex-${++count}`, select = element("select", { id, title: control.help });
-    control.choices.forEach((name, i) => select.append(element("option", { value: name },
-      name.replace(/(Discrete|Multistep|Singlestep)?Scheduler$/, (_, kind) => (kind && kind !== "Discrete" ? ` ${kind.toLowerCase()}` : ""))
-      + (i ? "" : " (its own)"))));
+    const scheduler = (name, i) => name.replace(/(Discrete|Multistep|Singlestep)?Scheduler$/,
+      (_, kind) => (kind && kind !== "Discrete" ? ` ${kind.toLowerCase()}` : "")) + (i ? "" : " (its own)");
+    control.choices.forEach((name, i) => select.append(
+      element("option", { value: name }, control.labels[i] ?? scheduler(name, i))));
     select.addEventListener("change", () => change(select.value, false));
     const row = element("div", { class: "ex-row" }, element("label", { for: id, title: control.help }, control.label), select);
     return { row, refresh(value) { select.value = value; } };
@@ -297,6 +298,31 @@ function toggle(label, action, title = "") {
   const node = element("button", { type: "button", role: "switch", class: "ex-switch", "aria-label": label, title });
   node.addEventListener("click", () => action(node.getAttribute("aria-checked") !== "true"));
   return { node, refresh(on) { node.setAttribute("aria-checked", String(on)); } };
+}
+
+/** Pages of which one is seen, chosen by its name; `move(key)` goes along the names. */
+function tabbed(holder, pages) {
+  const list = element("div", { class: "ex-tabs", role: "tablist", "aria-label": "Controls" }), names = Object.keys(pages);
+  const choose = (chosen, focus) => names.forEach((name, i) => {
+    const tab = list.children[i], on = name === chosen;
+    tab.setAttribute("aria-selected", String(on));
+    tab.tabIndex = on ? 0 : -1;
+    pages[name].hidden = !on;
+    if (on && focus) tab.focus();
+  });
+  for (const name of names) {
+    const id = `ex-${++count}`, page = `${id}-page`;
+    const tab = element("button", { type: "button", role: "tab", class: "ex-tab", id, "aria-controls": page }, name);
+    tab.addEventListener("click", () => choose(name));
+    for (const [key, value] of Object.entries({ id: page, role: "tabpanel", "aria-labelledby": id })) pages[name].setAttribute(key, value);
+    list.append(tab);
+    holder.append(pages[name]);
+  }
+  holder.prepend(list);
+  choose(names[0]);
+  const at = () => [...list.children].findIndex((tab) => tab.tabIndex === 0);
+  const steps = { ArrowLeft: () => at() - 1, ArrowRight: () => at() + 1, Home: () => 0, End: () => -1 };
+  return { move: (key) => choose(names.at(steps[key]() % names.length), true) };
 }
 
 /** Python with its strings, comments and keywords marked. */
@@ -325,7 +351,7 @@ async function copied(code) {
 function render(store, { model, el, signal }) {
   const controls = model.get("_controls");
   const listen = (target, type, handler, options = {}) => target.addEventListener(type, handler, { ...options, signal });
-  const sized = controls.some(({ group }) => group === "mask");
+  const sized = controls.some(({ group }) => group === "mask"), steered = controls.some(({ group }) => group === "control");
 
   // -- the stage: what was made, the preview of what is being made, and two pictures behind a divider
   const picture = element("img", { class: "ex-picture", alt: "", draggable: "false" });
@@ -366,14 +392,21 @@ function render(store, { model, el, signal }) {
   // -- the controls
   const rows = {};
   const panel = element("div", { class: "ex-panel" });
-  const groups = { picture: panel, mask: element("div", { class: "ex-group", role: "group", "aria-label": "Mask" }) };
+  const pages = { picture: element("div", { class: "ex-page" }), control: element("div", { class: "ex-page" }) };
+  const groups = { ...pages, mask: element("div", { class: "ex-group", role: "group", "aria-label": "Mask" }) };
   for (const control of controls) {
     const change = (value, moving) => store.change({ [control.name]: value }, moving);
     const row = rows[control.name] = BUILDERS[control.kind](control, change, { store });
     row.row.dataset.name = control.name;
     groups[control.group].append(row.row);
   }
-  if (sized) panel.append(groups.mask);
+  if (sized) pages.picture.append(groups.mask);
+  panel.append(pages.picture);
+
+  // -- what the ControlNet looks at, on a page of its own
+  const seen = element("img", { class: "ex-control", draggable: "false" });
+  const tabs = steered ? tabbed(panel, { Picture: pages.picture, ControlNet: pages.control }) : null;
+  if (steered) pages.control.firstChild.after(seen);
 
   const text = element("code", { tabindex: "0", "aria-label": "Python code" });
   const copy = button({ name: "copy", text: "Copy", action: async () => {
@@ -402,6 +435,11 @@ function render(store, { model, el, signal }) {
   function refresh() {
     const state = model.get("_state"), { urls, step } = store, running = state.phase === "running";
     for (const control of controls) rows[control.name].refresh(store.value(control.name));
+    if (steered) {
+      const { choices, labels } = controls.find(({ name }) => name === "control");
+      set(seen, urls.control);
+      seen.alt = `Control picture: ${labels[choices.indexOf(store.value("control"))]}`;
+    }
     countSteps();
 
     const marked = model.get("_pins"), two = pair(marked);
@@ -415,12 +453,12 @@ function render(store, { model, el, signal }) {
       names.forEach((node, i) => { node.textContent = two.names[i]; });
       divider.setAttribute("aria-label", `Divider: ${two.names[0]} to its left, ${two.names[1]} to its right`);
     }
-    const seen = running && !comparing && urls.preview;
-    set(preview, seen ? urls.preview : "");
+    const coming = running && !comparing && urls.preview;
+    set(preview, coming ? urls.preview : "");
     preview.classList.toggle("ex-inset", Boolean(step?.inset));
-    badge.textContent = state.draft && !comparing && !(seen && !step.inset) ? "Draft" : "";
+    badge.textContent = state.draft && !comparing && !(coming && !step.inset) ? "Draft" : "";
     frame.classList.toggle("ex-blank", !picture.hasAttribute("src"));
-    empty.textContent = picture.hasAttribute("src") || seen ? "" : running ? "The first picture is being made" : "No picture yet";
+    empty.textContent = picture.hasAttribute("src") || coming ? "" : running ? "The first picture is being made" : "No picture yet";
 
     const total = step?.steps, done = step?.step ?? 0;
     bar.classList.toggle("ex-busy", running && !total);
@@ -525,6 +563,7 @@ function render(store, { model, el, signal }) {
     let taken = true;
     if (key === "Escape" && model.get("_state").phase === "running") model.send({ kind: "cancel" });
     else if (key === "Enter" && target.matches("textarea")) target.commit();
+    else if (target.role === "tab" && /^(Arrow(Left|Right)|Home|End)$/.test(key)) tabs.move(key);
     else if (thumb && /^Arrow(Left|Right)$/.test(key)) {
       (key === "ArrowLeft" ? thumb.previousSibling : thumb.nextSibling)?.focus();
     } else if (thumb && /^[ab]$/i.test(key)) store.pin(key.toLowerCase(), Number(thumb.dataset.number));

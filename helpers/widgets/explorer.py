@@ -32,11 +32,14 @@ class Explorer(Studio, anywidget.AnyWidget):
     pipe: a diffusers pipeline, such as load("sd15-inpaint").
     image: what `load_image` takes, with sides that are multiples of 8 (Kandinsky: 64); text-to-image takes none.
     mask: for inpainting, what `load_mask` takes, or a MaskPainter: then every stroke makes a new picture.
+    control: with a ControlNet, what it looks at: "depth", "canny", "inpaint" (the picture with a hole where it is
+        masked), or "given", what is passed as control_image. Text-to-image begins with `image` as it is.
     draft_steps: of the quick pictures while a slider moves; 0 makes none.
     folder: where `code` writes the pictures that its script opens.
     parameters: what the controls start with, under diffusers' names: negative_prompt, strength, guidance_scale,
-        num_inference_steps (25), seed (0), scheduler (a class name), padding_mask_crop; blur_factor (pixels) and
-        keep_unmasked, which `make` takes too. Any other argument of the pipeline's call is passed on as it is.
+        num_inference_steps (25), seed (0), scheduler (a class name), padding_mask_crop, controlnet_conditioning_scale,
+        control_guidance_start and _end; blur_factor (pixels) and keep_unmasked, which `make` takes too. Any other
+        argument of the pipeline's call is passed on as it is.
 
     record, image: the picture on the screen, a draft as well, and how it was made. parameters: as the controls stand.
     Wrong pipelines, pictures, masks and values raise TypeError or ValueError before any model runs.
@@ -51,6 +54,7 @@ class Explorer(Studio, anywidget.AnyWidget):
     _state = traitlets.Dict().tag(sync=True)
     _picture = traitlets.Bytes(help="what is shown, a PNG").tag(sync=True)
     _before = traitlets.Bytes(help="the input picture, a PNG").tag(sync=True)
+    _control_png = traitlets.Bytes(help="what the ControlNet looks at, a PNG").tag(sync=True)
     _pins = traitlets.Dict(help="the numbers of the pictures pinned as a and b").tag(sync=True)
     _a = traitlets.Bytes().tag(sync=True)
     _b = traitlets.Bytes().tag(sync=True)
@@ -71,7 +75,7 @@ class Explorer(Studio, anywidget.AnyWidget):
         self._told = 0.0  # when the last preview was sent
         self._asleep = self._late = False
         self._prepare(pipe, image, mask, draft_steps=draft_steps, parameters={"prompt": prompt, **parameters})
-        self._input = self._fixed.get("image")
+        self._input = self._original
         super().__init__(
             _controls=[control.sent() for control in self._form.controls.values()],
             _values=self._first,
@@ -172,6 +176,11 @@ class Explorer(Studio, anywidget.AnyWidget):
 
     # ---- What the browser is told
 
+    @property
+    def _original(self) -> Image.Image | None:
+        """The picture that was given."""
+        return self._fixed.get("image", self._control and self._control.source)
+
     def _tell(self, **changes: Any) -> None:
         self._state = self._state | changes
 
@@ -190,9 +199,12 @@ class Explorer(Studio, anywidget.AnyWidget):
             self.send({"kind": "add", "entry": _listed(entry)}, [entry.thumb])
         with self.hold_sync():
             self._picture = _png(record.image)
-            if self._fixed.get("image") is not self._input:
-                self._input = self._fixed["image"]
+            if self._original is not self._input:
+                self._input = self._original
                 self._before = _png(self._input)
+
+    def _steer(self, picture: Image.Image | None) -> None:
+        self._control_png = _png(picture)
 
     def _gone(self, numbers: list[int]) -> None:
         self.send({"kind": "gone", "numbers": numbers})
@@ -202,7 +214,7 @@ def summary(parameters: dict[str, Any]) -> str:
     """The parameters that people look at, in one line."""
     shown = []
     for name, value in parameters.items():
-        if name in ("image", "mask_image", "height", "width") or hasattr(value, "shape"):
+        if name in ("image", "mask_image", "control_image", "height", "width") or hasattr(value, "shape"):
             continue
         shown.append(
             f"{name}={value if not isinstance(value, float) else f'{value:g}'}" if name != "prompt" else repr(value)

@@ -9,6 +9,7 @@ from PIL import Image
 from helpers import origin
 from helpers.catalog import CATALOG
 from helpers.checks import check_size
+from helpers.conditioning import control_argument
 from helpers.images import check_mask, load_image, load_mask
 from helpers.widgets.mask_painter import MaskPainter
 
@@ -27,21 +28,24 @@ def task(pipe: Any) -> str:
             f"pipe is a {type(pipe).__name__}, whose call has no prompt and num_inference_steps: expected one that "
             "makes pictures, such as load('sd15-inpaint')."
         )
-    return "inpaint" if "mask_image" in known else "image2image" if "image" in known else "text2image"
+    if "mask_image" in known:
+        return "inpaint"
+    return "image2image" if "image" in known and control_argument(pipe) != "image" else "text2image"
 
 
 def pictures(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
     """The call's image, mask_image, height and width; TypeError or ValueError for what the pipeline cannot use.
 
     image: what `load_image` takes; with a MaskPainter as mask, None stands for the painter's. mask: what `load_mask`
-    takes, or a MaskPainter, whose mask is left out here: it changes.
+    takes, or a MaskPainter, whose mask is left out here: it changes. With a ControlNet, text-to-image has an image too.
     """
     kind, name = task(pipe), type(pipe).__name__
     painter = isinstance(mask, MaskPainter)
     if kind != "inpaint" and mask is not None:
         other = f"load(..., task='inpaint'){' for a mask' if kind == 'image2image' else ''}"
         raise ValueError(f"mask: {name} takes none. Leave it out, or use {other}.")
-    if kind == "text2image":
+    steered = control_argument(pipe) == "image"
+    if kind == "text2image" and not steered:
         if image is not None:
             raise ValueError(
                 f"image: {name} makes pictures from the prompt alone. Leave it out, or "
@@ -50,7 +54,8 @@ def pictures(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
         return _own_size(pipe)
     if image is None and not painter:
         raise ValueError(
-            f"image: {name} starts from a picture. Pass one: Explorer(pipe, image{', mask' * (kind == 'inpaint')})."
+            f"image: {name} {'is steered by' if steered else 'starts from'} a picture. "
+            f"Pass one: Explorer(pipe, image{', mask' * (kind == 'inpaint')})."
         )
     image = mask.image if image is None else load_image(image)
     check_size(image, multiple=64 if "Kandinsky" in name or "LatentUpscale" in name else 8, name="image")
