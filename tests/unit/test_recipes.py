@@ -1,11 +1,12 @@
 """The workshop's tables, and how a checkpoint enters the course."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
-from helpers.miniatures import evaluate, recipes, sheets, store
+from helpers.miniatures import card, evaluate, recipes, sheets, store
 from helpers.miniatures.card import told
 
 TABLE = (store.FOLDER / "checkpoints.json").read_text(encoding="utf-8")
@@ -106,3 +107,24 @@ def test_repainting_asks_for_another_subject_over_the_whole_of_the_first(size):
         assert prompt == f"a {asked['colour']} {asked['subject']}"
         assert not (np.asarray(drawing.mask) & ~np.asarray(mask)).any(), "the whole subject is painted over"
     assert [prompt for *_, prompt, _ in evaluate.repainting(10, size=size)] == [prompt for *_, prompt, _ in tasks]
+
+
+def test_the_card_tells_how_each_component_that_is_there_was_made(shelf, monkeypatch):
+    monkeypatch.setattr(card, "FOLDER", shelf)
+    for name in ("vae", "delta-comic", "delta-elden-ring", "clip-text", "clip-image", "classifier"):
+        (shelf / name).mkdir()
+    (shelf / "figures.json").write_text('{"vae": {"psnr_db": 30.0}}')
+    (shelf / "training.json").write_text('{"clip": "20 minutes"}')
+    text = card.write()
+    assert text == (shelf / "MODEL_CARD.md").read_text()
+    lines = [re.split(" [(]|:", line)[0] for line in text.splitlines() if line.startswith("- **")]
+    together = ["- **delta-comic**, **delta-elden-ring**", "- **clip-text**, **clip-image**"]
+    assert lines == ["- **vae**", *together, "- **classifier**"]
+    assert "| clip-image | 0.00 | 20 minutes |" in text and "| vae | PSNR 30.0 dB |" in text
+
+
+def test_the_card_knows_every_component_that_is_trained():
+    told = {name for names, _ in card.MADE for name in names}
+    there = {path.name for path in store.FOLDER.iterdir() if list(path.glob("*.safetensors"))}
+    assert there - told == set()
+    assert all(len(line) <= 120 for line in "\n".join(card.made()).splitlines())
