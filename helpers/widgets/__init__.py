@@ -3,5 +3,6 @@
 from helpers.widgets.compare import Compare
 from helpers.widgets.explorer import Explorer
 from helpers.widgets.mask_painter import MaskPainter
+from helpers.widgets.token_weights import TokenWeights
 
-__all__ = ["Compare", "Explorer", "MaskPainter"]
+__all__ = ["Compare", "Explorer", "MaskPainter", "TokenWeights"]

@@ -1,0 +1,170 @@
+// The words of a prompt, each with a slider, and the picture that they make.
+//
+// Python holds the truth: `weights`, `plain`, `_weighted`, `_picture`. While a slider is dragged its value is sent only
+// once Python has answered the one before, and the newest alone, so that none pile up.
+
+const MOST = 2, STEP = 0.05;
+
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+const number = (value) => value.toFixed(2).replace(/0$/, "");
+
+// One mailbox a model: all views of one widget share it.
+const boxes = new WeakMap();
+
+class Mailbox {
+  constructor(model) {
+    this.model = model;
+    this.waiting = false;
+    model.on("msg:custom", (content) => {
+      if (content.kind !== "heard") return;
+      this.waiting = false;
+      this.post();
+    });
+  }
+
+  send(weights, moving) {
+    this.newest = { kind: "change", weights, moving };
+    if (!this.waiting || !moving) this.post();
+  }
+
+  post() {
+    if (!this.newest) return;
+    this.waiting = true;
+    this.model.send(this.newest);
+    this.newest = null;
+  }
+}
+
+function render({ model, el, signal }) {
+  const listen = (target, type, handler) => target.addEventListener(type, handler, { signal });
+  const follow = (name, handler) => {
+    model.on(`change:${name}`, handler);
+    signal.addEventListener("abort", () => model.off(`change:${name}`, handler));
+  };
+  if (!boxes.has(model)) boxes.set(model, new Mailbox(model));
+  const mailbox = boxes.get(model);
+  const parts = model.get("_parts"), words = parts.filter(([, place]) => place !== null);
+  let held = null;  // the weights under the hand, until Python says the same
+
+  const weights = () => held ?? model.get("weights");
+
+  // -- what there is
+  const picture = element("img", { class: "tw-picture", alt: "", draggable: "false" });
+  const badge = element("span", { class: "tw-badge" });
+  const frame = element("div", { class: "tw-frame" }, picture, badge);
+  const status = element("div", { class: "tw-status", role: "status" });
+
+  const sentence = element("p", { class: "tw-sentence", "aria-hidden": "true" });
+  const chips = parts.map(([text, place]) => {
+    const chip = element("span", { class: place === null ? "tw-sign" : "tw-chip" }, text);
+    if (place !== null) listen(chip, "click", () => sliders[place].focus());
+    sentence.append(/^[,.;:!?]/.test(text) ? "" : " ", chip);
+    return chip;
+  });
+
+  const outputs = [];
+  const sliders = words.map(([text, place]) => {
+    const slider = element("input", { type: "range", min: 0, max: MOST, step: STEP, "aria-label": `Weight of ${text}` });
+    listen(slider, "input", () => change(place, Number(slider.value), true));
+    listen(slider, "change", () => change(place, Number(slider.value), false));
+    outputs[place] = element("output", { class: "tw-value" });
+    return slider;
+  });
+  const rows = words.map(([text, place]) => {
+    const back = element("button", { type: "button", class: "tw-one", "aria-label": `${text} back to 1`, title: "back to 1" }, "↺");
+    listen(back, "click", () => change(place, 1, false));
+    return element("div", { class: "tw-row" },
+      element("span", { class: "tw-word", "aria-hidden": "true" }, text), sliders[place], outputs[place], back);
+  });
+
+  const button = (text, action) => {
+    const node = element("button", { type: "button", class: "tw-button" }, text);
+    listen(node, "click", action);
+    return node;
+  };
+  const all = button("All back to 1", () => post(words.map(() => 1), false));
+  const plain = button("Without weights", () => { model.set("plain", !model.get("plain")); model.save_changes(); });
+  const copy = button("Copy prompt", async () => {
+    await navigator.clipboard.writeText(model.get("_weighted"));
+    copy.textContent = "Copied";
+    setTimeout(() => { copy.textContent = "Copy prompt"; }, 1500);
+  });
+  const written = element("code", { class: "tw-written", "aria-label": "The prompt with its weights" });
+
+  el.append(element("div", { class: "token-weights" },
+    element("div", { class: "tw-main" },
+      element("div", { class: "tw-stage" }, frame, status),
+      element("div", { class: "tw-side" }, sentence, element("div", { class: "tw-rows" }, ...rows),
+        element("div", { class: "tw-bar" }, all, plain, copy))),
+    written));
+
+  // -- what the hand does
+  function change(place, value, moving) {
+    const values = [...weights()];
+    values[place] = value;
+    post(values, moving);
+  }
+
+  function post(values, moving) {
+    held = values;
+    mailbox.send(values, moving);
+    showWeights();
+  }
+
+  // -- what is shown
+  function showWeights() {
+    const values = weights();
+    words.forEach(([text, place], index) => {
+      const value = values[place];
+      if (Number(sliders[place].value) !== value) sliders[place].value = value;
+      sliders[place].setAttribute("aria-valuetext", `${text} ${number(value)}`);
+      outputs[place].textContent = number(value);
+      rows[index].classList.toggle("tw-changed", value !== 1);
+    });
+    parts.forEach(([, place], index) => {
+      if (place === null) return;
+      const value = values[place];
+      chips[index].style.setProperty("--tw-share", `${Math.round(Math.abs(value - 1) * 75)}%`);
+      chips[index].classList.toggle("tw-less", value < 1);
+    });
+    all.disabled = values.every((value) => value === 1);
+  }
+
+  let url = "";
+  function showPicture() {
+    const bytes = model.get("_picture");
+    const before = url;
+    url = bytes?.byteLength ? URL.createObjectURL(new Blob([bytes], { type: "image/png" })) : "";
+    frame.classList.toggle("tw-blank", !url);
+    if (url) picture.src = url;
+    if (before) setTimeout(() => URL.revokeObjectURL(before), 1000);
+  }
+  signal.addEventListener("abort", () => url && URL.revokeObjectURL(url));
+
+  function showState() {
+    const { phase, draft, text } = model.get("_state");
+    const isPlain = model.get("plain");
+    badge.textContent = isPlain ? "without weights" : draft ? "draft" : "";
+    status.textContent = phase === "failed" ? text : phase === "running" ? "painting …" : "";
+    status.classList.toggle("tw-error", phase === "failed");
+    frame.setAttribute("aria-busy", phase === "running");
+    plain.setAttribute("aria-pressed", isPlain);
+    written.textContent = model.get("_weighted");
+    picture.alt = isPlain ? "the picture without weights" : `the picture of ${model.get("_weighted")}`;
+  }
+
+  follow("weights", () => { held = null; showWeights(); });
+  follow("_picture", showPicture);
+  for (const name of ["_state", "_weighted", "plain"]) follow(name, showState);
+  showWeights();
+  showPicture();
+  showState();
+}
+
+export default { render };
