@@ -22,7 +22,6 @@ from helpers.snapshots import File, Snapshot
 logger = logging.getLogger(__name__)
 
 ROOM = 200_000_000  # bytes that stay free on the disk
-_said: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -104,13 +103,6 @@ def free_space() -> int:
     return shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.exists())).free
 
 
-def say_once(text: str) -> None:
-    """Tell the reader something that would tire them the second time."""
-    if text not in _said:
-        _said.add(text)
-        logger.warning("%s", text)
-
-
 def _ready(repo: str, checkpoint: Checkpoint) -> Snapshot:
     name = checkpoint.name
     found = snapshots.find(repo, variant=checkpoint.variant)
@@ -128,7 +120,7 @@ def _ready(repo: str, checkpoint: Checkpoint) -> Snapshot:
         fetch([one])
         found = one.target
     if checkpoint.variant and found.variant is None and repo == checkpoint.hub_id:
-        say_once(f"{repo} has no {checkpoint.variant} files; the full ones are used, which are larger.")
+        hub.say_once(f"{repo} has no {checkpoint.variant} files; the full ones are used, which are larger.")
     return found
 
 
@@ -161,7 +153,9 @@ def _ask(repo: str, *, name: str, revision: str | None) -> tuple[str, dict[str, 
     asked = {**hub.split(repo), "revision": revision, "files_metadata": True}
     info = hub.patiently(lambda: HfApi().repo_info(**asked), repo=repo, name=name)
     files = [File(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else one.blob_id) for one in info.siblings]
-    return info.sha, {file.path: file for file in files}
+    listed = {file.path: file for file in files}
+    snapshots.record(repo, info.sha, listed)
+    return info.sha, listed
 
 
 def _store(repo: str) -> Path:
@@ -230,9 +224,17 @@ def _stream(target: Snapshot, file: File, part: Path) -> None:
 def _link(one: Order) -> None:
     """Let huggingface_hub point from the commit's folder to the blobs, and keep its list of files and branches."""
     from huggingface_hub import snapshot_download
+    from tqdm import tqdm
+
+    class Silent(tqdm):
+        """No bar for what takes a moment."""
+
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            kwargs.pop("name", None)
+            super().__init__(*args, **kwargs | {"disable": True})
 
     target = one.target
     wanted = [glob.escape(file.path) for file in target.files]
     revision = None if one.follows else target.commit
-    asked = {**hub.split(target.repo), "revision": revision, "allow_patterns": wanted}
+    asked = {**hub.split(target.repo), "revision": revision, "allow_patterns": wanted, "tqdm_class": Silent}
     hub.patiently(lambda: snapshot_download(**asked), repo=target.repo, name=one.name)

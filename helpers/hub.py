@@ -19,6 +19,7 @@ Result = TypeVar("Result")
 WAITS = (1.0, 3.0, 6.0)  # seconds between tries
 PASSING = {408: "took too long", 429: "says: too many requests", 500: "has an error", 502: "has an error"}
 PASSING |= {503: "is overloaded", 504: "took too long"}
+_said: set[str] = set()
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -51,6 +52,13 @@ def split(repo: str) -> dict[str, str]:
     """The arguments of huggingface_hub's functions for a repository as the course writes it: "datasets/owner/name"."""
     kind = "dataset" if repo.startswith("datasets/") else "model"
     return {"repo_id": repo.removeprefix("datasets/"), "repo_type": kind}
+
+
+def say_once(text: str) -> None:
+    """Tell the reader something that would tire them the second time."""
+    if text not in _said:
+        _said.add(text)
+        logger.warning("%s", text)
 
 
 def patiently(action: Callable[[], Result], *, repo: str, name: str = "") -> Result:

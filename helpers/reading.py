@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from helpers.catalog import DATA
 from helpers.checks import did_you_mean
+from helpers.pictures import guide_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -134,7 +135,7 @@ def _find(what: str | os.PathLike, name: str) -> Path:
             )
         known = PICTURES / f"{text}.png"
         if text.removesuffix("_mask") in course_pictures() and known.is_file():
-            return known
+            return guide_picture(text) or known
     path = Path(text).expanduser()
     try:
         if path.is_dir():

@@ -90,12 +90,31 @@ def listing(repo: str, folder: Path) -> tuple[dict[str, File], bool]:
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
     try:
-        tree = get_cached_repo_tree(repo, revision=folder.name)
+        noted = json.loads(_record(repo, folder.name).read_text(encoding="utf-8"))
+        return {path: File(path, *facts) for path, facts in noted.items()}, True
+    except (OSError, ValueError, TypeError):  # another program fetched it: it notes no hashes, but names blobs by them
+        pass
+    try:
+        sizes = {file.path: file.size for file in get_cached_repo_tree(repo, revision=folder.name)}
+        known = True
     except CachedRepoTreeNotFoundError:
         paths = [path for path in folder.rglob("*") if path.is_file()]
-        names = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
-        return {name: File(name, size) for name, size in names.items()}, False
-    return {file.path: File(file.path, file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in tree}, True
+        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+        known = False
+    return {path: File(path, size, named_by_hash(folder / path)) for path, size in sizes.items()}, known
+
+
+def record(repo: str, commit: str, files: Mapping[str, File]) -> None:
+    """Keep what the Hub says of a commit's files, for `listing`."""
+    file = _record(repo, commit)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _replace(file, {path: [one.size, one.digest] for path, one in files.items()})
+
+
+def named_by_hash(path: Path) -> str:
+    """The hash that a file of the Hub cache is stored under; "" where it is no link, and so has no such name."""
+    blob = path.resolve().name
+    return blob if len(blob) in (40, 64) and set(blob) <= set("0123456789abcdef") else ""
 
 
 def model_index(folder: Path) -> dict[str, Any] | None:
@@ -136,14 +155,11 @@ def vouch(checked: Mapping[Path, str]) -> None:
     """Remember that these files have these hashes, for as long as nobody touches them."""
     marks = _marks() | {str(path.resolve()): [digest, *_mark(path)] for path, digest in checked.items()}
     marks = {path: mark for path, mark in marks.items() if Path(path).is_file()}
-    file = cache_folder() / CHECKED
-    draft = file.with_name(f"{file.name}.{os.getpid()}")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(marks, indent=1), encoding="utf-8")
-        draft.replace(file)
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        _replace(cache_folder() / CHECKED, marks)
     except OSError:  # then it is hashed again next time
-        draft.unlink(missing_ok=True)
+        pass
 
 
 def discard(paths: Iterable[Path]) -> None:
@@ -152,6 +168,20 @@ def discard(paths: Iterable[Path]) -> None:
         target = path.resolve()
         path.unlink(missing_ok=True)
         target.unlink(missing_ok=True)
+
+
+def _record(repo: str, commit: str) -> Path:
+    return cache_folder() / "hub" / repo.replace("/", "--") / f"{commit}.json"
+
+
+def _replace(file: Path, contents: Any) -> None:
+    """Write JSON in one step: nobody reads half of it."""
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(contents), encoding="utf-8")
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _marks() -> dict[str, list]:
