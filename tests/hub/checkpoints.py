@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import io
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +41,7 @@ COMIC, PIXEL_ART, ELDEN_RING = (
 )  # fmt: skip
 UPSCALE_X2, UPSCALE_X4 = "stabilityai/sd-x2-latent-upscaler", "stabilityai/stable-diffusion-x4-upscaler"
 CONTROL_INPAINT, CONTROL_DEPTH = "lllyasviel/control_v11p_sd15_inpaint", "lllyasviel/control_v11f1p_sd15_depth"
-DEPTH = "Intel/dpt-large"
+DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
 PICTURES = "huggingface/documentation-images"
 
 # The forms in which a model's weights are published.
@@ -105,14 +104,13 @@ def repositories(sizes: dict[str, int]) -> dict[str, dict[str, Data]]:
                          num_train_timesteps=1000, clip_sample_range=5.0),
         },
         UPSCALE_X2: {
-            **_index("StableDiffusionLatentUpscalePipeline", _UPSCALER), **_text("text_encoder", no_half),
+            **_index("StableDiffusionLatentUpscalePipeline", _UPSCALE_X2), **_text("text_encoder", no_half),
             **_model("vae", "vae", forms=no_half, size=sizes["upscale-x2"] // 8),
             **_model("unet", "unet-upscale-x2", forms=no_half, size=sizes["upscale-x2"] // 8),
             **_scheduler("EulerDiscreteScheduler", **STEPS),
         },
         UPSCALE_X4: {
-            **_index("StableDiffusionUpscalePipeline", _UPSCALER | {"low_res_scheduler": _D["DDPMScheduler"]},
-                     max_noise_level=350),
+            **_index("StableDiffusionUpscalePipeline", _UPSCALE_X4, max_noise_level=350),
             **_text("text_encoder", no_half), **_scheduler("DDIMScheduler", **STEPS),
             **_scheduler("DDPMScheduler", folder="low_res_scheduler", **STEPS),
             **_model("vae", "vae-upscale-x4", forms=no_half, size=sizes["upscale-x4"]),
@@ -121,33 +119,55 @@ def repositories(sizes: dict[str, int]) -> dict[str, dict[str, Data]]:
         },
         CONTROL_INPAINT: _card() | _model("", "controlnet", forms=every),
         CONTROL_DEPTH: _card() | _model("", "controlnet", forms=every),
-        DEPTH: _card() | _model("", "depth", forms=no_half) | {
+        DEPTH: {
+            **_card(), **_model("", "depth", forms=(SAFE,)),
             "preprocessor_config.json": _json({
-                "do_normalize": True, "do_rescale": True, "do_resize": True, "ensure_multiple_of": 32,
-                "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "keep_aspect_ratio": False, "resample": 2,
-                "image_processor_type": "DPTImageProcessor", "rescale_factor": 1 / 255, "size": 64,
-            })
+                "do_normalize": True, "do_rescale": True, "do_resize": True, "do_pad": False, "ensure_multiple_of": 14,
+                "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "keep_aspect_ratio": True,
+                "image_processor_type": "DPTImageProcessor", "resample": 3, "rescale_factor": 1 / 255,
+                "size": {"height": 518, "width": 518}, "size_divisor": None,
+            }),
         },
     }  # fmt: skip
 
 
 # The components of a pipeline, as model_index.json names them.
-_D = {name: ["diffusers", name] for name in ("PNDMScheduler", "EulerDiscreteScheduler", "DDIMScheduler",
-      "DDPMScheduler", "UnCLIPScheduler", "AutoencoderKL", "UNet2DConditionModel", "VQModel", "PriorTransformer")}  # fmt: skip
-_T = {name: ["transformers", name] for name in ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPTokenizer",
-      "CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPVisionModelWithProjection")}  # fmt: skip
-_MODELS = {"vae": _D["AutoencoderKL"], "unet": _D["UNet2DConditionModel"]}
-_TEXT = {"text_encoder": _T["CLIPTextModel"], "tokenizer": _T["CLIPTokenizer"]}
-_TEXT_2 = {"text_encoder_2": _T["CLIPTextModelWithProjection"], "tokenizer_2": _T["CLIPTokenizer"]}
-_SD = {**_MODELS, **_TEXT, "scheduler": _D["PNDMScheduler"], "feature_extractor": _T["CLIPFeatureExtractor"],
-       "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}  # fmt: skip
-_SDXL = {**_MODELS, **_TEXT, **_TEXT_2, "scheduler": _D["EulerDiscreteScheduler"]}
+_TEXT = {"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
+_TEXT_2 = {
+    "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+    "tokenizer_2": ["transformers", "CLIPTokenizer"],
+}
+_MODELS = {"vae": ["diffusers", "AutoencoderKL"], "unet": ["diffusers", "UNet2DConditionModel"]}
+_SD = {
+    **_MODELS,
+    **_TEXT,
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "feature_extractor": ["transformers", "CLIPFeatureExtractor"],  # as these files still say; the class is gone
+    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+}
+_SDXL = {**_MODELS, **_TEXT, **_TEXT_2, "scheduler": ["diffusers", "EulerDiscreteScheduler"]}
 _REFINER = {**_SDXL, "text_encoder": [None, None], "tokenizer": [None, None]}
-_UPSCALER = {**_MODELS, **_TEXT, "scheduler": _D["EulerDiscreteScheduler"]}
-_DECODER = {"movq": _D["VQModel"], "scheduler": _D["DDPMScheduler"], "unet": _D["UNet2DConditionModel"]}
-_PRIOR = {"prior": _D["PriorTransformer"], "image_encoder": _T["CLIPVisionModelWithProjection"],
-          "image_processor": _T["CLIPImageProcessor"], "scheduler": _D["UnCLIPScheduler"],
-          "text_encoder": _T["CLIPTextModelWithProjection"], "tokenizer": _T["CLIPTokenizer"]}  # fmt: skip
+_UPSCALE_X2 = {**_MODELS, **_TEXT, "scheduler": ["diffusers", "EulerDiscreteScheduler"]}
+_UPSCALE_X4 = {
+    **_MODELS,
+    **_TEXT,
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "low_res_scheduler": ["diffusers", "DDPMScheduler"],
+    "safety_checker": [None, None],
+    "watermarker": [None, None],
+    "feature_extractor": [None, None],
+}
+_DECODER = {
+    "movq": ["diffusers", "VQModel"],
+    "scheduler": ["diffusers", "DDPMScheduler"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+}
+_PRIOR = {
+    "prior": ["diffusers", "PriorTransformer"], "scheduler": ["diffusers", "UnCLIPScheduler"],
+    "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+    "image_processor": ["transformers", "CLIPImageProcessor"],
+    "text_encoder": ["transformers", "CLIPTextModelWithProjection"], "tokenizer": ["transformers", "CLIPTokenizer"],
+}  # fmt: skip
 
 
 def _sd(size: int, forms: tuple, *, checker: tuple, text_forms: tuple = (), unet: str = "unet-sd15",
@@ -230,13 +250,12 @@ def _model(folder: str, name: str, *, forms: tuple, size: int = 0) -> dict[str, 
     for form in forms:
         half = form.startswith("fp16.")
         if form.endswith("shards"):
-            middle = "fp16." if half else ""
-            names = [f"{stem}.{middle.rstrip('.')}-0000{n}-of-00002.safetensors".replace("..", ".") for n in (1, 2)]
-            names = names if half else [name_.replace(".-", "-") for name_ in names]
-            for n, file in enumerate(names):
+            dotted = ".fp16" if half else ""
+            shards = [f"{stem}{dotted}-0000{n}-of-00002.safetensors" for n in (1, 2)]
+            for n, file in enumerate(shards):
                 files[prefix + file] = functools.partial(_shard, name, size, n, half=half)
-            index = f"{stem}.safetensors.index.{middle}json"
-            files[prefix + index] = functools.partial(_shards, name, size, names, half=half)
+            index = f"{stem}.safetensors.index{dotted}.json"
+            files[prefix + index] = functools.partial(_shards, name, size, shards, half=half)
         else:
             files[f"{prefix}{_stem(stem, form)}.{form}"] = functools.partial(_weights, name, size, form)
     return files
@@ -329,9 +348,14 @@ def _image_unet(**settings: object) -> diffusers.UNet2DConditionModel:
 
 
 def _depth() -> torch.nn.Module:
-    return transformers.DPTForDepthEstimation(transformers.DPTConfig(
-        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32, image_size=64,
-        patch_size=16, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8,
+    stages = [f"stage{number}" for number in (1, 2, 3, 4)]
+    backbone = transformers.Dinov2Config(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, mlp_ratio=2, image_size=518, patch_size=14,
+        out_features=stages, reshape_hidden_states=False, apply_layernorm=True,
+    )  # fmt: skip
+    return transformers.DepthAnythingForDepthEstimation(transformers.DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=16, neck_hidden_sizes=[8] * 4, fusion_hidden_size=8,
+        head_hidden_size=8,
     ))  # fmt: skip
 
 
@@ -388,4 +412,4 @@ def _picture(name: str) -> bytes:
 
 
 def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=2) + os.linesep).encode()
+    return (json.dumps(value, indent=2) + "\n").encode()

@@ -55,7 +55,7 @@ STATUS = {
     "broken": (500, "", "Internal error"),
 }
 PIECE = 16 * 1024
-PAGE = 50  # entries of a tree listing in one answer; the real Hub sends a thousand
+PAGE = 25  # entries of a tree listing in one answer; the real Hub sends a thousand
 
 Data = bytes | Callable[[], bytes]
 
