@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from tests.benchmarks import timing
+from helpers.pipelines import load
+from tests.benchmarks import course, floor, loading, timing
 from tests.benchmarks.__main__ import main
+from tests.unit.tiny import tiny_course  # noqa: F401
 
 
 def test_ways_take_turns_and_the_first_rounds_do_not_count():
@@ -31,3 +36,29 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         main(["grdi"])
     assert "there is no benchmark 'grdi'; there are: grid, seeds, again, slider" in capsys.readouterr().err
+
+
+def test_the_forwards_of_a_call_are_recorded_with_their_arguments(tiny_course):  # noqa: F811
+    import torch
+
+    pipe = load("sd15")
+    pipe.set_progress_bar_config(disable=True)
+    found = floor.recorded(pipe, {"prompt": "a boat", "num_inference_steps": 3, "guidance_scale": 4.0})
+    assert len(found) == 4  # PNDM takes its second step twice
+    assert all(args[0].shape[0] == 2 for args, _ in found)
+    with torch.no_grad():
+        for args, kwargs in found:
+            assert pipe.unet(*args, **kwargs)[0].shape == args[0].shape
+    assert not pipe.unet._forward_pre_hooks
+
+
+@pytest.mark.parametrize("way", ["load", "from_pretrained"])
+def test_both_ways_of_loading_make_the_same_pipeline(tiny_course, way):  # noqa: F811
+    assert type(loading._open(way, "sd15", "image2image")).__name__ == "StableDiffusionImg2ImgPipeline"
+
+
+def test_the_memory_of_processes_below_this_one_is_seen():
+    code = "import time; block = bytearray(b'x' * 2**27); time.sleep(3)"
+    with course.Kernels() as kernels:
+        subprocess.run([sys.executable, "-c", code], check=True)
+    assert kernels.peak > 2**27
