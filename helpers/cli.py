@@ -1,4 +1,4 @@
-"""The `course` command: look over the machine, and execute the chapters."""
+"""The `course` command: look over the machine, fetch the full edition, and execute the chapters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from helpers.hub import HubError
 
 EPILOG = "Start with: course doctor"
 
@@ -19,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"course {arguments.command}: {error}", file=sys.stderr)
         return 2
+    except HubError as error:
+        print(f"course {arguments.command}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"\ncourse {arguments.command}: stopped.", file=sys.stderr)
         return 130
@@ -45,6 +50,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--edition", choices=("mini", "full"), default="mini", help="default: mini")
     run.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="for one cell (default: 900)")
     run.set_defaults(act=_run)
+
+    fetch = commands.add_parser("download", help="fetch what the full edition reads; afterwards no network is needed")
+    names = "01, 01_basics, sd15, pictures, …; default: what all the chapters use"
+    fetch.add_argument("names", nargs="*", metavar="CHAPTER|NAME", help=names)
+    fetch.add_argument("--yes", action="store_true", help="do not ask")
+    fetch.add_argument("--pickles", action="store_true", help="convert what is published as pickles only")
+    fetch.set_defaults(act=_download)
+
+    pin = commands.add_parser("pin", help="write down the commit of every checkpoint, so that it stays the same one")
+    pin.add_argument("names", nargs="*", metavar="CHAPTER|NAME", help="default: every checkpoint, and the pictures")
+    pin.add_argument("--remove", action="store_true", help="take the pins away")
+    pin.set_defaults(act=_pin)
     return parser
 
 
@@ -78,6 +95,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if failures:
         print(f"\n{len(failures)} of {len(paths)} stopped; their files are as they were.", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from helpers import errands
+
+    return errands.fetch(arguments.names, yes=arguments.yes, pickles=arguments.pickles)
+
+
+def _pin(arguments: argparse.Namespace) -> int:
+    from helpers import errands
+
+    return errands.pin(arguments.names, remove=arguments.remove)
 
 
 def _execute_all(paths: list[Path], arguments: argparse.Namespace) -> list[Exception]:

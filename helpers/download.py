@@ -92,8 +92,8 @@ def check_room(size: int, *, name: str = "") -> None:
     free = free_space()
     if size and size + ROOM > free:
         raise HubError(
-            f"{name}: {size / 1e9:.2f} GB are to be fetched into {hub.cache()}, and that disk has {free / 1e9:.2f} GB "
-            "free. Free some space, or set HF_HOME to a folder on a larger disk. Nothing was fetched."
+            f"{name and f'{name}: '}{size / 1e9:.2f} GB are to be fetched into {hub.cache()}, and that disk has "
+            f"{free / 1e9:.2f} GB free. Free some space, or set HF_HOME to a larger disk. Nothing was fetched."
         )
 
 
@@ -101,6 +101,19 @@ def free_space() -> int:
     """Bytes free on the disk of the Hub cache, which need not exist yet."""
     cache = hub.cache()
     return shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.exists())).free
+
+
+def say_variant(checkpoint: Checkpoint) -> None:
+    """Say once that the files that the catalogue asks for are not there."""
+    text = "%s has no %s files; the full ones are used, which are larger."
+    hub.say_once(text % (checkpoint.hub_id, checkpoint.variant))
+
+
+def forget(target: Snapshot) -> None:
+    """Take a commit out of the cache, with what no other commit of its repository uses."""
+    from huggingface_hub import scan_cache_dir
+
+    scan_cache_dir().delete_revisions(target.commit).execute()
 
 
 def _ready(repo: str, checkpoint: Checkpoint) -> Snapshot:
@@ -120,7 +133,7 @@ def _ready(repo: str, checkpoint: Checkpoint) -> Snapshot:
         fetch([one])
         found = one.target
     if checkpoint.variant and found.variant is None and repo == checkpoint.hub_id:
-        hub.say_once(f"{repo} has no {checkpoint.variant} files; the full ones are used, which are larger.")
+        say_variant(checkpoint)
     return found
 
 
@@ -226,11 +239,8 @@ def _link(one: Order) -> None:
     from huggingface_hub import snapshot_download
     from tqdm import tqdm
 
-    class Silent(tqdm):
-        """No bar for what takes a moment."""
-
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            kwargs.pop("name", None)
+    class Silent(tqdm):  # it takes a moment
+        def __init__(self, *args: object, name: str = "", **kwargs: object) -> None:
             super().__init__(*args, **kwargs | {"disable": True})
 
     target = one.target

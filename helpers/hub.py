@@ -24,7 +24,12 @@ FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class HubError(OSError):
-    """What is wanted could not be had from the Hub; the message says why, and what to type."""
+    """What is wanted could not be had from the Hub; the message says why, and what to type.
+
+    `everywhere`: the Hub as a whole is out of reach, so that there is no use in asking for anything else.
+    """
+
+    everywhere = False
 
 
 def endpoint() -> str:
@@ -119,7 +124,9 @@ def explain(error: Exception, *, repo: str, name: str = "") -> Exception:
         )
     else:
         return error
-    return HubError(f"{name}: {text}" if name else text)
+    found = HubError(f"{name}: {text}" if name else text)
+    found.everywhere = isinstance(error, errors.OfflineModeIsEnabled) or _is_connection(error)
+    return found
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

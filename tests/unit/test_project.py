@@ -37,7 +37,7 @@ FLOORS = [
     {"rescue", "reuse"},
     {"drafts", "exercises", "jobs", "sweep"},
     {"widgets"},
-    {"__main__", "checkup", "cli", "notebooks"},
+    {"__main__", "checkup", "cli", "errands", "notebooks", "stock"},
 ]
 HEAVY = {"accelerate", "compel", "controlnet_aux", "diffusers", "matplotlib", "torch", "torchvision", "transformers"}
 # What a package is called where it is imported, if not by its own name.

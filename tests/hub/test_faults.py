@@ -1,0 +1,164 @@
+# ruff: noqa: F811  (a fixture)
+"""A Hub that misbehaves: what passes by itself is waited for, everything else says what happened and what to type."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from huggingface_hub import constants
+
+from helpers import download, hub, pins, snapshots
+from helpers.catalog import CATALOG
+from tests.hub.desk import BIG, SD, _desk, desk, no_network, weights  # noqa: F401
+
+UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
+
+
+def fetch(name: str = "sd15") -> snapshots.Snapshot:
+    download.fetch(download.order(CATALOG[name]))
+    return snapshots.find(CATALOG[name].hub_id, variant=CATALOG[name].variant)
+
+
+def refused() -> str:
+    with pytest.raises(hub.HubError) as caught:
+        fetch()
+    return str(caught.value)
+
+
+# What passes
+
+
+@pytest.mark.parametrize("kind, times", [("busy", 2), ("broken", 2)])
+def test_a_hub_in_trouble_is_asked_again(desk, caplog, kind, times):
+    desk.misbehave(kind, repo=SD, times=times)
+    assert fetch().faults() == {}
+    assert "trying again in 1 s" in caplog.text
+
+
+@pytest.mark.parametrize("kind, times", [("busy", 2), ("broken", 2), ("cut", 2)])
+def test_a_file_in_trouble_is_asked_for_again(desk, kind, times):
+    desk.misbehave(kind, file=UNET, times=times)
+    found = fetch()
+    assert (found.folder / UNET).read_bytes() == desk.files(SD)[UNET].bytes
+
+
+def test_what_was_cut_off_is_gone_on_with(desk, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)
+    desk.misbehave("cut", file=UNET, times=1)
+    fetch()
+    starts = [request.start for request in desk.requests if request.file == UNET and request.sent]
+    assert starts == [0, BIG // 2]
+
+
+@pytest.mark.parametrize("kind", ["altered", "short"])
+def test_a_file_that_came_wrong_is_named_and_fetched_again(desk, caplog, kind):
+    desk.misbehave(kind, file=UNET, times=1)
+    found = fetch()
+    assert (found.folder / UNET).read_bytes() == desk.files(SD)[UNET].bytes
+    assert f"{UNET} of {SD} came {'altered' if kind == 'altered' else 'cut short'}: once more." in caplog.text
+
+
+# What does not
+
+
+@pytest.mark.parametrize("kind, word", [("altered", "altered"), ("short", "cut short")])
+def test_a_file_that_stays_wrong_never_enters_the_cache(desk, tmp_path, kind, word):
+    desk.misbehave(kind, file=UNET)
+    said = refused()
+    digest = desk.files(SD)[UNET].sha256
+    assert f"sd15: {UNET} of {SD} came {word} twice" in said and digest[:12] in said and "course download sd15" in said
+    assert not [path for path in tmp_path.rglob(f"*{digest}*") if path.suffix != ".lock"]
+    with pytest.raises(hub.HubError):
+        download.folders(CATALOG["sd15"])
+
+
+def test_a_gated_repository_says_how_to_get_in(desk, monkeypatch):
+    desk.misbehave("gated", repo=SD)
+    said = refused()
+    assert f"sd15: {SD} is gated" in said and f"{desk.url}/{SD}" in said and "hf auth login" in said
+    assert "course download sd15" in said and "use('mini')" in said
+    monkeypatch.setenv("HF_TOKEN", "hf_stranger")
+    assert "is gated" in refused()
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    assert fetch().faults() == {}
+
+
+def test_a_token_is_never_shown(desk, monkeypatch, caplog, capfd):
+    monkeypatch.setenv("HF_TOKEN", "hf_stranger")
+    for kind in ("gated", "busy", "gone"):
+        desk.misbehave(kind, repo=SD)
+        assert "hf_stranger" not in refused()
+        desk.faults.clear()
+    assert "hf_stranger" not in caplog.text + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    "kind, message",
+    [
+        ("gone", r"sd15: .* is gone from http.*, or private.*HF_ENDPOINT or HF_TOKEN.*use\('mini'\)"),
+        ("forbidden", "is gated: its publisher wants its conditions accepted"),
+        ("busy", r"says: too many requests \(429\), again and again. Wait a few minutes, then: course download sd15"),
+        ("broken", r"has an error \(500\), again and again"),
+    ],
+)
+def test_a_repository_that_cannot_be_had_says_what_to_do(desk, kind, message):
+    desk.misbehave(kind, repo=SD)
+    assert re.search(message, refused())
+
+
+@pytest.mark.parametrize(
+    "kind, message",
+    [
+        ("missing", "lacks a file that it lists. Try its newest commit: course pin sd15"),
+        ("forbidden", "is gated"),
+        ("broken", r"\(500\), again and again"),
+        ("cut", r"cannot be reached .*Check the network, the proxy and HF_ENDPOINT, then: course download sd15"),
+    ],
+)
+def test_a_file_that_cannot_be_had_says_what_to_do(desk, kind, message):
+    desk.misbehave(kind, file=UNET)
+    assert re.search(message, refused())
+    desk.reset()
+    assert fetch().faults() == {}  # nothing is broken by the attempt
+
+
+def test_a_pin_that_is_gone_asks_for_a_new_one(desk):
+    pins.write({SD: "0" * 40})
+    assert re.search(f"sd15: {SD} has no such commit any more. Look for a new one: course pin sd15", refused())
+
+
+def test_a_repository_without_weights_that_are_read_says_so(desk):
+    desk.push(SD, {path: None for path in desk.files(SD) if path.startswith("unet/") and path.endswith("safetensors")})
+    assert f"sd15: {SD} has no safetensors weights for unet, and the course reads no other format" in refused()
+
+
+def test_without_a_network_the_address_is_named(desk, no_network):
+    no_network()
+    assert re.search(r"sd15: http://127.0.0.1:9 cannot be reached \(.*\)\. Check the network", refused())
+
+
+def test_without_a_network_what_is_here_is_used(desk, no_network):
+    found = fetch()
+    no_network()
+    assert download.folders(CATALOG["sd15"])[0] == str(found.folder)
+
+
+def test_offline_mode_is_told_from_a_network_that_is_down(desk, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert re.search("sd15: HF_HUB_OFFLINE=1 keeps off the Hub, .* Unset it, then: course download sd15", refused())
+
+
+def test_load_passes_the_message_on(desk):
+    from helpers import load
+
+    desk.misbehave("gone", repo=SD)
+    with pytest.raises(hub.HubError, match="is gone from"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("helpers.hardware.free_memory", lambda device: 64_000_000_000)
+        load("sd15", device="cpu")
+
+
+def test_no_code_of_a_repository_is_fetched_or_run(desk):
+    desk.push(SD, {"unet/unet.py": b"raise SystemExit\n"})
+    fetch()
+    assert not [path for path in desk.fetched() if path.endswith(".py")]
