@@ -10,11 +10,12 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from . import clip, movq
 from .combined import DELTA, NAME, entry
+from .denoising import SCHEDULE, signal
 from .factors import factorise, merged
 from .repainting import MASKS, Callers, masks
 from .store import FOLDER, add_checkpoint, load_component, save_component, save_delta
 from .training import Training, device, leader_first
-from .unet import SCHEDULE, epsilon_loss
+from .unet import epsilon_loss
 from .world import sample
 
 BATCH = {"cpu": 16, "cuda": 256}
@@ -104,7 +105,7 @@ def train(
     unet.train().to(memory_format=torch.channels_last)
     z, seen, nothing = z.to(device()), seen.to(device()), nothing.to(device())
     deviation, callers = seen.std(0), Callers([sample(seed) for seed in range(count)])
-    alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device())
+    alphas = signal()
     size = BATCH[device().type]
 
     def told(index: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

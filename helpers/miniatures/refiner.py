@@ -11,17 +11,18 @@ import random
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from . import latent_space, sdxl, store, text_encoder_2
 from .captions import caption
 from .dataset import held_out
+from .denoising import signal
 from .originals import SHAPES, SIZE, enlarged, latents, original
 from .store import add_checkpoint, load_component, save_component
 from .training import Training, device, leader_first
-from .unet import SCHEDULE, epsilon_loss
+from .unet import epsilon_loss
 from .world import HELD_OUT, sample
 
 NAME = "unet-sdxl-refiner"
@@ -115,7 +116,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     unet.train().to(memory_format=torch.channels_last)
     encoder.to(device())
     scenes = [sample(seed, degraded=False) for seed in range(count)]
-    alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device())
+    alphas = signal()
     sigmas = ((1 - alphas) / alphas).sqrt()
 
     def loss(generator: torch.Generator) -> torch.Tensor:

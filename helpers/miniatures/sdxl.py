@@ -10,17 +10,18 @@ import random
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from PIL import Image
 from tqdm import tqdm
 
 from . import latent_space, store, text, text_encoder_2
 from .captions import PLACE_NAMES, caption
+from .denoising import SCHEDULE, noised, pool, signal
 from .originals import SHAPES, SIZE, latents, original
 from .store import add_checkpoint, load_component, save_component
 from .strokes import training_mask
 from .training import Training, device, leader_first
-from .unet import SCHEDULE, WHOLE, encode, epsilon_loss
+from .unet import WHOLE, encode, epsilon_loss
 from .world import HELD_OUT, sample
 
 NAME = "unet-sdxl-inpaint"
@@ -108,11 +109,8 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     for encoder in encoders:
         encoder.to(device())
     scenes = [sample(seed) for seed in range(count)]
-    pools = [  # a cat sits, shows its face or takes a bench: three drawings to learn where the others have one
-        torch.tensor([i for i in range(len(data["z"])) for _ in range(3 if scenes[i].subject == "cat" else 1)])
-        for data in bins
-    ]
-    alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device())
+    pools = [pool(scenes[: len(data["z"])]) for data in bins]
+    alphas = signal()
 
     def words(i: int, named: bool, rng: random.Random) -> str:
         if rng.random() < EMPTY:
@@ -133,19 +131,16 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         states, pooled = text_encoder_2.states(tokenizer, encoders, texts)
         told = (zeroed >= ZEROED).to(device())
         whole = (whole < WHOLE).view(-1, 1, 1, 1).to(device())
-        clean = data["z"][index].float()
-        noise = torch.randn(clean.shape, generator=generator).to(device())
-        t = torch.randint(0, 1000, (batch,), generator=generator).to(device())
-        alpha = alphas[t].view(-1, 1, 1, 1)
+        noisy, noise, t, snr = noised(data["z"][index].float(), alphas, generator)
         mask = data["mask"][index].float().masked_fill(whole, 1.0)
         around = torch.where(whole, data["blank"], data["z_masked"][index]).float()
         predicted = unet(
-            torch.cat([alpha.sqrt() * clean + (1 - alpha).sqrt() * noise, mask, around], 1),
+            torch.cat([noisy, mask, around], 1),
             t,
             encoder_hidden_states=states * told.view(-1, 1, 1),
             added_cond_kwargs={"text_embeds": pooled * told.view(-1, 1), "time_ids": data["ids"][index]},
         ).sample
-        return epsilon_loss(predicted, noise, (alpha / (1 - alpha)).flatten(), mask)
+        return epsilon_loss(predicted, noise, snr, mask)
 
     def export() -> None:
         save_component(NAME, training.average["unet"])

@@ -8,12 +8,13 @@ import random
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel, UniPCMultistepScheduler
+from diffusers import AutoencoderKL, UNet2DConditionModel, UniPCMultistepScheduler
 from tqdm import tqdm
 
 from . import text
 from .captions import PLACE_NAMES, caption
 from .dataset import SCRATCH, pictures
+from .denoising import SCHEDULE, Denoising, pool
 from .store import FOLDER, load_component, save_component
 from .strokes import training_mask
 from .training import Training, device, leader_first
@@ -22,7 +23,6 @@ from .world import sample
 BATCH = 16
 # inpainting learns text-to-image beside it: this share of its pictures is masked whole (and sd15 starts from it again)
 WHOLE = 0.35
-SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 
 
 def build(in_channels: int = 4) -> UNet2DConditionModel:
@@ -156,8 +156,7 @@ def train(
     count: int = 12_000,
 ) -> None:
     """Train sd15; or sd15-inpaint, started from it; or sd15 again, from what inpainting has learnt since."""
-    tokenizer, encoder = text.load()
-    encoder.to(device()).eval().requires_grad_(False)
+    denoising = Denoising()
     with leader_first():
         z = torch.from_numpy(latents(count))
         if inpaint:
@@ -175,9 +174,7 @@ def train(
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
     scenes = [sample(seed) for seed in range(count)]
-    # a cat sits, shows its face or takes a bench: three drawings to learn where the others have one
-    pool = torch.tensor([i for i, scene in enumerate(scenes) for _ in range(3 if scene.subject == "cat" else 1)])
-    alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device())
+    numbers = pool(scenes)
 
     def words(i: int, whole: bool, generator: torch.Generator) -> str:
         dice = torch.rand((2,), generator=generator).tolist()
@@ -189,23 +186,18 @@ def train(
         return caption(scenes[i], rng)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        index = pool[torch.randint(0, len(pool), (BATCH,), generator=generator)]
+        index = numbers[torch.randint(0, len(numbers), (BATCH,), generator=generator)]
         whole = torch.rand((BATCH,), generator=generator) < WHOLE
         texts = [words(i, w, generator) for i, w in zip(index.tolist(), whole.tolist(), strict=True)]
-        with torch.no_grad():
-            states = encoder(text.tokens(tokenizer, texts).to(device())).last_hidden_state
-        clean = z[index].to(device()).float()
-        noise = torch.randn(clean.shape, generator=generator).to(device())
-        t = torch.randint(0, 1000, (BATCH,), generator=generator).to(device())
-        alpha = alphas[t].view(-1, 1, 1, 1)
-        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        states = denoising.states(texts)
+        noisy, noise, t, snr = denoising.noised(z[index].to(device()).float(), generator)
         repaint = None
         if inpaint:
             whole = whole.view(-1, 1, 1, 1).to(device())
             repaint = mask[index].to(device()).float().masked_fill(whole, 1.0)
             noisy = torch.cat([noisy, repaint, torch.where(whole, blank, z_masked[index].to(device()).float())], 1)
         predicted = unet(noisy, t, encoder_hidden_states=states).sample
-        return epsilon_loss(predicted, noise, (alpha / (1 - alpha)).flatten(), repaint)
+        return epsilon_loss(predicted, noise, snr, repaint)
 
     def export() -> None:
         save_component(name, training.average["unet"])

@@ -20,9 +20,10 @@ from PIL import Image
 
 from . import store, text, upscaling
 from .dataset import pictures
+from .denoising import SCHEDULE
 from .store import add_checkpoint, load_component, save_component
 from .training import Training, device, leader_first
-from .unet import SCHEDULE, encode
+from .unet import encode
 from .upscaling import SIDE, Case
 
 NAME, SCHEDULER = "unet-upscale-x2", "scheduler-upscale-x2"

@@ -159,6 +159,25 @@ def test_what_was_drawn_is_kept_in_the_order_of_its_seeds(tmp_path, monkeypatch)
     assert sorted(file.name for file in (tmp_path / "pictures-8").iterdir()) == ["one.npy", "other.npy"]
 
 
+def test_noise_is_added_by_the_schedule_of_diffusers():
+    from diffusers import DDPMScheduler
+
+    from helpers.miniatures.denoising import SCHEDULE, noised, signal
+
+    clean, alphas = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(1)), signal().cpu()
+    noisy, noise, t, snr = noised(clean, alphas, torch.Generator().manual_seed(0))
+    assert torch.allclose(noisy, DDPMScheduler(**SCHEDULE).add_noise(clean, noise, t), atol=1e-6)
+    assert torch.allclose(snr, alphas[t] / (1 - alphas[t])) and len(t.unique()) > 3
+
+
+def test_cats_are_drawn_three_times_as_often():
+    from helpers.miniatures.denoising import pool
+    from helpers.miniatures.world import sample
+
+    scenes = [sample(seed, subject=subject) for seed, subject in enumerate(("castle", "cat", "boat"))]
+    assert pool(scenes).tolist() == [0, 1, 1, 1, 2]
+
+
 def test_what_is_repainted_counts_three_times_as_much():
     from helpers.miniatures.unet import epsilon_loss
 
