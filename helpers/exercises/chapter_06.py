@@ -1,0 +1,160 @@
+"""The exercises of chapter 06: what latents save, who takes them, a chain of one's own, a wider picture, two tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from helpers.catalog import edition
+from helpers.exercises import describe, exercise
+from helpers.images import load_image
+from helpers.masks import by
+from helpers.measure import adherence, change
+from helpers.outpainting import FILLS, outpaint
+
+CALLS = (3, 4, 0, 1)
+HAND_OFFS = {
+    "a": (True, "sd15 and comic share a latent space, and image-to-image takes latents: a can stay."),
+    "b": (False, "b goes from SD 1.5 to SDXL: the shape fits, and the numbers mean something else."),
+    "c": (True, "c stays within SDXL's latent space, and the refiner's image-to-image takes latents."),
+    "d": (True, "d: the x2 upscaler was made for Stable Diffusion's latents, and takes them."),
+    "e": (False, "e: the x4 upscaler looks at the small picture itself, in colours."),
+    "f": (False, "f: Kandinsky encodes whatever it is given, even latents of its own."),
+    "g": (True, "g: the x2 upscaler's latents are Stable Diffusion's, only larger: image-to-image takes them."),
+    "h": (False, "h: SD inpainting cuts the hole out of a picture; without masked_image_latents it needs pixels."),
+}
+FARTHEST = 80.0  # grey levels: no gentle step leads so far away from the lighthouse
+NIGHT = 0.5  # the judge's probability, from which on it takes a picture for a night
+UNPAINTED = 3.0  # grey levels between a border as outpaint fills it and one that was painted
+
+
+@exercise(
+    "06.1", right="Each picture between two calls costs a decode and an encode; in latents only the end is decoded."
+)
+def round_trips(answer: Any) -> str | None:
+    if not isinstance(answer, (list, tuple)) or len(answer) != 4:
+        return f"Expected four numbers, such as (1, 2, 3, 4), got {describe(answer)}."
+    if any(isinstance(one, bool) or not isinstance(one, int) for one in answer):
+        return "Expected whole numbers only."
+    names = ("encodes with pictures", "decodes with pictures", "encodes in latents", "decodes in latents")
+    hints = {
+        0: "The first call begins with words, so it encodes nothing. Each of the other three gets a picture.",
+        1: "Every one of the four calls ends in a picture here.",
+        2: "Who would have to encode? The first call has no picture, and the others get latents.",
+        3: "Only what you look at in the end is decoded: the x2 upscaler returns a picture.",
+    }
+    wrong = [place for place in range(4) if answer[place] != CALLS[place]]
+    return f"{names[wrong[0]]}: got {answer[wrong[0]]}. {hints[wrong[0]]}" if wrong else None
+
+
+@exercise("06.2", right="One latent space on both sides, and a pipeline that takes latents: it needs both.")
+def stay_in_latents(answer: Any) -> str | None:
+    if not isinstance(answer, (str, list, tuple, set, frozenset)):
+        return f"Expected the letters as one text, such as 'abc', got {describe(answer)}."
+    letters = {str(one).strip().lower() for one in answer} - {"", ","}
+    unknown = letters - HAND_OFFS.keys()
+    if unknown:
+        return f"{min(unknown)!r} is none of the letters a to h."
+    wrong = [letter for letter, (right, _) in HAND_OFFS.items() if right != (letter in letters)]
+    if not wrong:
+        return None
+    more = f" ({len(wrong) - 1} more to look at.)" if len(wrong) > 1 else ""
+    return f"{HAND_OFFS[wrong[0]][1]}{more}"
+
+
+@exercise("06.3", right="Three gentle steps, and one decode: the lighthouse stands in the night.")
+def into_the_night(answer: Any) -> str | None:
+    import torch
+
+    if not isinstance(answer, (list, tuple)) or len(answer) != 3:
+        return f"Expected a list of three, the latents after each call, got {describe(answer)}."
+    picture = load_image("lighthouse")
+    pipe = _sd15()
+    wanted = (1, 4, picture.height // pipe.vae_scale_factor, picture.width // pipe.vae_scale_factor)
+    for number, one in enumerate(answer, 1):
+        if not isinstance(one, torch.Tensor):
+            return f"Number {number}: expected latents, a tensor, got {describe(one)}. Which output_type gives them?"
+        if tuple(one.shape) not in (wanted, wanted[1:]):
+            return f"Number {number} has the shape {tuple(one.shape)}, expected {wanted}. Begin with the lighthouse."
+        if not one.isfinite().all():
+            return f"Number {number} holds values that are not finite: turn guidance_scale down."
+    latents = [one.reshape(wanted) for one in answer]
+    if any(torch.equal(one, other) for one, other in zip(latents, latents[1:], strict=False)):
+        return "Two in a row are the same. Hand the second call what the first one made, and the third the second's."
+    first, _, last = (_decoded(pipe, one) for one in latents)
+    if change(picture, first).inside > FARTHEST:
+        return (
+            "The first is far from the lighthouse: begin with load_image('lighthouse'), at a strength of 0.5 or less."
+        )
+    if edition() == "mini" and (seen := adherence(last, "at night")) < NIGHT:
+        return f"The last is no night yet: the judge gives it {seen:.2f} of 1. Say so in the prompt, or be less gentle."
+    return None
+
+
+@exercise("06.4", right="A quarter more of winter on the left, and the picture beside it as it was.")
+def wider_winter(answer: Any) -> str | None:
+    if not isinstance(answer, Image.Image):
+        return f"Expected a PIL picture, got {describe(answer)}."
+    winter = load_image("winter")
+    new = winter.width // 4
+    if answer.size != (winter.width + new, winter.height):
+        return (
+            f"It is {by(answer.size)} pixels, expected {by((winter.width + new, winter.height))}: a quarter of the "
+            "width more. Give the call width and height, or it paints at the model's own size."
+        )
+    made, whole = np.asarray(answer.convert("RGB")).astype(int), np.asarray(winter).astype(int)
+    if np.abs(made[:, : winter.width] - whole)[:, : winter.width // 2].mean() < 1:
+        return "It has grown on the right. The new part belongs on the left."
+    away = np.abs(made[:, new:] - whole)[:, winter.width // 4 :].mean()
+    if away > 0:
+        return (
+            f"What was there differs by {away:.1f} grey levels. keep_unmasked(canvas, painted, mask) puts it back, "
+            "where the mask is black."
+        )
+    fills = (np.asarray(outpaint(winter, left=new, fill=fill)[0]).astype(int)[:, :new] for fill in FILLS)
+    if min(np.abs(made[:, :new] - fill).mean() for fill in fills) < UNPAINTED:
+        return "The border is still as outpaint filled it. Let an inpainting pipeline paint it: image and mask_image."
+    return None
+
+
+@exercise("06.5", right="One UNet in memory, two pipelines, and a scheduler for each.")
+def two_tasks(answer: Any) -> str | None:
+    if not isinstance(answer, (list, tuple)) or len(answer) != 2:
+        return f"Expected two pipelines, [pipe, other], got {describe(answer)}."
+    for place, one in zip(("first", "second"), answer, strict=True):
+        if not hasattr(one, "unet") or not hasattr(one, "scheduler"):
+            return f"The {place} is no pipeline with a UNet: got {describe(one)}."
+    pipe, other = answer
+    if "Img2Img" not in type(pipe).__name__:
+        return f"The first is {type(pipe).__name__}; it should be for image-to-image."
+    if "Inpaint" not in type(other).__name__:
+        return f"The second is {type(other).__name__}; it should be for inpainting."
+    if pipe.unet is not other.unet:
+        return "They have a UNet each, so the weights are in memory twice. Build the second from the first."
+    if pipe.scheduler is other.scheduler:
+        return "They share one scheduler object, as from_pipe leaves them: a change for one is a change for both."
+    if type(pipe.scheduler) is not type(other.scheduler):
+        return (
+            f"The first has {type(pipe.scheduler).__name__}, the second {type(other.scheduler).__name__}: "
+            "change the scheduler before you build the second."
+        )
+    if type(other.scheduler).__name__ != "EulerDiscreteScheduler":
+        return f"The schedulers are {type(other.scheduler).__name__}, expected EulerDiscreteScheduler."
+    return None
+
+
+def _sd15() -> Any:
+    from helpers.pipelines import load
+
+    return load("sd15")
+
+
+def _decoded(pipe: Any, latents: Any) -> Image.Image:
+    import torch
+
+    with torch.no_grad():
+        latents = latents.to(pipe.vae.device, pipe.vae.dtype)
+        decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
+    return pipe.image_processor.postprocess(decoded)[0]
