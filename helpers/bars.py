@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from helpers.charts import BAND, LINE, figure_class
 
 if TYPE_CHECKING:
-    from helpers.costs import Costs
+    from helpers.costs import Costs, Measurement
 
 ORANGE = "#d55e00"  # memory; told apart from the blues by every eye
+COLOURS = (LINE, ORANGE, "#009e73", "#cc79a7", "#000000")
 MIB = 2**20
 
 
@@ -51,6 +54,35 @@ def draw(costs: Costs, *, title: str | None = None, unit: str = "seconds") -> An
     if title:
         figure.suptitle(title, fontsize=12)
     figure.supxlabel(_note(costs), fontsize=8, color="#444444", x=0.02, ha="left")
+    return figure
+
+
+def payback(costs: Costs, first: Mapping[str, Measurement], *, calls: int | None = None) -> Any:
+    """A Figure of the seconds that so many calls take together, and where a variant with a dear first call pays back.
+
+    first: the first call of such variants, by their names in `costs`. `.numbers` holds the calls it takes, None for
+    never. calls: how far to the right; by default some calls beyond the last crossing.
+    """
+    gains = {name: costs[costs.plain].seconds - costs[name].seconds for name in first}
+    dear = {name: max(0.0, one.seconds - costs[name].seconds) for name, one in first.items()}
+    crossing = {name: math.ceil(dear[name] / gain) if gain > 0 else None for name, gain in gains.items()}
+    calls = calls or max(20, math.ceil(1.3 * max((one for one in crossing.values() if one), default=20)))
+    figure = figure_class()(figsize=(7.4, 4.0), layout="constrained", facecolor="white")
+    figure.numbers = crossing
+    axes = figure.add_subplot()
+    for (name, found), colour in zip(costs.items(), COLOURS, strict=False):
+        start = dear.get(name, 0.0)
+        axes.plot([0, calls], [start, start + calls * found.seconds], color=colour, label=name)
+        if (at := crossing.get(name)) and at <= calls:
+            axes.plot([at], [start + at * found.seconds], "o", color=colour)
+            axes.annotate(f"after {at} calls", (at, start + at * found.seconds), (6, -14), textcoords="offset points")
+    never = [name for name, at in crossing.items() if at is None]
+    note = f"No gain here, so it never pays back: {', '.join(never)}. " if never else ""
+    figure.supxlabel(f"{note}{machine()}", fontsize=8, color="#444444", x=0.02, ha="left")
+    axes.set(xlabel="calls of one size", ylabel="seconds, all together", xlim=(0, calls), ylim=(0, None))
+    axes.grid(color="#dddddd", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     return figure
 
 

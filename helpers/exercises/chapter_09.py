@@ -1,0 +1,151 @@
+"""The exercises of chapter 09: what a call costs, when compiling pays, few steps, kept embeddings, a small card."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from helpers.catalog import CATALOG, edition
+from helpers.decisions import WAYS, full_plan
+from helpers.exercises import describe, exercise
+from helpers.measure import adherence
+from helpers.records import Record
+
+PICTURES, STEPS = 4, 30  # of exercise 09.1
+FEW, SEEDS, HOUSE, FOLLOWS = 6, (0, 1, 2), "a red house in the snow", 0.9  # of exercise 09.3
+BOAT = "a blue boat at sunset"  # of exercise 09.4
+CARD = 8  # GB, of exercise 09.5
+# seconds of compiling, of a call before, of a call after: calls until it has paid back (09.2)
+INVESTMENTS = {(8.0, 1.0, 0.5): 16, (10.0, 2.0, 1.25): 14, (45.0, 0.5, 0.375): 360}
+
+
+@exercise("09.1", right="4 pictures × 2 for guidance × 30 steps. Each of these three numbers can be turned down.")
+def latents_of_a_call(answer: Any) -> str | None:
+    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
+        return f"Expected a number, got {describe(answer)}."
+    hints = {
+        PICTURES * STEPS: "That is one latent a picture and step. But with guidance the model is asked twice.",
+        2 * STEPS: "That is one picture. The call makes four.",
+        STEPS: "That is how often the UNet is called. On how many latents at once?",
+        2 * PICTURES: "That is one step. There are 30.",
+        2 * PICTURES * (STEPS + 1): "Near: PNDM would take one step more. UniPC takes 30.",
+    }
+    if answer == 2 * PICTURES * STEPS:
+        return None
+    return hints.get(answer, f"Got {answer:g}. Multiply: the pictures, the questions a picture, the steps.")
+
+
+@exercise("09.2", right="Compile time over gain a call, rounded up. Without a gain there is nothing to pay with.")
+def pays_back(answer: Any) -> str | None:
+    if not callable(answer):
+        return f"Expected a function, got {describe(answer)}: hand in `pays_back`, without calling it."
+    for (dear, before, after), right in INVESTMENTS.items():
+        called = f"pays_back({dear:g}, {before:g}, {after:g})"
+        found = answer(dear, before, after)
+        if found is None or isinstance(found, bool) or not isinstance(found, (int, float, np.number)):
+            return f"{called} returned {describe(found)}, expected {right}."
+        if found != right:
+            exact = dear / (before - after)
+            if math.isclose(found, exact):
+                return f"{called} returned {found:.4g}. There are no parts of calls: round up, to {right}."
+            if found == math.floor(exact):
+                return f"{called} returned {found:g}. After {found:g} calls it has not paid back yet: round up."
+            return f"{called} returned {found:.4g}, expected {right}: each call gives back {before - after:g} seconds."
+    for after in (1.0, 1.5):
+        try:
+            found = answer(8.0, 1.0, after)
+        except ZeroDivisionError:
+            return f"pays_back(8, 1, {after:g}) divides by zero: where nothing is gained, return None."
+        if found is not None:
+            return f"pays_back(8, 1, {after:g}) returned {describe(found)}: it never pays back, so return None."
+    return None
+
+
+@exercise("09.3", right="At most six steps, and the prompt is followed. Everything else in this chapter saves less.")
+def few_steps(answer: Any) -> str | None:
+    fault, records = _records(answer, len(SEEDS))
+    if fault:
+        return fault
+    for record in records:
+        given = record.parameters
+        if given.get("prompt") != HOUSE:
+            return f'A prompt is {str(given.get("prompt"))[:60]!r}, expected "{HOUSE}".'
+        if "image" in given:
+            return 'These began with a picture. Text-to-image has none: load("sd15").'
+        if (steps := given.get("num_inference_steps", 50)) > FEW:
+            return f"One was made with {steps} steps, expected {FEW} at most."
+    if (seeds := sorted(record.parameters.get("seed") for record in records)) != list(SEEDS):
+        return f"Their seeds are {seeds}, expected {list(SEEDS)}: one picture may be luck."
+    used = {record.origin.get("schedulers", {}).get("scheduler", {}).get("class") for record in records}
+    if len(used) > 1:
+        return f"They were made with {' and '.join(sorted(map(str, used)))}: choose one scheduler for all three."
+    if edition() != "mini":
+        return None
+    follows = float(np.mean([adherence(record.image, HOUSE) for record in records]))
+    if follows < FOLLOWS:
+        return (
+            f"Their adherence is {follows:.2f} on average, expected {FOLLOWS}. A scheduler that looks back at earlier "
+            "steps gets further; guidance helps as well."
+        )
+    return None
+
+
+@exercise("09.4", right="The text encoder ran once, before the sweep. The pictures are those of the prompt.")
+def kept_embeddings(answer: Any) -> str | None:
+    fault, records = _records(answer, 2)
+    if fault:
+        return fault
+    if [record.parameters.get("seed") for record in records] != [0, 1]:
+        seeds = [record.parameters.get("seed") for record in records]
+        return f'Their seeds are {seeds}, expected [0, 1]: sweep(…, over={{"seed": [0, 1]}}, …).'
+    for record in records:
+        if record.parameters.get("prompt") is not None:
+            return "One holds the prompt as text: pass prompt_embeds=… alone, and no prompt."
+        if not hasattr(record.parameters.get("prompt_embeds"), "shape"):
+            return "One has no prompt_embeds. pipe.encode_prompt(…) returns them, first."
+    from helpers.pipelines import load
+
+    pipe = load("sd15")
+    positive, negative = pipe.encode_prompt(BOAT, pipe.device, 1, True)
+    found = records[0].parameters["prompt_embeds"].to(positive)
+    if found.shape != positive.shape:
+        return f"prompt_embeds has the shape {tuple(found.shape)}, expected {tuple(positive.shape)}."
+    if found.allclose(negative, atol=1e-2):
+        return "These are the embeddings of the empty text. encode_prompt returns two: first the prompt's."
+    if not found.allclose(positive, atol=1e-2):
+        return f'These are the embeddings of another text than "{BOAT}".'
+    return None
+
+
+@exercise(
+    "09.5", right="Its models together are too large for 8 GB; each alone is not. load() would turn it on by itself."
+)
+def small_card(answer: Any) -> str | None:
+    if not isinstance(answer, str):
+        return f'Expected the name of a method, such as "enable_vae_tiling", got {describe(answer)}.'
+    plan = full_plan(CATALOG["sdxl-inpaint"], CARD)
+    right = WAYS[plan.offload].removesuffix("()") if plan.offload != "none" else ""
+    name = answer.strip().removeprefix("pipe.").split("(")[0]
+    if name == right:
+        return None
+    if not name:
+        return f"As it is, it needs more than {CARD} GB: look at its row of the table."
+    if name == "enable_sequential_cpu_offload":
+        return f"That works, and is the slowest way. The table says what {CARD} GB are enough for."
+    return f"{name!r} is not what the table says for {CARD} GB. It has two ways of offload; take the faster that fits."
+
+
+def _records(answer: Any, count: int) -> tuple[str | None, list[Record]]:
+    """The answer as that many records, or what keeps it from being that."""
+    expected = f"Expected a list of {count} Records, as sweep yields them, got"
+    if isinstance(answer, Record) or not isinstance(answer, (list, tuple)):
+        return f"{expected} {describe(answer)}.", []
+    if len(answer) != count:
+        return f"{expected} a list of {len(answer)}.", []
+    if wrong := [one for one in answer if not isinstance(one, Record)]:
+        return f"{expected} {describe(wrong[0])} among them.", []
+    if failed := [one for one in answer if one.error or one.image is None]:
+        return f"{len(failed)} of them failed: {failed[0].error}", []
+    return None, list(answer)
