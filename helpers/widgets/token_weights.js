@@ -18,24 +18,37 @@ const number = (value) => value.toFixed(2).replace(/0$/, "");
 const boxes = new WeakMap();
 
 class Mailbox {
+  held = null;  // the weights under the hand, until Python has answered: a late answer must not move a slider back
+  waiting = 0;
+  newest = null;
+  views = new Set();
+
   constructor(model) {
     this.model = model;
-    this.waiting = false;
     model.on("msg:custom", (content) => {
       if (content.kind !== "heard") return;
-      this.waiting = false;
-      this.post();
+      this.waiting = Math.max(0, this.waiting - 1);
+      if (this.newest) this.post();
+      else if (!this.waiting && !this.moving) this.held = null;
+      this.show();
     });
+    model.on("change:weights", () => this.show());
   }
 
+  get weights() { return this.held ?? this.model.get("weights"); }
+
+  show() { for (const view of this.views) view(); }
+
   send(weights, moving) {
+    this.held = weights;
+    this.moving = moving;
     this.newest = { kind: "change", weights, moving };
     if (!this.waiting || !moving) this.post();
+    this.show();
   }
 
   post() {
-    if (!this.newest) return;
-    this.waiting = true;
+    this.waiting += 1;
     this.model.send(this.newest);
     this.newest = null;
   }
@@ -50,9 +63,6 @@ function render({ model, el, signal }) {
   if (!boxes.has(model)) boxes.set(model, new Mailbox(model));
   const mailbox = boxes.get(model);
   const parts = model.get("_parts"), words = parts.filter(([, place]) => place !== null);
-  let held = null;  // the weights under the hand, until Python says the same
-
-  const weights = () => held ?? model.get("weights");
 
   // -- what there is
   const picture = element("img", { class: "tw-picture", alt: "", draggable: "false" });
@@ -88,7 +98,7 @@ function render({ model, el, signal }) {
     listen(node, "click", action);
     return node;
   };
-  const all = button("All back to 1", () => post(words.map(() => 1), false));
+  const all = button("All back to 1", () => mailbox.send(words.map(() => 1), false));
   const plain = button("Without weights", () => { model.set("plain", !model.get("plain")); model.save_changes(); });
   const copy = button("Copy prompt", async () => {
     await navigator.clipboard.writeText(model.get("_weighted"));
@@ -106,20 +116,14 @@ function render({ model, el, signal }) {
 
   // -- what the hand does
   function change(place, value, moving) {
-    const values = [...weights()];
+    const values = [...mailbox.weights];
     values[place] = value;
-    post(values, moving);
-  }
-
-  function post(values, moving) {
-    held = values;
     mailbox.send(values, moving);
-    showWeights();
   }
 
   // -- what is shown
   function showWeights() {
-    const values = weights();
+    const values = mailbox.weights;
     words.forEach(([text, place], index) => {
       const value = values[place];
       if (Number(sliders[place].value) !== value) sliders[place].value = value;
@@ -159,7 +163,8 @@ function render({ model, el, signal }) {
     picture.alt = isPlain ? "the picture without weights" : `the picture of ${model.get("_weighted")}`;
   }
 
-  follow("weights", () => { held = null; showWeights(); });
+  mailbox.views.add(showWeights);
+  signal.addEventListener("abort", () => mailbox.views.delete(showWeights));
   follow("_picture", showPicture);
   for (const name of ["_state", "_weighted", "plain"]) follow(name, showState);
   showWeights();
