@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from helpers import archive, hardware, origin, reading
+from helpers import archive, download, hardware, origin, reading
 from helpers.catalog import CATALOG
 from helpers.checks import check_size
 from helpers.images import check_mask, load_image
-from helpers.masks import THRESHOLD, fit
+from helpers.masks import THRESHOLD, by, fit
 from helpers.masks import threshold as cut
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def inpaint_condition(image: Any, mask: Any, *, threshold: int = THRESHOLD) -> t
 
     -1 is no colour, so the net can tell what it must not copy. image: what `load_image` takes, or an array. mask: of
     the same size, both sides; from `threshold` (1..255) up it is white, and 128 is where the pipelines cut theirs.
-    Sides that are no multiples of 8, and masks that `check_mask` refuses, raise ValueError.
+    Sides that are no multiples of 8, and masks that `check_mask` refuses, raise ValueError. The pipelines do not crop
+    tensors: with padding_mask_crop the net would look at the whole picture while its part is painted.
     """
     import torch
 
@@ -96,6 +97,18 @@ def canny_edges(image: Any, *, low_threshold: float = 100, high_threshold: float
     return Image.fromarray(edges[:height, :width].copy())
 
 
+def depth_agreement(image: Any, depth: Any) -> float:
+    """How much of a depth map's order of near and far a picture keeps: 1 all of it, 0 none, -1 the reverse.
+
+    It is Spearman's rank correlation of the picture's estimated depth with `depth`, a control picture of the same size;
+    0 where one of them is flat. Another size raises ValueError.
+    """
+    picture, wanted = _picture(image), reading.to_grey(_picture(depth))
+    if wanted.size != picture.size:
+        raise ValueError(f"depth is {by(wanted.size)} pixels, image {by(picture.size)}: they must be equal.")
+    return _rank_correlation(np.asarray(depth_map(picture, estimate=True))[..., 0], np.asarray(wanted))
+
+
 def control_argument(pipe: Any) -> str | None:
     """The argument of this pipeline's call that takes the control picture; None where it has no ControlNet."""
     if "controlnet" not in getattr(pipe, "components", {}):
@@ -109,6 +122,15 @@ def _picture(image: Any) -> Image.Image:
     return load_image(image)
 
 
+def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's; equal values share their mean rank."""
+    ranks = []
+    for values in (first, second):
+        _, group, sizes = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(sizes) - (sizes + 1) / 2)[group])
+    return float(np.corrcoef(*ranks)[0, 1]) if min(np.ptp(rank) for rank in ranks) else 0.0
+
+
 @functools.lru_cache(maxsize=8)
 def _known(folder: Path, size: tuple[int, int]) -> dict[str, Path]:
     """The files of the known depths, by the digest of their picture in this size."""
@@ -120,9 +142,9 @@ def _known(folder: Path, size: tuple[int, int]) -> dict[str, Path]:
 def _estimate(picture: Image.Image) -> np.ndarray:
     """Depth (H, W) by the model, larger is nearer."""
     checkpoint = CATALOG[ESTIMATOR]
-    plan = hardware.plan(checkpoint)
+    source = checkpoint.source if checkpoint.mini else download.folders(checkpoint)[0]
     with np.errstate(invalid="ignore"):  # a flat picture has no range; ours is spread above
-        return _estimator(checkpoint.source, plan.device)(picture)["predicted_depth"].float().cpu().numpy()
+        return _estimator(source, hardware.plan(checkpoint).device)(picture)["predicted_depth"].float().cpu().numpy()
 
 
 @functools.lru_cache(maxsize=1)
