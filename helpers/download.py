@@ -113,7 +113,7 @@ def forget(target: Snapshot) -> None:
     """Take a commit out of the cache, with what no other commit of its repository uses."""
     from huggingface_hub import scan_cache_dir
 
-    scan_cache_dir().delete_revisions(target.commit).execute()
+    scan_cache_dir(hub.cache()).delete_revisions(target.commit).execute()
 
 
 def _ready(repo: str, checkpoint: Checkpoint) -> Snapshot:

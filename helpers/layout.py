@@ -88,4 +88,4 @@ def _require(chosen: Mapping[str, tuple[str | None, list[str]]], *, suffix: str)
 
 
 def _is_setting(name: str) -> bool:
-    return name.endswith(".json") and not name.endswith(tuple(f"{suffix}.index.json" for suffix in WEIGHTS))
+    return name.endswith(".json") and ".index." not in name

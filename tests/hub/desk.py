@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_api
 
 from helpers import catalog, hub, pictures
 from helpers.catalog import CATALOG
@@ -79,6 +79,7 @@ def desk(_desk: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", _desk.url + "/{repo_id}/resolve/{revision}/{filename}"
     )
+    monkeypatch.setattr(hf_api.api, "endpoint", _desk.url)  # made when huggingface_hub was imported
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -99,6 +100,7 @@ def no_network(desk: Hub, monkeypatch: pytest.MonkeyPatch):
 
     def close() -> None:
         monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setattr(hf_api.api, "endpoint", "http://127.0.0.1:9")
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
         )
