@@ -107,14 +107,23 @@ function render({ model, el, signal }) {
   });
   const written = element("code", { class: "tw-written", "aria-label": "The prompt with its weights" });
 
-  el.append(element("div", { class: "token-weights" },
+  const root = element("div", { class: "token-weights" },
     element("div", { class: "tw-main" },
       element("div", { class: "tw-stage" }, frame, status),
       element("div", { class: "tw-side" }, sentence, element("div", { class: "tw-rows" }, ...rows),
         element("div", { class: "tw-bar" }, all, plain, copy))),
-    written));
+    written);
+  el.append(root);
 
   // -- what the hand does
+  // Keys work as everywhere, but must not reach the notebook, where single letters cut and delete cells.
+  const onKey = (event) => {
+    const { target, key } = event;
+    if (!root.contains(target) || event.ctrlKey || event.metaKey || key === "Tab" || (key === "Enter" && event.shiftKey)) return;
+    event.stopImmediatePropagation();
+  };
+  window.addEventListener("keydown", onKey, { capture: true, signal });
+
   function change(place, value, moving) {
     const values = [...mailbox.weights];
     values[place] = value;
