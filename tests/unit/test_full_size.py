@@ -1,0 +1,62 @@
+"""The full checkpoints' true shapes: counted without memory, and saved and loaded where that is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import pytest
+
+from helpers import catalog, hardware, pipelines
+from helpers.catalog import CATALOG
+from tests.gpu import fullsize, memory_plan
+
+asked = pytest.mark.skipif(
+    not os.environ.get("COURSE_FULL_SIZE"), reason="COURSE_FULL_SIZE=1 writes and loads 2 GB of random weights"
+)
+
+
+@pytest.fixture
+def full(monkeypatch):
+    monkeypatch.setattr(catalog, "_chosen", "full")
+    pipelines.unload()
+    yield monkeypatch
+    pipelines.unload()
+
+
+@pytest.mark.parametrize("name", ["sd15-inpaint", "sdxl-inpaint", "sdxl-refiner", "kandinsky22"])
+def test_the_catalogue_counts_parameters_right(name):
+    counted = {
+        part: sum(tensor.numel() for tensor in model.parameters()) / 1e6
+        for part, model in fullsize.models(name).items()
+    }
+    assert counted.keys() == CATALOG[name].parameters.keys()
+    assert {part: round(number) for part, number in counted.items()} == pytest.approx(
+        dict(CATALOG[name].parameters), rel=0.002
+    )
+
+
+@asked
+def test_a_full_size_checkpoint_is_saved_and_loaded_and_shared(full, tmp_path):
+    folder = fullsize.save("sd15", tmp_path / "sd15")
+    full.setitem(CATALOG, "sd15", dataclasses.replace(CATALOG["sd15"], hub_id=str(folder)))
+    full.setattr(hardware, "_device", lambda: "cpu")
+    pipe = pipelines.load("sd15", dtype="float16")
+    assert sum(tensor.numel() for tensor in pipe.unet.parameters()) == 859_520_964
+    assert str(pipe.unet.dtype) == "torch.float16" and pipe.unet.config.sample_size == 64
+    other = pipelines.load("sd15", task="image2image", dtype="float16")
+    assert other.unet is pipe.unet and other.vae is pipe.vae
+
+
+def test_the_measuring_command_runs_on_tiny_models(capsys, tmp_path, monkeypatch):
+    from helpers import stored
+
+    monkeypatch.setattr(catalog, "_chosen", "full")
+    pipelines.unload()
+    out = tmp_path / "run.json"
+    memory_plan.main(["--quick", "--out", str(out)])
+    rows = stored.read(out)["rows"]
+    assert [row["variant"] for row in rows["dtype"]] == ["float32", "float16", "bfloat16"]
+    assert {row["checkpoint"] for row in rows["plan"]} == set(memory_plan.PLANNED)
+    assert all(row["worked"] in ("yes", "not tried") for row in rows["plan"])
+    assert {len(rows[what]) for what in ("vae", "batch")} == {4}
