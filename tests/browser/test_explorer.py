@@ -310,6 +310,69 @@ def test_a_stroke_on_the_painter_makes_a_picture(explore) -> None:
     assert explorer.thumbs().count() == 1 and not explorer.root.get_by_role("alert").is_visible()
 
 
+# A ControlNet of random weights on the shipped miniature: what it steers to is noise, but it steers.
+CONTROLNET = """import torch
+from diffusers import ControlNetModel, StableDiffusionControlNetInpaintPipeline
+net = ControlNetModel.from_unet(load("sd15").unet, conditioning_embedding_out_channels=(16, 16, 32, 64))
+for values in net.parameters():
+    if not values.any():
+        torch.nn.init.normal_(values, std=0.02)
+parts = pipe.components | {"controlnet": net}
+steered = StableDiffusionControlNetInpaintPipeline(**parts, requires_safety_checker=False)"""
+
+
+def test_a_controlnet_has_a_tab_and_its_picture_follows_the_mask(explore, ready) -> None:
+    assert explore().root.get_by_role("tab").count() == 0
+    ready.python(CONTROLNET)
+    explorer = explore("steered, None, MaskPainter(image, mask)", control="inpaint")
+    explorer.status("Full picture")
+    picture, strength = explorer.root.locator(".ex-control"), explorer.slider("Strength")
+    assert strength.is_visible() and not picture.is_visible()
+    explorer.root.get_by_role("tab", name="ControlNet").click()
+    assert picture.is_visible() and not strength.is_visible()
+    assert picture.get_attribute("alt") == "Control picture: The picture with a hole"
+    holes = [hole(explorer)]
+    assert holes[0] == float(ready.python("from helpers import share; print(round(share(mask), 3))"))
+    ready.python("from helpers import invert; explorer._painter.mask = invert(mask)")
+    explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)
+    holes.append(hole(explorer))
+    assert abs(sum(holes) - 1) < 0.01
+
+    explorer.root.get_by_role("combobox", name="Control picture").select_option("depth")
+    explorer.page.wait_for_function("(img) => img.alt.endsWith('Depth')", arg=picture.element_handle())
+    explorer.root.locator(".ex-thumb").nth(2).wait_for(timeout=SOON)
+    same = "from helpers import depth_map; print(explorer.record.parameters['control_image'] == depth_map(image))"
+    assert ready.python(same) == "True" and hole(explorer) == 0
+
+    before = explorer.made()
+    scale = explorer.root.get_by_role("spinbutton", name="Conditioning scale, exactly")
+    scale.fill("0")
+    scale.press("Tab")
+    explorer.root.locator(".ex-thumb").nth(3).wait_for(timeout=SOON)
+    explorer.status("Full picture")
+    assert explorer.values()["controlnet_conditioning_scale"] == 0 and explorer.made() != before
+    start = explorer.root.get_by_role("spinbutton", name="Guidance start, exactly")
+    start.fill("1")
+    start.press("Tab")
+    explorer.root.get_by_role("alert").get_by_text("is not before control_guidance_end=1").wait_for()
+
+    explorer.thumbs().last.click()  # the history brings its kind back
+    explorer.page.wait_for_function("(img) => img.alt.endsWith('with a hole')", arg=picture.element_handle())
+    assert hole(explorer) == holes[0]
+    explorer.root.get_by_role("tab", name="ControlNet").press("ArrowLeft")
+    assert strength.is_visible() and not picture.is_visible()
+    assert explorer.root.get_by_role("tab", name="Picture").evaluate("(tab) => tab === document.activeElement")
+
+
+def hole(explorer) -> float:
+    """The transparent share of the control picture on the screen."""
+    script = """async (img) => { await img.decode(); const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [img.naturalWidth, img.naturalHeight]; const context = canvas.getContext("2d");
+        context.drawImage(img, 0, 0); const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+        return data.filter((value, i) => i % 4 === 3 && value === 0).length / (data.length / 4); }"""
+    return round(float(explorer.root.locator(".ex-control").evaluate(script)), 3)
+
+
 def test_a_cell_that_runs_again_puts_the_old_one_to_sleep(explore) -> None:
     explorer = explore()
     explorer.notebook.python("old = explorer")
