@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from helpers import catalog, checkpoints, hardware
+from helpers import catalog, checkpoints, errands, hardware, hub, stock
 
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 1024**3
@@ -80,10 +80,14 @@ def doctor() -> Checkup:
         "Machine": [*machine, *_disk(edition)],
         "Edition": [said],
         "Packages": packages,
-        "Checkpoints": _miniatures() if edition == "mini" else _downloads(),
     }
+    fetch = ""
+    if edition == "mini":
+        sections["Checkpoints"] = _miniatures()
+    else:
+        sections["Hub"], sections["Checkpoints"], fetch = _full()
     checkup = Checkup(sections)
-    checkup.next = _next(checkup, edition=edition, complete=complete, has_gpu=has_gpu)
+    checkup.next = _next(checkup, edition=edition, complete=complete, has_gpu=has_gpu, fetch=fetch)
     return checkup
 
 
@@ -110,7 +114,7 @@ def _machine() -> tuple[list[Row], bool]:
 
 
 def _disk(edition: str) -> list[Row]:
-    cache = checkpoints.cache_folder() if edition == "mini" else _hub_cache()
+    cache = checkpoints.cache_folder() if edition == "mini" else hub.cache()
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(there).free / GIB
     if free < ROOM[edition]:
@@ -174,33 +178,31 @@ def _miniatures() -> list[Row]:
     return rows
 
 
-def _hub_cache() -> Path:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(HF_HUB_CACHE)
-
-
-def _downloads() -> list[Row]:
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        held = {repository.repo_id: repository.size_on_disk for repository in scan_cache_dir().repos}
-    except CacheNotFound:
-        held = {}
-    rows = []
-    for name, checkpoint in catalog.CATALOG.items():
-        whole, here = checkpoint.download_size, held.get(checkpoint.hub_id, 0)
-        size = f"{whole / 1e9:.1f} GB"
-        if here >= 0.8 * whole:  # sizes in the catalogue are approximate
-            rows.append(Row(name, f"downloaded, {here / 1e9:.1f} GB", "ok"))
-        else:
-            part = f"{here / 1e9:.1f} of about {size} here" if here else f"not here, about {size}"
-            rows.append(Row(name, f"{part}: {checkpoint.hub_id}"))
-    return rows
+def _full() -> tuple[list[Row], list[Row], str]:
+    """The Hub, the checkpoints, and the command that fetches what the chapters lack ("" where nothing lacks)."""
+    said, reached = stock.reach()
+    pins, sound = stock.pinned()
+    rows = [
+        Row("address", said, "ok" if reached else "note"),
+        Row("token", stock.token()),
+        Row("cache", stock.cache()),
+        Row("pins", pins, "" if sound else "bad"),
+    ]
+    if not sound:
+        return rows, [], ""
+    items = stock.items()
+    signs = {"complete": "ok", "partial": "note", "missing": "", "pickled": ""}
+    wanted = errands.meant([])
+    lacking = [item.name for item in items if item.state in ("partial", "missing") and item.name in wanted]
+    fetch = "course download" if lacking else ""
+    if lacking and not reached:
+        fetch = (
+            "unset HF_HUB_OFFLINE && course download" if "HF_HUB_OFFLINE" in said else "connect, then: course download"
+        )
+    return rows, [Row(item.name, item.value, signs[item.state]) for item in items], fetch
 
 
-def _next(checkup: Checkup, *, edition: str, complete: bool, has_gpu: bool) -> str:
+def _next(checkup: Checkup, *, edition: str, complete: bool, has_gpu: bool, fetch: str) -> str:
     pip = "python -m pip install -c constraints.txt -e ."
     if not complete:
         return pip
@@ -213,6 +215,8 @@ def _next(checkup: Checkup, *, edition: str, complete: bool, has_gpu: bool) -> s
         return f"mend what is marked {SIGNS['bad']} above, then: course doctor"
     if edition == "full" and not has_gpu:
         return "COURSE_EDITION=mini make lab  (without a GPU a real checkpoint takes minutes a picture)"
+    if fetch:
+        return fetch
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         return "run the next cell."
     if shutil.which("make") and (ROOT / "Makefile").is_file():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import logging
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,6 @@ from helpers.hub import HubError
 from helpers.snapshots import File, Snapshot
 
 logger = logging.getLogger(__name__)
-
-ROOM = 200_000_000  # bytes that stay free on the disk
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def fetch(orders: Sequence[Order]) -> None:
 
     Raises HubError, before anything is fetched, where the disk has no room for all of it.
     """
-    check_room(sum(one.size for one in orders), name=" ".join(dict.fromkeys(one.name for one in orders)))
+    hub.check_room(sum(one.size for one in orders), name=" ".join(dict.fromkeys(one.name for one in orders)))
     for one in orders:
         for file in one.files:
             if one.faults[file.path] != "missing":
@@ -85,22 +82,6 @@ def folders(checkpoint: Checkpoint) -> tuple[str, str | None, str | None]:
         return str(conversion.folder(checkpoint)), None, None
     own, *more = ready(checkpoint)
     return str(own.folder), str(more[0].folder) if more else None, own.variant
-
-
-def check_room(size: int, *, name: str = "") -> None:
-    """Raise HubError where the cache's disk has no room for `size` bytes more."""
-    free = free_space()
-    if size and size + ROOM > free:
-        raise HubError(
-            f"{name and f'{name}: '}{size / 1e9:.2f} GB are to be fetched into {hub.cache()}, and that disk has "
-            f"{free / 1e9:.2f} GB free. Free some space, or set HF_HOME to a larger disk. Nothing was fetched."
-        )
-
-
-def free_space() -> int:
-    """Bytes free on the disk of the Hub cache, which need not exist yet."""
-    cache = hub.cache()
-    return shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.exists())).free
 
 
 def say_variant(checkpoint: Checkpoint) -> None:

@@ -34,9 +34,9 @@ class Job:
         if self.left_out:
             amount = "left out"
         elif self.size is None:
-            amount = f"about {amount_of(self.about)}"
+            amount = f"about {hub.amount_of(self.about)}"
         else:
-            amount = f"{amount_of(self.size)} to fetch" if self.size else "here"
+            amount = f"{hub.amount_of(self.size)} to fetch" if self.size else "here"
         return f"  {self.name:<18} {amount:<22} {self.what}"
 
 
@@ -54,8 +54,8 @@ def fetch(names: Sequence[str] = (), *, yes: bool = False, pickles: bool = False
     lacking = [job for job in jobs if job.problem]
     total = sum(job.size for job in jobs if job.size and not job.problem)
     if total:
-        download.check_room(total)
-        print(f"{amount_of(total)} to fetch into {hub.cache()}; {amount_of(download.free_space())} are free there.")
+        hub.check_room(total)
+        print(f"{hub.amount_of(total)} to fetch into {hub.cache()}; {hub.amount_of(hub.free_space())} are free there.")
         if not yes and not _agreed("Fetch it?"):
             print("Nothing was fetched. To fetch without being asked: course download --yes", file=sys.stderr)
             return 1
@@ -131,11 +131,6 @@ def needed(chapter: Path) -> list[str]:
     tree = ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines))
     words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return [name for name in CATALOG if name in words]
-
-
-def amount_of(size: float) -> str:
-    """Bytes in the unit that people buy disks in: "2.1 GB", "340 MB"."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 0.1 if size else 0):.1f} MB"
 
 
 def _jobs(names: Sequence[str], *, pickles: bool) -> list[Job]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ Result = TypeVar("Result")
 WAITS = (1.0, 3.0, 6.0)  # seconds between tries
 PASSING = {408: "took too long", 429: "says: too many requests", 500: "has an error", 502: "has an error"}
 PASSING |= {503: "is overloaded", 504: "took too long"}
+ROOM = 200_000_000  # bytes that stay free on the disk
 _said: set[str] = set()
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -51,6 +53,27 @@ def cache() -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
+
+
+def check_room(size: int, *, name: str = "") -> None:
+    """Raise HubError where the cache's disk has no room for `size` bytes more."""
+    free = free_space()
+    if size and size + ROOM > free:
+        raise HubError(
+            f"{name and f'{name}: '}{size / 1e9:.2f} GB are to be fetched into {cache()}, and that disk has "
+            f"{free / 1e9:.2f} GB free. Free some space, or set HF_HOME to a larger disk. Nothing was fetched."
+        )
+
+
+def free_space() -> int:
+    """Bytes free on the disk of the Hub cache, which need not exist yet."""
+    place = cache()
+    return shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
+
+
+def amount_of(size: float) -> str:
+    """Bytes in the unit that people buy disks in: "2.1 GB", "340.0 MB"."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 0.1 if size else 0):.1f} MB"
 
 
 def split(repo: str) -> dict[str, str]:

@@ -219,7 +219,7 @@ def test_a_file_is_hashed_once_as_long_as_nobody_touches_it(desk, monkeypatch):
 
 def test_too_little_room_is_said_before_anything_is_fetched(desk, monkeypatch):
     orders = download.order(CATALOG["sd15"])
-    monkeypatch.setattr(download, "free_space", lambda: 50_000)
+    monkeypatch.setattr(hub, "free_space", lambda: 50_000)
     desk.requests.clear()
     with pytest.raises(
         hub.HubError, match=r"sd15: 0.00 GB are to be fetched into .*/hub, and that disk has 0.00 GB free"

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers import download, errands, notebooks, pictures, pins
+from helpers import checkup, errands, hub, notebooks, pictures, pins, snapshots
 from helpers.catalog import CATALOG
 from helpers.cli import main
 from tests.hub.desk import CHOSEN, SD, _desk, desk, no_network, weights  # noqa: F401
@@ -84,7 +84,7 @@ def test_a_variant_that_is_not_there_is_said(desk, said, caplog):
 
 
 def test_too_little_room_ends_it(desk, said, monkeypatch):
-    monkeypatch.setattr(download, "free_space", lambda: 10)
+    monkeypatch.setattr(hub, "free_space", lambda: 10)
     status, _, err = said("download", "sd15", "--yes")
     assert status == 1 and "GB free. Free some space, or set HF_HOME" in err
 
@@ -181,3 +181,80 @@ def test_without_a_network_the_pins_stay(desk, said, no_network):
     no_network()
     status, _, err = said("pin")
     assert status == 1 and err.count("cannot be reached") == 1 and pins.read() == {SD: "a" * 40}
+
+
+# The doctor
+
+
+@pytest.fixture
+def on_a_card(monkeypatch):
+    from helpers import hardware
+
+    monkeypatch.setattr(hardware, "device", lambda: "cuda")
+
+
+def row(found: checkup.Checkup, label: str) -> tuple[str, str]:
+    [row] = [row for rows in found.sections.values() for row in rows if row.label == label]
+    return row.value, row.state
+
+
+def test_the_doctor_sends_for_what_the_chapters_lack(desk, on_a_card, monkeypatch):
+    found = checkup.doctor()
+    assert row(found, "address") == (f"{desk.url} answers", "ok")
+    assert "not here, about 2.1 GB" in row(found, "sd15")[0] and SD in row(found, "sd15")[0]
+    assert row(found, "pixel-art")[0].endswith("course download pixel-art --pickles converts them")
+    assert row(found, "pins")[0].startswith("none") and "nothing yet" in row(found, "cache")[0]
+    assert [item.label for item in found.sections["Checkpoints"]] == [*CATALOG, "pictures"]
+    assert found.next == "course download" and found.well
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE=1" in row(checkup.doctor(), "address")[0]
+    assert checkup.doctor().next == "unset HF_HUB_OFFLINE && course download"
+
+
+def test_the_doctor_tells_whole_from_partial_and_says_pins(desk, on_a_card, no_network, monkeypatch):
+    pins.write({SD: desk.commit(SD)})
+    errands.fetch(["sd15", "upscale-x4", "pictures"], yes=True)
+    x4 = snapshots.find(CATALOG["upscale-x4"].hub_id)
+    weight = x4.folder / "unet/diffusion_pytorch_model.safetensors"
+    weight.write_bytes(weight.read_bytes()[:100])
+    found = checkup.doctor()
+    assert row(found, "sd15") == (f"here, 0.1 MB, pinned to {desk.commit(SD)[:12]}", "ok")
+    value, state = row(found, "upscale-x4")
+    assert state == "note" and "of about 3.5 GB here; unet/diffusion_pytorch_model.safetensors is cut short" in value
+    assert row(found, "pins")[0] == f"1 of {len(pins.repositories()) + 2}"
+    assert row(found, "pictures") == ("the guides' own are here", "ok")
+    monkeypatch.setattr(errands, "meant", lambda names: ["sd15", "pictures"])
+    assert "lab" in checkup.doctor().next
+    monkeypatch.setattr(errands, "meant", lambda names: ["sd15", "comic"])
+    no_network()
+    found = checkup.doctor()
+    assert "cannot be reached" in row(found, "address")[0] and found.next == "connect, then: course download"
+    assert row(found, "sd15")[1] == "ok"
+
+
+def test_the_doctor_says_whether_there_is_a_token_and_never_which(desk, monkeypatch):
+    assert row(checkup.doctor(), "token")[0].startswith("none")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    found = checkup.doctor()
+    assert row(found, "token")[0] == "yes" and "hf_secret" not in str(found) + found._repr_html_()
+
+
+def test_the_doctor_reads_a_file_of_pins_that_is_no_good(desk):
+    pins.file().write_text(json.dumps({SD: "main"}))
+    found = checkup.doctor()
+    value, state = row(found, "pins")
+    assert state == "bad" and "expected a commit, 40 hexadecimal digits" in value and not found.well
+
+
+@pytest.mark.parametrize(
+    "text, message", [("{", "is not valid JSON"), ("[]", "holds list"), ('{"a": 1}', "pin of a is 1")]
+)
+def test_a_file_of_pins_that_is_no_good_is_named(desk, text, message):
+    pins.file().write_text(text)
+    with pytest.raises(ValueError, match=message):
+        pins.read()
+
+
+def test_no_file_of_pins_and_the_shipped_one_pin_nothing(desk, repository):
+    assert pins.read() == {}
+    assert json.loads((repository / "data" / "pins.json").read_text()) == {}

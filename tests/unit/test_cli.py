@@ -284,21 +284,6 @@ def test_the_doctor_reads_a_wrong_edition_and_a_wrong_device(shipped: Path, monk
     assert found.next.startswith("mend what is marked ✗")
 
 
-def test_the_doctor_lists_the_full_editions_downloads(tmp_path: Path, monkeypatch) -> None:
-    import huggingface_hub
-    from huggingface_hub.errors import CacheNotFound
-
-    def empty():
-        raise CacheNotFound("no cache", tmp_path)
-
-    monkeypatch.setattr(catalog, "_chosen", "full")
-    monkeypatch.setattr(huggingface_hub, "scan_cache_dir", empty)
-    found = checkup.doctor()
-    listed = {row.label: row.value for row in found.sections["Checkpoints"]}
-    assert list(listed) == list(catalog.CATALOG)
-    assert "not here, about 2.1 GB" in listed["sd15"] and "stable-diffusion-v1-5/" in listed["sd15"]
-
-
 def test_the_doctor_shows_itself_in_a_notebook() -> None:
     found = checkup.Checkup({"Machine": [checkup.Row("system", "<b>", "ok")]}, "make lab")
     assert "&lt;b&gt;" in found._repr_html_() and "<b>Next:</b> make lab" in found._repr_html_()
