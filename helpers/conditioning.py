@@ -57,7 +57,7 @@ def inpaint_condition(image: Any, mask: Any, *, threshold: int = THRESHOLD) -> t
 def depth_map(image: Any, *, estimate: bool = False) -> Image.Image:
     """How near everything is: white is the nearest of this picture, black the farthest; mode "RGB", all channels equal.
 
-    image: what `load_image` takes, or an array. Of the course's own pictures, in any size, the depth is known: the
+    image: what `load_image` takes, or an array. Of the course's own drawings, in any size, the depth is known: the
     program that drew them kept it. For all others, and with `estimate=True` for these too, a model estimates it:
     transformers' "depth-estimation" pipeline with `CATALOG["depth-estimator"]`, which the full edition downloads.
     FileNotFoundError where this edition has no estimator.
@@ -151,7 +151,13 @@ def _estimate(picture: Image.Image) -> np.ndarray:
 def _estimator(source: str, device: str) -> Any:
     import transformers
 
-    kwargs = CATALOG[ESTIMATOR].load_kwargs
-    return transformers.pipeline(
-        "depth-estimation", model=source, device=device, dtype=kwargs.pop("dtype"), model_kwargs=kwargs
-    )
+    kwargs, bars = CATALOG[ESTIMATOR].load_kwargs, transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()  # it takes a moment, and the bar would stay in the notebook
+    try:
+        return transformers.pipeline(
+            "depth-estimation", model=source, device=device, dtype=kwargs.pop("dtype"), model_kwargs=kwargs
+        )
+    finally:
+        if shown:
+            bars.enable_progress_bar()

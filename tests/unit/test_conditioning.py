@@ -136,8 +136,9 @@ def test_the_estimate_is_that_of_the_plain_pipeline(tiny_course, size):  # noqa:
     assert pixels(found).max() == 255 and pixels(found).min() == 0
 
 
-def test_the_estimator_is_read_once(tiny_course):  # noqa: F811
+def test_the_estimator_is_read_once_and_without_a_bar(tiny_course, capfd):  # noqa: F811
     depth_map(noise(1))
+    assert capfd.readouterr().err == ""
     before = conditioning._estimator.cache_info()
     depth_map(noise(2))
     after = conditioning._estimator.cache_info()
