@@ -137,7 +137,7 @@ def plan(what: Any, *, free: int | None = None, device: str | None = None, dtype
     for offload, needs in options.items():
         if needs <= free:
             return Plan(device, chosen, offload, True, needs, free)
-    return Plan(device, chosen, offload, False, needs, free, _advice(what, needs, free))
+    return Plan(device, chosen, offload, False, needs, free, _advice(what, needs, free, chosen, device))
 
 
 def _options(what: Any, dtype: torch.dtype, *, offload: bool) -> dict[str, int]:
@@ -159,13 +159,28 @@ def _options(what: Any, dtype: torch.dtype, *, offload: bool) -> dict[str, int]:
     return {way: int(amount * 1.1) for way, amount in needs.items()}
 
 
-def _advice(what: Any, needs: int, free: int) -> str:
+def _advice(what: Any, needs: int, free: int, dtype: torch.dtype, device: str) -> str:
     name = getattr(what, "name", "it")
-    smaller = "" if getattr(what, "family", "sd") == "sd" else "a smaller checkpoint such as 'sd15-inpaint', or "
+    other = _smaller(what, free, dtype, device)
+    smaller = f"a smaller checkpoint such as {other!r}, or " if other else ""
     return (
         f"{name} will not fit: it needs about {needs / GB:.1f} GB and {free / GB:.1f} GB are free. "
         f"Close what else uses the memory, call unload(), or use {smaller}the mini edition: use('mini')."
     )
+
+
+def _smaller(what: Any, free: int, dtype: torch.dtype, device: str) -> str:
+    """The name of a checkpoint that fits and does the same task, best one made for it, and a small one; or ""."""
+    from helpers.catalog import CATALOG
+
+    task = next(iter(getattr(what, "tasks", ())), "upscale")  # the upscalers take different inputs
+    fitting = [
+        (other.tasks[0] != task, sum(other.weights.values()), other.name)
+        for other in CATALOG.values()
+        if task != "upscale" and task in other.tasks and not other.pickled
+        if min(_options(other, dtype, offload=device.startswith("cuda")).values()) <= free
+    ]
+    return min(fitting, default=("", "", ""))[2]
 
 
 def describe() -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -58,6 +60,23 @@ def test_what_will_not_fit_says_how_much_is_missing_and_what_to_use():
     assert "use a smaller checkpoint such as 'sd15-inpaint', or the mini edition: use('mini')" in chosen.advice
     assert "smaller checkpoint" not in plan(CATALOG["sd15"], free=GB, device="cuda").advice
     assert str(chosen) == f"cuda, float16, layer by layer: 5.7 GB of 4.0 GB free: {chosen.advice}"
+
+
+@pytest.mark.parametrize("device, dtype", [("cuda", None), ("cpu", None), ("mps", None), ("cuda", "float32")])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_advised_instead_does_the_same_task_and_fits(name, device, dtype):
+    advised = 0
+    for half_gigabytes in range(2, 60):
+        free = half_gigabytes * GB // 2
+        chosen = plan(CATALOG[name], free=free, device=device, dtype=dtype)
+        if chosen.fits:
+            break
+        if other := re.search(r"such as '([\w-]+)'", chosen.advice):
+            advised += 1
+            assert plan(CATALOG[other[1]], free=free, device=device, dtype=chosen.dtype).fits
+            assert CATALOG[name].tasks[0] in CATALOG[other[1]].tasks and other[1] != name
+    assert chosen.fits  # on a machine of 30 GB every checkpoint does, some way
+    assert (advised > 0) == (CATALOG[name].family in ("sdxl", "kandinsky22"))
 
 
 def test_a_cpu_runs_float32_and_never_offloads():
