@@ -14,16 +14,14 @@ function element(tag, attributes = {}, ...children) {
 
 const number = (value) => value.toFixed(2).replace(/0$/, "");
 
-// One mailbox a model: all views of one widget share it.
-const boxes = new WeakMap();
-
+// One a widget: all its views share it.
 class Mailbox {
   held = null;  // the weights under the hand, until Python has answered: a late answer must not move a slider back
   waiting = 0;
   newest = null;
   views = new Set();
 
-  constructor(model) {
+  open(model) {
     this.model = model;
     model.on("msg:custom", (content) => {
       if (content.kind !== "heard") return;
@@ -54,14 +52,12 @@ class Mailbox {
   }
 }
 
-function render({ model, el, signal }) {
+function render(mailbox, { model, el, signal }) {
   const listen = (target, type, handler) => target.addEventListener(type, handler, { signal });
   const follow = (name, handler) => {
     model.on(`change:${name}`, handler);
     signal.addEventListener("abort", () => model.off(`change:${name}`, handler));
   };
-  if (!boxes.has(model)) boxes.set(model, new Mailbox(model));
-  const mailbox = boxes.get(model);
   const parts = model.get("_parts"), words = parts.filter(([, place]) => place !== null);
 
   // -- what there is
@@ -181,4 +177,10 @@ function render({ model, el, signal }) {
   showState();
 }
 
-export default { render };
+export default () => {
+  const mailbox = new Mailbox();
+  return {
+    initialize: ({ model }) => mailbox.open(model),
+    render: (context) => render(mailbox, context),
+  };
+};
