@@ -16,17 +16,20 @@ from helpers.checks import check_strength
 from helpers.masks import share
 from helpers.records import Record
 from helpers.rescue import said
+from helpers.widgets.control_picture import ControlPicture
 from helpers.widgets.controls import Form
-from helpers.widgets.history import Entry, History
+from helpers.widgets.history import History
 from helpers.widgets.inputs import pictures, task
 from helpers.widgets.mask_painter import MaskPainter
+from helpers.widgets.screen import Screen, cause
 
 
-class Studio:
-    """What `Explorer` can do from Python; a subclass puts it on a screen, by `_tell`, `_step`, `_put` and `_gone`."""
+class Studio(Screen):
+    """What `Explorer` can do from Python; a subclass puts it on a screen."""
 
     _runs: drafts.Runs | None = None
     _painter: MaskPainter | None = None
+    _control: ControlPicture | None = None
     _values: dict[str, Any]  # of the controls
     _locked = True  # whether a change keeps the seed
 
@@ -38,11 +41,12 @@ class Studio:
         if twice := {"image", "mask_image"} & parameters.keys():
             raise TypeError(f"{min(twice)}: pass it by position, Explorer(pipe, image, mask).")
         fixed = pictures(pipe, image, mask)
-        self._form = Form(pipe, side=max(fixed["image"].size) if "image" in fixed else 512)
+        side = max(fixed["image"].size) if "image" in fixed else 512
+        self._control = ControlPicture.of(pipe, fixed, parameters)
+        self._form = Form(pipe, side=side, control_picture=self._control)
         given = {name: value for name, value in parameters.items() if name in self._form.controls}
-        self._fixed = fixed | calls.check(
-            pipe, {name: value for name, value in parameters.items() if name not in given}
-        )
+        others = {name: value for name, value in parameters.items() if name not in given}
+        self._fixed = fixed | calls.check(pipe, others)
         self._pipe = pipe
         self._first = self._form.defaults | self._form.check(given)
         if isinstance(mask, MaskPainter):
@@ -122,14 +126,19 @@ class Studio:
             if strict:
                 self._call(new)
             self._values = new
+            if "control" in checked:  # making another kind may take seconds
+                self._tell(phase="running", quick=False, text="", details="")
             self._go(moving=moving)
 
     def _go(self, *, moving: bool = False) -> None:
         """Make the picture of the present values, or say why that cannot be."""
         with self._lock:
             try:
-                self._runs.start(self._call(self._values), moving=moving)
-            except (TypeError, ValueError, RuntimeError) as error:
+                call = self._call(self._values)
+                if self._control is not None:
+                    self._steer(self._control.shown(call))
+                self._runs.start(call, moving=moving)
+            except (TypeError, ValueError, RuntimeError, OSError) as error:
                 self._runs.drop()
                 self._tell(phase="invalid", text=str(error), details="")
                 return
@@ -139,7 +148,9 @@ class Studio:
 
     def _arguments(self, values: dict[str, Any]) -> dict[str, Any]:
         call = self._form.arguments(values) | self._fixed
-        return call if self._painter is None else call | {"mask_image": self._painter.mask}
+        if self._painter is not None:
+            call["mask_image"] = self._painter.mask
+        return call if self._control is None else call | self._control.arguments(values["control"], call)
 
     def _call(self, values: dict[str, Any]) -> dict[str, Any]:
         """The arguments, checked together: ValueError where these pictures and values cannot make one."""
@@ -148,6 +159,8 @@ class Studio:
             check_strength(call["strength"], call["num_inference_steps"])
         if self._painter is not None and not share(call["mask_image"]):
             raise ValueError("Nothing is painted yet: paint white what should be made anew.")
+        if self._control is not None:
+            self._control.check(call)
         return call
 
     def _painted(self, _: Any) -> None:
@@ -166,10 +179,10 @@ class Studio:
                 text = said(job.changes) if job.changes else ""
                 self._show(job.record, draft=run.draft, keep=not run.moving, text=text)
             except Exception as error:  # or it would say "running" for ever
-                self._tell(phase="failed", text=_cause(error), details="")
+                self._tell(phase="failed", text=cause(error), details="")
             return
         phase = "running" if self._runs.now else "failed" if job.error else "cancelled"
-        text = "" if job.error is None else _cause(job.error)
+        text = "" if job.error is None else cause(job.error)
         self._tell(phase=phase, text=text, details=job.traceback)
 
     def _show(self, record: Record, *, draft: bool = False, keep: bool = False, text: str = "") -> None:
@@ -200,7 +213,10 @@ class Studio:
         if used and "scheduler" in values:
             values |= self._form.check({"scheduler": used})
         fixed = {name: self._present(name, value) for name, value in record.parameters.items() if name not in values}
-        calls.check(self._pipe, fixed)
+        call = calls.check(self._pipe, fixed)
+        if self._control is not None:
+            values["control"] = self._control.recognise(call, (self._values["control"], self._control.first))
+            fixed.pop(self._control.argument, None)
         if self._painter is not None:
             mask = fixed.pop("mask_image")
             if mask.size != self._painter.image.size or fixed["image"].size != mask.size:
@@ -210,6 +226,9 @@ class Studio:
             self._painter.observe(self._painted, "mask_png")
         self._runs.drop()
         self._values, self._fixed, self._spent = values, fixed, True
+        if self._control is not None:
+            self._control.take(values["control"], call)
+            self._steer(self._control.shown(call))
 
     def _present(self, name: str, value: Any) -> Any:
         """An input of a record; one that its file only names is taken from here, if it is the same."""
@@ -224,25 +243,3 @@ class Studio:
         if self._record is None:
             raise ValueError("there is no picture yet: wait() for the first.")
         return self._record
-
-    # ---- The screen
-
-    def _tell(self, **changes: Any) -> None:
-        """What goes on: phase, quick, draft, text, details, shown."""
-
-    def _step(self, run: drafts.Run, latents: Any, inset: bool) -> None:
-        """A step was run; inset: a draft of the same picture is on the screen."""
-
-    def _put(self, record: Record, entry: Entry | None, new: bool) -> None:
-        """A picture is ready; entry: its place in the history, and whether it is new there."""
-
-    def _gone(self, numbers: list[int]) -> None:
-        """Entries left the history."""
-
-
-def _cause(error: BaseException) -> str:
-    """An error and what it came from, in one line each."""
-    lines = [f"{type(error).__name__}: {error}"]
-    while (error := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
-        lines.append(f"from {type(error).__name__}: {error}")
-    return "\n".join(lines)
