@@ -79,7 +79,7 @@ def _hand_on_latents(latents: Any, source: Any, target: Any, call: dict[str, Any
     faults = [fault for fault in (pictures_only(target, call), other_space(source, target)) if fault]
     if faults:
         raise ValueError(
-            f"output is latents of {name_of(source)}, which {name_of(target)} cannot take: {' '.join(faults)} "
+            f"output is latents of {name_of(source)}, which {name_of(target)} cannot take: {' Besides, '.join(faults)} "
             f"Hand over pictures: call {name_of(source)} without output_type='latent'."
         )
     scaling = autoencoder(source).config.get("scaling_factor") or 1.0

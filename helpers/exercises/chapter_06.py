@@ -25,8 +25,8 @@ HAND_OFFS = {
     "g": (True, "g: the x2 upscaler's latents are Stable Diffusion's, only larger: image-to-image takes them."),
     "h": (False, "h: SD inpainting cuts the hole out of a picture; without masked_image_latents it needs pixels."),
 }
-FARTHEST = 80.0  # grey levels: no gentle step leads so far away from the lighthouse
-NIGHT = 0.5  # the judge's probability, from which on it takes a picture for a night
+FARTHEST = 80.0  # grey levels: no gentle step leads so far away from the beach
+SUNSET = 0.5  # the judge's probability, from which on it takes a picture for one
 UNPAINTED = 3.0  # grey levels between a border as outpaint fills it and one that was painted
 
 
@@ -64,20 +64,20 @@ def stay_in_latents(answer: Any) -> str | None:
     return f"{HAND_OFFS[wrong[0]][1]}{more}"
 
 
-@exercise("06.3", right="Three gentle steps, and one decode: the lighthouse stands in the night.")
-def into_the_night(answer: Any) -> str | None:
+@exercise("06.3", right="Three gentle steps, and nothing decoded on the way: the sun is setting over the sea.")
+def into_the_sunset(answer: Any) -> str | None:
     import torch
 
     if not isinstance(answer, (list, tuple)) or len(answer) != 3:
         return f"Expected a list of three, the latents after each call, got {describe(answer)}."
-    picture = load_image("lighthouse")
+    picture = load_image("seashore")
     pipe = _sd15()
     wanted = (1, 4, picture.height // pipe.vae_scale_factor, picture.width // pipe.vae_scale_factor)
     for number, one in enumerate(answer, 1):
         if not isinstance(one, torch.Tensor):
             return f"Number {number}: expected latents, a tensor, got {describe(one)}. Which output_type gives them?"
         if tuple(one.shape) not in (wanted, wanted[1:]):
-            return f"Number {number} has the shape {tuple(one.shape)}, expected {wanted}. Begin with the lighthouse."
+            return f"Number {number} has the shape {tuple(one.shape)}, expected {wanted}. Begin with the seashore."
         if not one.isfinite().all():
             return f"Number {number} holds values that are not finite: turn guidance_scale down."
     latents = [one.reshape(wanted) for one in answer]
@@ -85,11 +85,11 @@ def into_the_night(answer: Any) -> str | None:
         return "Two in a row are the same. Hand the second call what the first one made, and the third the second's."
     first, _, last = (_decoded(pipe, one) for one in latents)
     if change(picture, first).inside > FARTHEST:
+        return "The first is far from the beach: begin with load_image('seashore'), at a strength of 0.5 or less."
+    if edition() == "mini" and (seen := adherence(last, "at sunset")) < SUNSET:
         return (
-            "The first is far from the lighthouse: begin with load_image('lighthouse'), at a strength of 0.5 or less."
+            f"The last is no sunset yet: the judge gives it {seen:.2f} of 1. Say so in the prompt, or be less gentle."
         )
-    if edition() == "mini" and (seen := adherence(last, "at night")) < NIGHT:
-        return f"The last is no night yet: the judge gives it {seen:.2f} of 1. Say so in the prompt, or be less gentle."
     return None
 
 

@@ -94,8 +94,8 @@ def test_the_catalogue_and_handoff_agree_with_the_letters() -> None:
 
 @pytest.fixture(scope="module")
 def walked() -> list[torch.Tensor]:
-    """Latents of the lighthouse and of two pictures near it, as three calls might return them."""
-    pipe, picture = load("sd15"), load_image("lighthouse")
+    """Latents of the beach and of two pictures near it, as three calls might return them."""
+    pipe, picture = load("sd15"), load_image("seashore")
     with torch.no_grad():
         pixels = pipe.image_processor.preprocess(picture)
         latents = pipe.vae.encode(pixels).latent_dist.mode() * pipe.vae.config.scaling_factor
@@ -118,12 +118,12 @@ def test_wrong_walks_are_told_apart(monkeypatch, walked) -> None:
     judged(monkeypatch, 0.9)
     first, second, third = walked
     assert "a list of three, the latents after each call, got a list of 2" in hint("06.3", [first, second])
-    assert "Number 2: expected latents, a tensor" in hint("06.3", [first, load_image("lighthouse"), third])
+    assert "Number 2: expected latents, a tensor" in hint("06.3", [first, load_image("seashore"), third])
     small = torch.zeros(1, 4, 4, 4)
     assert "Number 3 has the shape (1, 4, 4, 4)" in hint("06.3", [first, second, small])
     assert "Number 1 holds values that are not finite" in hint("06.3", [first * torch.nan, second, third])
     assert "Two in a row are the same" in hint("06.3", [first, first, third])
-    assert "The first is far from the lighthouse" in hint("06.3", [-3 * first, second, third])
+    assert "The first is far from the beach" in hint("06.3", [-3 * first, second, third])
 
 
 # 06.4
