@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from helpers import syntax
@@ -87,8 +89,21 @@ def _embed(pipe: Any, read: list[Any], tokenizer: Any, model: Any) -> Any:
         else kinds.LAST_HIDDEN_STATES_NORMALIZED,
         device=device,
     )
-    made = [compel.build_conditioning_tensor_for_conjunction(one)[0] for one in read]
+    with _unwarned(tokenizer):
+        made = [compel.build_conditioning_tensor_for_conjunction(one)[0] for one in read]
     return torch.cat(compel.pad_conditioning_tensors_to_same_length(made))
+
+
+@contextmanager
+def _unwarned(tokenizer: Any) -> Iterator[None]:
+    """No warning of a text that is too long for one reading: it gets several."""
+    noted, name = tokenizer.deprecation_warnings, "sequence-length-is-longer-than-the-specified-maximum"
+    before = noted.get(name, False)
+    noted[name] = True
+    try:
+        yield
+    finally:
+        noted[name] = before
 
 
 def _pool(pipe: Any, read: Any, tokenizer: Any, model: Any) -> Any:

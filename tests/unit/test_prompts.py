@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from transformers import tokenization_utils_base
 
 from helpers import syntax, weigh
 from helpers.pipelines import load
@@ -191,6 +192,15 @@ def test_a_long_prompt_is_read_to_its_end(sd) -> None:
     assert not torch.equal(other, found["prompt_embeds"])
     cut = plain(sd, LONG)["prompt_embeds"]
     assert torch.equal(cut, plain(sd, f"{LONG}, a dog")["prompt_embeds"])  # the pipeline itself cuts it off
+
+
+def test_nobody_warns_of_a_long_prompt_that_is_read_to_its_end(sd, monkeypatch) -> None:
+    said = []
+    monkeypatch.setattr(tokenization_utils_base.logger, "warning", lambda text, *_: said.append(text))
+    weigh(sd, LONG)
+    assert said == []
+    sd.tokenizer(LONG)
+    assert len(said) == 1  # as before, where it is true
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl-inpaint", "sdxl-refiner"])
