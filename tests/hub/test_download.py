@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import huggingface_hub
@@ -15,6 +16,7 @@ from huggingface_hub.errors import CachedRepoTreeNotFoundError
 from helpers import download, hub, pins, snapshots
 from helpers.catalog import CATALOG
 from helpers.checkpoints import cache_folder
+from helpers.cli import main
 from tests.hub.desk import BIG, CHOSEN, SD, _desk, desk, repository, weights  # noqa: F401
 
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
@@ -112,6 +114,34 @@ def test_what_an_interrupted_download_left_is_not_trusted(desk, caplog):
     assert f"{UNET} of {SD} came altered: once more." in caplog.text
 
 
+def test_an_interrupt_keeps_what_is_there(desk, monkeypatch, capsys):
+    from huggingface_hub import file_download
+
+    whole, data = file_download.http_get, desk.files(SD)[UNET].bytes
+
+    def interrupted(url, stream, **how):
+        if UNET not in url:
+            return whole(url, stream, **how)
+        stream.write(data[:50_000])
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_download, "http_get", interrupted)
+        assert main(["download", "sd15", "--yes"]) == 130
+    assert "course download: stopped." in capsys.readouterr().err
+    assert main(["download", "sd15", "--yes"]) == 0
+    assert [request.start for request in desk.requests if request.file == UNET and request.sent] == [50_000]
+    assert cached(UNET).read_bytes() == data
+
+
+def test_two_at_once_fetch_each_file_once(desk):
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _: download.folders(CATALOG["sd15"]), range(2)))
+    assert folders[0] == folders[1]
+    big = [path for path in desk.fetched(SD) if path.endswith("safetensors")]
+    assert len(big) == len(set(big)) == 2
+
+
 def test_a_cache_that_another_program_filled_is_checked_and_used(desk):
     from huggingface_hub import snapshot_download
 
@@ -119,6 +149,8 @@ def test_a_cache_that_another_program_filled_is_checked_and_used(desk):
     desk.requests.clear()
     assert download.folders(CATALOG["sd15"])[2] == "fp16"
     assert desk.requests == []
+    hashes = {file.path: file.digest for file in snapshots.find(SD, variant="fp16").files}
+    assert hashes[UNET] == desk.files(SD)[UNET].sha256  # and not git's, which is that of a pointer to it
 
 
 def test_a_cache_without_the_hubs_list_is_used_where_it_is_whole(desk, forget_lists):
