@@ -9,6 +9,7 @@ import torch
 from transformers import tokenization_utils_base
 
 from helpers import syntax, weigh
+from helpers.origin import models
 from helpers.pipelines import load
 from helpers.records import Record, make
 from tests.unit.test_pipelines import CALLS
@@ -334,3 +335,26 @@ def test_pipelines_that_take_no_such_embeddings_are_refused() -> None:
 def test_the_x4_upscaler_takes_them() -> None:
     pipe = pipeline("upscale-x4")
     assert equal(weigh(pipe, "a cat"), plain(pipe, "a cat"))
+
+
+# Where the models are
+
+
+@pytest.mark.parametrize("text", ["a cat at night", "a (cat)1.5 at (night)0.5", LONG])
+def test_half_precision_stays_half(sd, text) -> None:
+    full = weigh(sd, text)["prompt_embeds"]
+    sd.text_encoder.to(torch.bfloat16)
+    half = weigh(sd, text)["prompt_embeds"]
+    assert half.dtype == torch.bfloat16 and half.shape == full.shape
+    assert torch.allclose(half.float(), full, atol=0.1)
+
+
+def test_a_text_encoder_that_is_offloaded_is_asked_where_it_runs(sd) -> None:
+    from accelerate import cpu_offload
+
+    text = "a (cat)1.5 at (night)0.5"
+    before = weigh(sd, text, "blurry")
+    for model in models(sd).values():  # what enable_sequential_cpu_offload does on a machine with a card
+        cpu_offload(model, execution_device=torch.device("cpu"))
+    assert all(tensor.is_meta for tensor in sd.text_encoder.parameters())
+    assert equal(weigh(sd, text, "blurry"), before)
