@@ -1,0 +1,202 @@
+"""What chapter 07 claims, on the miniatures: its own cells are run here once, and measured over all their seeds."""
+
+from __future__ import annotations
+
+import ast
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from helpers import adherence, change, check, notebooks
+
+CHAPTER = notebooks.NOTEBOOKS / "07_prompt_weighting.ipynb"
+SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "07_prompt_weighting.ipynb"
+
+
+def cells(path):
+    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
+
+
+def run(source: str, names: dict):
+    """Run a cell; the value of its last expression, as a notebook shows it."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """The chapter's names after all of its cells have run, `shown` and `said` by its cells, but for the widget's."""
+    names: dict = {"display": lambda *what: None}
+    printed: list[str] = []
+    names["print"] = lambda *what: printed.append(" ".join(map(str, what)))
+    shown = {id: run(source, names) for id, source in cells(CHAPTER).items() if not id.startswith("slider")}
+    return SimpleNamespace(**names, shown=shown, said="\n".join(printed))
+
+
+def sees(word: str, records) -> float:
+    return float(np.mean([adherence(record.image, word) for record in records]))
+
+
+def light(records) -> float:
+    return float(np.mean([np.asarray(record.image.convert("L")) for record in records]))
+
+
+# Two wishes
+
+
+def test_a_weight_turns_day_into_night(chapter):
+    assert light(chapter.night) < light(chapter.day) - 30
+    assert sees("night", chapter.night) > sees("night", chapter.day) + 0.6
+
+
+def test_without_weights_the_call_is_the_plain_one(chapter):
+    assert "without weights, the plain call's picture: True" in chapter.said
+    assert "equal to Compel's: True" in chapter.said
+
+
+# Rows
+
+
+def test_more_moves_one_row_and_less_all_that_follow(chapter):
+    for weight, moved in zip(chapter.row_weights, chapter.moved, strict=True):
+        rows = np.flatnonzero(moved.cpu().numpy() > 1e-4).tolist()
+        after = list(range(chapter.place, len(moved)))
+        assert rows == ([chapter.place] if weight > 1 else after), weight
+
+
+def test_both_can_be_done_by_hand(chapter):
+    apart = re.findall(r"by hand and by weigh differ by ([\d.]+) at most", chapter.said)
+    assert len(apart) == 2 and max(map(float, apart)) < 1e-3
+
+
+def test_less_moves_more_than_more(chapter):
+    total = {weight: float(moved.norm()) for weight, moved in zip(chapter.row_weights, chapter.moved, strict=True)}
+    assert total[0.8] > 1.5 * total[1.2] and total[0.5] > 1.5 * total[1.5]
+
+
+# The effect
+
+
+def test_night_grows_with_its_weight(chapter):
+    found = {weight: light(records) for weight, records in chapter.by_weight.items()}
+    assert list(found) == sorted(found)
+    assert found[0.5] > found[1.0] > found[1.5] and found[0.5] > found[1.5] + 35
+    assert sees("night", chapter.by_weight[1.5]) > sees("night", chapter.by_weight[0.5]) + 0.5
+
+
+def test_red_grows_with_its_weight(chapter):
+    found = {weight: float(chapter.redness(records).mean()) for weight, records in chapter.by_colour.items()}
+    assert found[0.5] < found[1.0] - 3
+    assert found[1.5] > found[0.5] + 3
+
+
+# Inpainting and image-to-image
+
+
+def test_a_weight_acts_where_the_mask_is_white(chapter):
+    first, *_, last = chapter.by_mask.values()
+    assert light(first) > light(last) + 20
+    for record in (*first, *last):  # and the astronaut stays
+        assert change(chapter.jungle, record.image, chapter.around).outside < 25
+
+
+def test_a_weight_acts_on_a_picture_too(chapter):
+    first, *_, last = chapter.by_image.values()
+    assert chapter.redness(last).mean() > chapter.redness(first).mean() + 4
+
+
+def test_a_weight_acts_in_sdxl_but_not_on_its_pooled_embedding(chapter):
+    first, *_, last = chapter.by_xl.values()
+    assert chapter.redness(last).mean() > chapter.redness(first).mean() + 0.5
+    moved = dict(re.findall(r"(\w+_embeds) +\([\d, ]+\) +moved by the weight: (\w+)", chapter.said))
+    assert moved == {
+        "prompt_embeds": "True",
+        "negative_prompt_embeds": "False",
+        "pooled_prompt_embeds": "False",
+        "negative_pooled_prompt_embeds": "False",
+    }
+
+
+# Negative prompts, blends, two prompts, long ones
+
+
+def test_a_weighed_negative_prompt_takes_more_away(chapter):
+    found = {weight: sees("snow", records) for weight, records in chapter.without_snow.items()}
+    assert found[0] > 0.9 and max(found[1], found[2]) < found[0] - 0.3
+    assert found[0.5] > max(found[1], found[2])
+
+
+def test_a_blend_goes_from_day_to_night_step_by_step(chapter):
+    found = [light(records) for records in chapter.walk]
+    assert found == sorted(found, reverse=True) and found[0] > found[-1] + 40
+    assert min(sees("a red castle", records) for records in chapter.walk) > 0.9
+
+
+def test_a_second_prompt_counts_by_its_number(chapter):
+    found = [light(records) for records in chapter.both]
+    assert found[0] > found[-1] + 25
+    assert min(sees("a castle", records) for records in chapter.both) > 0.8
+    assert "shape: (1, 154, 128)" in chapter.said
+
+
+def test_what_is_cut_off_is_read_by_weigh(chapter):
+    assert sees("night", chapter.cut) < 0.2 and sees("night", chapter.whole) > 0.8
+    assert light(chapter.cut) > light(chapter.whole) + 30
+
+
+# Slips, and what the cells say
+
+
+def test_every_slip_is_refused(chapter):
+    refused = chapter.said[chapter.said.index("Compel: [FlattenedPrompt") :]
+    assert "Fragment:'a (red castle'@1.0" in refused  # what Compel makes of it
+    assert refused.count("prompt") >= len(chapter.slips) == 9
+    for said in ("at position 3", "as other programs do", "signs and a number", "Put each prompt in quotation marks"):
+        assert said in refused
+
+
+def test_the_notation_is_read_as_the_chapter_says(chapter):
+    for said in ("'night' x 1.21", "'night' x 0.81", "'red castle' x 1.30", "'castle' x 1.80", "castle (ruined) at"):
+        assert said in chapter.said
+
+
+def test_the_full_edition_asks_for_no_judge():
+    """Every line that needs the judge stands under a question for it."""
+    for source in cells(CHAPTER).values():
+        for line in source.splitlines():
+            if "adherence(" in line:
+                assert 'if edition() == "mini" else None' in line, line
+            if "sees(" in line and "def " not in line:
+                assert line.startswith("        ") and 'if edition() == "mini":' in source, line
+
+
+def test_no_cell_names_a_size():
+    assert [source for source in cells(CHAPTER).values() if re.search(r"\b(128 ?[x,] ?128|512)\b", source)] == []
+
+
+def test_the_solutions_solve_the_chapters_exercises():
+    names: dict = {"display": lambda *what: None, "print": lambda *what: None}
+    passed = {}
+    for id, source in cells(SOLUTIONS).items():
+        result = run(source, names)
+        if re.fullmatch(r"exercise-\d", id):
+            passed[id] = (bool(result), result.message)
+    asked = [id for id in cells(CHAPTER) if re.fullmatch(r"exercise-\d", id)]
+    assert {id: message for id, (right, message) in passed.items() if not right} == {}
+    assert list(passed) == asked and len(asked) >= 4
+
+
+def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
+    numbers = re.findall(r'check\("(07\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
+    assert numbers == [f"07.{number}" for number in range(1, len(numbers) + 1)]
+    assert numbers == re.findall(r'check\("(07\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
+    assert all("No answer yet" in chapter.shown[f"exercise-{number[-1]}"].message for number in numbers)
+
+
+def test_the_last_but_one_exercise_is_not_solved_by_no_weights():
+    assert not check("07.4", "a castle at night on a (sunny day)1.0")
+    assert not check("07.4", "a castle at (night)0.9 on a sunny day")
