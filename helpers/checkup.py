@@ -85,6 +85,7 @@ def doctor() -> Checkup:
     if edition == "mini":
         sections["Checkpoints"] = _miniatures()
     else:
+        sections["Packages"] = _brief(packages)
         sections["Hub"], sections["Checkpoints"], fetch = _full()
     checkup = Checkup(sections)
     checkup.next = _next(checkup, edition=edition, complete=complete, has_gpu=has_gpu, fetch=fetch)
@@ -153,6 +154,12 @@ def _packages() -> list[Row]:
         same = found.split("+")[0] == wanted  # 2.9.0+cpu is 2.9.0
         rows.append(Row(name, found if same else f"{found} (tested with {wanted})", "ok" if same else "note"))
     return [_torchvision(row) if row.label == "torchvision" else row for row in rows]
+
+
+def _brief(rows: list[Row]) -> list[Row]:
+    """What is in order in one line, so that the rest is on one screen with it."""
+    fine = sum(row.state == "ok" for row in rows)
+    return [Row("packages", f"{fine} as they were tested", "ok"), *(row for row in rows if row.state != "ok")]
 
 
 def _torchvision(row: Row) -> Row:

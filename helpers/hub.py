@@ -72,8 +72,10 @@ def free_space() -> int:
 
 
 def amount_of(size: float) -> str:
-    """Bytes in the unit that people buy disks in: "2.1 GB", "340.0 MB"."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 0.1 if size else 0):.1f} MB"
+    """Bytes in the unit that people buy disks in: "2.1 GB", "720 MB", "0.4 MB"."""
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{max(size / 1e6, 0.1 if size else 0):.1f} MB"
 
 
 def split(repo: str) -> dict[str, str]:

@@ -206,6 +206,7 @@ def test_the_doctor_sends_for_what_the_chapters_lack(desk, on_a_card, monkeypatc
     assert row(found, "pins")[0].startswith("none") and "nothing yet" in row(found, "cache")[0]
     assert [item.label for item in found.sections["Checkpoints"]] == [*CATALOG, "pictures"]
     assert found.next == "course download" and found.well
+    assert len(str(found).splitlines()) < 50 + len([row for row in found.sections["Packages"] if row.state != "ok"])
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE=1" in row(checkup.doctor(), "address")[0]
     assert checkup.doctor().next == "unset HF_HUB_OFFLINE && course download"
