@@ -1,7 +1,7 @@
 """Pin the full edition to commits: data/pins.json says which revision of each Hub repository is loaded.
 
-The file is shipped empty: nobody invents a hash. `course pin` asks the Hub and fills it; without a pin "main" is loaded.
-Keys are Hub ids; a data set's begins with "datasets/".
+The file is shipped empty: nobody invents a hash. `course pin` asks the Hub and fills it; what has no pin is loaded from
+"main". Keys are Hub ids; a data set's begins with "datasets/".
 """
 
 from __future__ import annotations
