@@ -78,7 +78,7 @@ def payback(costs: Costs, first: Mapping[str, Measurement], *, calls: int | None
             axes.annotate(f"after {at} calls", (at, start + at * found.seconds), (6, -14), textcoords="offset points")
     never = [name for name, at in crossing.items() if at is None]
     note = f"No gain here, so it never pays back: {', '.join(never)}. " if never else ""
-    figure.supxlabel(f"{note}{machine()}", fontsize=8, color="#444444", x=0.02, ha="left")
+    figure.supxlabel(f"{note}{machine(card=costs.on_card)}", fontsize=8, color="#444444", x=0.02, ha="left")
     axes.set(xlabel="calls of one size", ylabel="seconds, all together", xlim=(0, calls), ylim=(0, None))
     axes.grid(color="#dddddd", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -90,14 +90,14 @@ def _note(costs: Costs) -> str:
     """How, and on what, it was measured."""
     repeats = next(iter(costs.values())).repeats
     how = f"Median of {repeats} runs in turn, whiskers: fastest and slowest" if repeats > 1 else "One run each"
-    return f"{how}. {machine()}"
+    return f"{how}. {machine(card=costs.on_card)}"
 
 
-def machine() -> str:
-    """This machine in one line: what has computed here."""
+def machine(*, card: bool) -> str:
+    """This machine in one line: what has computed here, its graphics card or its processor."""
     import torch
 
-    if torch.cuda.is_available():
+    if card:
         where = torch.cuda.get_device_name()
     else:
         threads = torch.get_num_threads()

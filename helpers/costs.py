@@ -107,7 +107,7 @@ class Costs(dict[str, Measurement]):
         """A dict a variant: "variant", "seconds", "spread", "ratio" to the plain one, "memory" in bytes."""
         return [
             {"variant": name, "seconds": one.seconds, "spread": one.spread, "ratio": self.ratio(name)}
-            | {"memory": one.allocated if self._on_card else one.resident}
+            | {"memory": one.allocated if self.on_card else one.resident}
             for name, one in self.items()
         ]
 
@@ -120,10 +120,11 @@ class Costs(dict[str, Measurement]):
     @property
     def memory_kind(self) -> str:
         """What the memory is of."""
-        return "CUDA" if self._on_card else "resident growth"
+        return "CUDA" if self.on_card else "resident growth"
 
     @property
-    def _on_card(self) -> bool:
+    def on_card(self) -> bool:
+        """Whether all of them computed on a CUDA card."""
         return all(one.allocated is not None for one in self.values())
 
     def _repr_html_(self) -> str:

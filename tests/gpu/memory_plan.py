@@ -95,7 +95,13 @@ def main(argv: list[str] | None = None) -> None:
                 part(bench)
     today = datetime.date.today().isoformat()
     if out is not None:
-        stored.write(out, machine=bars.machine(), date=today, versions=origin.versions(), rows=bench.rows)
+        stored.write(
+            out,
+            machine=bars.machine(card=torch.cuda.is_available()),
+            date=today,
+            versions=origin.versions(),
+            rows=bench.rows,
+        )
         print(f"written: {out}")
 
 

@@ -213,13 +213,26 @@ def test_the_note_says_how_and_where_it_was_measured():
     note = Costs({"a": found(1.0, 2.0, 3.0)}).chart()._supxlabel.get_text()
     assert "Median of 3 runs in turn" in note and torch.__version__ in note
     assert "One run each" in Costs({"a": found(1.0)}).chart()._supxlabel.get_text()
-    assert bars.machine() in note
+    assert bars.machine(card=False) in note and "CPU" in note
 
 
 def test_a_variant_that_takes_no_time_and_no_memory_can_be_drawn():
     figure = Costs({"nothing": found(0.0, resident=0), "nothing too": found(0.0, resident=0)}).chart()
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert math.isnan(figure.numbers[1]["ratio"])
+
+
+def test_compiling_pays_back_where_the_lines_cross():
+    costs = Costs({"as it is": found(1.0), "whole": found(0.5), "blocks": found(0.75), "slower": found(1.5)})
+    first = {"whole": found(40.5), "blocks": found(5.75), "slower": found(9.0)}  # 40, 5 and 7.5 of compiling
+    figure = bars.payback(costs, first)
+    assert figure.numbers == {"whole": 80, "blocks": 20, "slower": None}
+    axes = figure.axes[0]
+    starts = {line.get_label(): line.get_ydata()[0] for line in axes.lines if len(line.get_xdata()) == 2}
+    assert starts == {"as it is": 0.0, "whole": 40.0, "blocks": 5.0, "slower": 7.5}
+    (at,) = {line.get_xdata()[-1] for line in axes.lines if len(line.get_xdata()) == 2}
+    assert at == 104 and [text.get_text() for text in axes.texts] == ["after 80 calls", "after 20 calls"]
+    assert "never pays back: slower" in figure._supxlabel.get_text()
 
 
 # Memory

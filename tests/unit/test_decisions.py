@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -13,6 +14,10 @@ from helpers.hardware import GB
 from helpers.stored import COMMAND, Stored, read, stored, write
 
 
+def without_advice(plan):
+    return dataclasses.replace(plan, advice="")  # it may name another checkpoint of the edition in use
+
+
 def test_every_cell_is_the_plan_of_the_full_checkpoint_in_both_editions(monkeypatch):
     mini = str(decisions())
     monkeypatch.setattr(catalog, "_chosen", "full")
@@ -20,7 +25,8 @@ def test_every_cell_is_the_plan_of_the_full_checkpoint_in_both_editions(monkeypa
     for name in NAMES:
         for card in CARDS:
             asked = hardware.plan(CATALOG[name], free=int(0.92 * card * GB), device="cuda", dtype="float16")
-            assert full_plan(CATALOG[name], card) == asked == decisions().choice(name, card)
+            assert without_advice(asked) == without_advice(full_plan(CATALOG[name], card))
+            assert full_plan(CATALOG[name], card) == decisions().choice(name, card)
 
 
 def test_a_larger_card_never_asks_for_a_slower_way():
