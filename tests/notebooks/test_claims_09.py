@@ -1,0 +1,228 @@
+"""What chapter 09 claims, on the miniatures: directions, counts and equal pictures; never how fast a machine is."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import change, check, measured, notebooks
+from helpers.exercises import chapter_09
+
+CHAPTER = notebooks.NOTEBOOKS / "09_optimization.ipynb"
+SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "09_optimization.ipynb"
+MIB = 2**20
+COMPILING = ("compile", "compile-gain")  # a test of its own does it, on fewer steps
+
+
+def cells(path):
+    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
+
+
+def run(source: str, names: dict):
+    """Run a cell; the value of its last expression, as a notebook shows it."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """The chapter's names after its cells have run, each cell's `costs` and what it `said` by its id."""
+    names: dict = {"display": lambda *what: None}
+    costs, said, lines = {}, {}, []
+    names["print"] = lambda *what: lines.append(" ".join(map(str, what)))
+    try:
+        for id, source in cells(CHAPTER).items():
+            if id not in COMPILING:
+                run(source, names)
+                costs[id], said[id] = names.get("costs"), "\n".join(lines)
+                lines.clear()
+        yield SimpleNamespace(**names | {"costs": costs, "said": said})
+    finally:
+        torch.set_grad_enabled(True)  # the chapter's first cell turned it off
+        if "pipe" in names:
+            names["pipe"].unet.set_default_attn_processor()
+
+
+def mean(values) -> float:
+    return float(np.mean(list(values)))
+
+
+# What is paid for
+
+
+def test_guidance_doubles_the_latents_and_steps_count_the_calls(chapter):
+    found = re.findall(r"(\d+) calls, (\d+) latents each: (\d+) in all", chapter.said["count"])
+    assert found == [("10", "2", "20"), ("10", "1", "10"), ("5", "2", "10")]
+
+
+def test_a_call_computes_no_gradients_by_itself(chapter):
+    with torch.enable_grad():
+        seen = []
+        hook = chapter.pipe.unet.register_forward_hook(lambda unet, args, output: seen.append(output[0].requires_grad))
+        chapter.paint(num_inference_steps=1)
+        hook.remove()
+    assert seen == [False]
+
+
+# Attention
+
+
+def test_twice_the_side_is_a_map_sixteen_times_as_large(chapter):
+    small, large = (int(n.replace(",", "")) for n in re.findall(r"a map of ([\d,]+)", chapter.said["attention-places"]))
+    assert large == 16 * small
+
+
+def test_attention_that_writes_its_map_takes_more_memory(chapter):
+    sdpa, plain, sliced = (chapter.costs["sdpa"][name].resident / MIB for name in list(chapter.costs["sdpa"])[:3])
+    assert plain > sdpa + 25 and plain > sliced + 10
+
+
+def test_every_way_of_attention_paints_the_same(chapter):
+    apart = [int(number) for number in re.findall(r"at most (\d+) of 255", chapter.said["sdpa-same"])]
+    assert len(apart) >= 3 and apart[0] == 0 and max(apart) <= 4
+
+
+def test_sdpa_is_the_default(chapter):
+    assert {type(one).__name__ for one in chapter.pipe.unet.attn_processors.values()} == {"AttnProcessor2_0"}
+
+
+# Halves
+
+
+def test_halves_take_half_and_bfloat16_strays_further(chapter):
+    sizes = [float(number) for number in re.findall(r"(\d+) MiB of weights", chapter.said["half"])]
+    assert sizes[1] == sizes[2] == pytest.approx(sizes[0] / 2, abs=1)
+    full, bfloat, half = (float(n) for n in re.findall(r"([\d.]+) grey levels", chapter.said["half-same"]))
+    assert full == 0 and half < bfloat and half < 5
+
+
+# Offload
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is an accelerator")
+def test_offload_needs_a_card_and_says_so(chapter):
+    assert "there is none here: `enable_model_cpu_offload` requires accelerator" in chapter.said["offload"]
+
+
+# The VAE
+
+
+def test_tiles_and_slices_take_less_memory(chapter):
+    whole, tiled = (one.resident / MIB for one in chapter.tiles.values())
+    eight, sliced = (one.resident / MIB for one in chapter.slices.values())
+    assert whole > 2 * tiled and eight > 1.5 * sliced
+
+
+def test_slices_cannot_be_seen_and_tiles_can(chapter):
+    assert float(re.search(r"in slices: ([\d.]+)", chapter.said["vae-same"])[1]) <= 1
+    assert 0 < float(re.search(r"in tiles: +([\d.]+)", chapter.said["vae-same"])[1]) < 5
+    assert chapter.vae.use_tiling is False and chapter.vae.use_slicing is False
+
+
+# Order, compiling
+
+
+def test_order_and_fusing_change_no_more_than_rounding(chapter):
+    apart = [int(number) for number in re.findall(r"at most (\d+) of 255", chapter.said["order-same"])]
+    assert len(apart) == 3 and max(apart) <= 4
+    assert "load() gives channels last: True" in chapter.said["order-same"]
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+def test_a_compiled_block_paints_the_same(chapter):
+    one = chapter.with_unet(lambda unet: unet.compile_repeated_blocks())
+    assert change(chapter.paint(num_inference_steps=2), chapter.paint(one, num_inference_steps=2)).inside < 1
+
+
+# Steps
+
+
+def adherence_at(chapter, name: str, steps: int) -> float:
+    found = zip(chapter.by_steps, measured(chapter.by_steps, "adherence"), strict=True)
+    wanted = (f"{name}Scheduler", steps)
+    return mean(
+        value for one, value in found if (one.parameters["scheduler"], one.parameters["num_inference_steps"]) == wanted
+    )
+
+
+def test_a_few_steps_are_enough_and_two_are_not(chapter):
+    for name in ("DPMSolverMultistep", "UniPCMultistep"):
+        assert adherence_at(chapter, name, 6) > adherence_at(chapter, name, 20) - 0.1
+    two = {name: adherence_at(chapter, name, 2) for name in ("DDIM", "EulerDiscrete", "DPMSolverMultistep")}
+    assert max(two["DDIM"], two["EulerDiscrete"]) < two["DPMSolverMultistep"]
+    assert two["DDIM"] < adherence_at(chapter, "DDIM", 20) - 0.1
+
+
+# Batches, embeddings
+
+
+def test_a_batch_paints_what_single_calls_paint(chapter):
+    apart = [int(number) for number in re.findall(r"at most (\d+) of 255", chapter.said["batch"])]
+    assert len(apart) == 4 and max(apart) <= 4
+
+
+def test_a_larger_batch_takes_more_memory(chapter):
+    one, *_, eight = (found.resident for found in chapter.costs["batch"].values())
+    assert eight > one
+
+
+def test_kept_embeddings_paint_the_same_picture_and_spare_the_text_encoder(chapter):
+    assert "bit for bit: True" in chapter.said["embeddings"]
+    read = []
+    hook = chapter.pipe.text_encoder.register_forward_pre_hook(lambda *_: read.append(1))
+    chapter.paint(num_inference_steps=1, **chapter.kept)
+    spared = len(read)
+    chapter.paint(num_inference_steps=1)
+    hook.remove()
+    assert spared == 0 and len(read) > 0
+
+
+def test_all_together_asks_the_unet_less_and_paints_as_well(chapter):
+    from helpers import adherence
+
+    before, after = (chapter.costs["together"][name].result for name in ("before", "after"))
+    assert len(before) == len(after) == 4
+    scores = [mean(adherence(pictures, chapter.call["prompt"])) for pictures in (before, after)]
+    assert scores[1] > scores[0] - 0.15
+
+
+# Memory
+
+
+def test_a_rescued_batch_is_complete_and_says_how(chapter):
+    assert "one picture at a time" in chapter.said["memory"] and len(chapter.pictures) == 3
+    assert not chapter.pipe.unet._forward_pre_hooks
+
+
+# The table, the solutions
+
+
+def test_the_text_names_what_the_table_says(chapter):
+    plan = chapter.table.choice("sdxl-inpaint", 8)
+    assert plan.fits and plan.offload == "model"
+    assert chapter.table.choice("sd15", 8).offload == "none"
+
+
+def test_solutions_pass():
+    names: dict = {"display": lambda *what: None}
+    results = [run(source, names) for source in cells(SOLUTIONS).values()]
+    results = [one for one in results if hasattr(one, "passed")]
+    assert [one.id for one in results] == [f"09.{number}" for number in range(1, 6)]
+    assert [one.message for one in results if not one.passed] == []
+
+
+def test_the_count_of_the_exercise_is_what_the_unet_sees(chapter):
+    asked = []
+    hook = chapter.pipe.unet.register_forward_pre_hook(lambda unet, args: asked.append(len(args[0])))
+    generators = [torch.Generator().manual_seed(seed) for seed in range(4)]
+    chapter.pipe(["a boat"] * 4, num_inference_steps=3, guidance_scale=7.5, generator=generators)
+    hook.remove()
+    assert check("09.1", sum(asked) * chapter_09.STEPS // 3)
