@@ -29,12 +29,12 @@ def run(source: str, names: dict):
 
 @pytest.fixture(scope="module")
 def chapter():
-    """The chapter's names after all of its cells have run, `shown` and `said` by its cells, but for the widget's."""
+    """The chapter's names after all of its cells have run, and what its cells put out and printed, but for the widget's."""
     names: dict = {"display": lambda *what: None}
     printed: list[str] = []
     names["print"] = lambda *what: printed.append(" ".join(map(str, what)))
     shown = {id: run(source, names) for id, source in cells(CHAPTER).items() if not id.startswith("slider")}
-    return SimpleNamespace(**names, shown=shown, said="\n".join(printed))
+    return SimpleNamespace(**names | {"outputs": shown, "printed": "\n".join(printed)})
 
 
 def sees(word: str, records) -> float:
@@ -55,8 +55,8 @@ def test_a_weight_turns_day_into_night(chapter):
 
 
 def test_without_weights_the_call_is_the_plain_one(chapter):
-    assert "without weights, the plain call's picture: True" in chapter.said
-    assert "equal to Compel's: True" in chapter.said
+    assert "without weights, the plain call's picture: True" in chapter.printed
+    assert "equal to Compel's: True" in chapter.printed
 
 
 # Rows
@@ -70,7 +70,7 @@ def test_more_moves_one_row_and_less_all_that_follow(chapter):
 
 
 def test_both_can_be_done_by_hand(chapter):
-    apart = re.findall(r"by hand and by weigh differ by ([\d.]+) at most", chapter.said)
+    apart = re.findall(r"by hand and by weigh differ by ([\d.]+) at most", chapter.printed)
     assert len(apart) == 2 and max(map(float, apart)) < 1e-3
 
 
@@ -114,7 +114,7 @@ def test_a_weight_acts_on_a_picture_too(chapter):
 def test_a_weight_acts_in_sdxl_but_not_on_its_pooled_embedding(chapter):
     first, *_, last = chapter.by_xl.values()
     assert chapter.redness(last).mean() > chapter.redness(first).mean() + 0.5
-    moved = dict(re.findall(r"(\w+_embeds) +\([\d, ]+\) +moved by the weight: (\w+)", chapter.said))
+    moved = dict(re.findall(r"(\w+_embeds) +\([\d, ]+\) +moved by the weight: (\w+)", chapter.printed))
     assert moved == {
         "prompt_embeds": "True",
         "negative_prompt_embeds": "False",
@@ -142,7 +142,7 @@ def test_a_second_prompt_counts_by_its_number(chapter):
     found = [light(records) for records in chapter.both]
     assert found[0] > found[-1] + 25
     assert min(sees("a castle", records) for records in chapter.both) > 0.8
-    assert "shape: (1, 154, 128)" in chapter.said
+    assert "shape: (1, 154, 128)" in chapter.printed
 
 
 def test_what_is_cut_off_is_read_by_weigh(chapter):
@@ -154,7 +154,7 @@ def test_what_is_cut_off_is_read_by_weigh(chapter):
 
 
 def test_every_slip_is_refused(chapter):
-    refused = chapter.said[chapter.said.index("Compel: [FlattenedPrompt") :]
+    refused = chapter.printed[chapter.printed.index("Compel: [FlattenedPrompt") :]
     assert "Fragment:'a (red castle'@1.0" in refused  # what Compel makes of it
     assert refused.count("prompt") >= len(chapter.slips) == 9
     for said in ("at position 3", "as other programs do", "signs and a number", "Put each prompt in quotation marks"):
@@ -163,7 +163,7 @@ def test_every_slip_is_refused(chapter):
 
 def test_the_notation_is_read_as_the_chapter_says(chapter):
     for said in ("'night' x 1.21", "'night' x 0.81", "'red castle' x 1.30", "'castle' x 1.80", "castle (ruined) at"):
-        assert said in chapter.said
+        assert said in chapter.printed
 
 
 def test_the_full_edition_asks_for_no_judge():
@@ -196,7 +196,7 @@ def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
     numbers = re.findall(r'check\("(07\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
     assert numbers == [f"07.{number}" for number in range(1, len(numbers) + 1)]
     assert numbers == re.findall(r'check\("(07\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
-    assert all("No answer yet" in chapter.shown[f"exercise-{number[-1]}"].message for number in numbers)
+    assert all("No answer yet" in chapter.outputs[f"exercise-{number[-1]}"].message for number in numbers)
 
 
 def test_the_last_but_one_exercise_is_not_solved_by_no_weights():
