@@ -29,7 +29,7 @@ def run(source: str, names: dict):
 
 @pytest.fixture(scope="module")
 def chapter():
-    """The chapter's names after all of its cells have run, and what its cells put out and printed, but for the widget's."""
+    """The chapter's names after all of its cells have run, and what they put out, but for the widget's."""
     names: dict = {"display": lambda *what: None}
     printed: list[str] = []
     names["print"] = lambda *what: printed.append(" ".join(map(str, what)))
