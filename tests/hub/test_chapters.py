@@ -17,6 +17,7 @@ import pytest
 from nbformat import NotebookNode
 
 from helpers import notebooks
+from helpers.catalog import CATALOG
 from tests.hub import checkpoints
 from tests.hub.conftest import Machine
 from tests.hub.server import Hub
@@ -43,6 +44,7 @@ def runs(
     folder = tmp_path_factory.mktemp("reader")
     machine = Machine(folder, small_hub)
     wanted = [item.callspec.params["path"] for item in request.session.items if item.path == Path(__file__)]
+    convert_pickles(machine, wanted)
     environment = machine.env | {"COURSE_TEST_SIZES": json.dumps(SIZES), "OMP_NUM_THREADS": "1"}
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
         for name in set(os.environ) - set(environment) - {"PYTEST_CURRENT_TEST"}:
@@ -51,6 +53,15 @@ def runs(
             patch.setenv(name, value)
         yield {path: pool.submit(_run, path, folder / path.stem) for path in wanted}
         pool.shutdown(cancel_futures=True)
+
+
+def convert_pickles(machine: Machine, paths: list[Path]) -> None:
+    """Do what load() asks the reader to do before a chapter reads a checkpoint that is published as pickles."""
+    written = "".join(path.read_text(encoding="utf-8") for path in paths)
+    pickled = [name for name, checkpoint in CATALOG.items() if checkpoint.pickled and name in written]
+    if pickled:
+        asked = machine.course("download", *pickled, "--pickles", "--yes")
+        assert asked.returncode == 0, asked.stderr
 
 
 def _run(path: Path, folder: Path) -> NotebookNode:
