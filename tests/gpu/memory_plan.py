@@ -151,10 +151,11 @@ def single(bench: Bench) -> None:
                 del pipe
                 _forget()
         pipe = _load("sd15", dtype="float16" if bench.device == "cuda" else "float32", device=bench.device)
+        own = pipe.unet.attn_processors
         for variant, processor in {"SDPA": AttnProcessor2_0(), "AttnProcessor": AttnProcessor()}.items():
             pipe.unet.set_attn_processor(processor)
             bench.note("attention", variant=variant, **bench.measure(lambda: pipe(**call)))
-        pipe.unet.set_default_attn_processor()
+        pipe.unet.set_attn_processor(own)
         channels, side = pipe.vae.config.latent_channels, call["height"] // 8
         factor = 2 if bench.quick else 4
         large = torch.randn(1, channels, factor * side, factor * side, device=bench.device, dtype=pipe.dtype)

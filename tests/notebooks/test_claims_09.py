@@ -47,8 +47,8 @@ def chapter():
         yield SimpleNamespace(**names | {"costs": costs, "said": said})
     finally:
         torch.set_grad_enabled(True)  # the chapter's first cell turned it off
-        if "pipe" in names:
-            names["pipe"].unet.set_default_attn_processor()
+        if "own" in names:
+            names["pipe"].unet.set_attn_processor(dict(names["own"]))
 
 
 def mean(values) -> float:
