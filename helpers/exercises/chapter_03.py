@@ -102,7 +102,7 @@ def unread(answer: Any) -> str | None:
     return None
 
 
-@exercise("03.4", right="The prior paints too: its seed decides which of all black cats the decoder will hear of.")
+@exercise("03.4", right="The prior starts from noise of its own: another seed, another embedding, if only by a little.")
 def embeddings(answer: Any) -> str | None:
     import torch
 
