@@ -1,0 +1,302 @@
+"""What chapter 06 claims, on the miniatures: its own cells are run here, their pictures judged over several seeds."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers import CATALOG, adherence, change, check, handoff, load_image, notebooks
+from helpers.masks import fit
+from helpers.measure import seam, sharpness
+
+CHAPTER = notebooks.NOTEBOOKS / "06_chaining.ipynb"
+SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "06_chaining.ipynb"
+
+
+def cells(path):
+    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
+
+
+def run(source: str, names: dict):
+    """Run a cell; the value of its last expression, as a notebook shows it."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """The chapter's names after all of its cells have run; what each cell showed and printed; its names after each."""
+    displayed, printed, after = {}, {}, {}
+    names: dict = {"display": lambda *shown: None}
+    for id, source in cells(CHAPTER).items():
+        written: list[str] = []
+        names["print"] = lambda *words, written=written, **_: written.append(" ".join(map(str, words)))
+        displayed[id] = run(source, names)
+        printed[id], after[id] = "\n".join(written), dict(names)
+    return SimpleNamespace(**names, displayed=displayed, printed=printed, after=lambda id: SimpleNamespace(**after[id]))
+
+
+def mean(values) -> float:
+    return float(np.mean(list(values)))
+
+
+# Words, a picture, a hole
+
+
+def test_the_waterfall_stays_in_its_mask(chapter):
+    at = chapter.after("waterfall")
+    moved = change(at.castle, fit(at.filled.images[0], at.castle), at.painter.mask)
+    assert moved.inside > 15
+    assert 0 < moved.outside < moved.inside / 2
+
+
+def test_the_prompt_decides_what_kandinsky_paints_there(chapter):
+    at, apart = chapter.after("waterfall"), []
+    for number in range(3):
+        call = {"image": at.image, **at.call, "num_inference_steps": 25}
+        one, other = (
+            at.kandinsky(prompt, **call, generator=at.seed(number)).images[0] for prompt in (at.fantasy, "a red boat")
+        )
+        apart.append(change(fit(one, at.castle), fit(other, at.castle), at.painter.mask))
+    assert mean(one.inside for one in apart) > 2 * mean(one.outside for one in apart)
+
+
+# Why not in latents
+
+
+def test_the_refusal_names_both_reasons(chapter):
+    said = chapter.printed["refused"]
+    assert "it sends every image through its encoder" in said and "different autoencoders" in said
+
+
+def test_the_wrong_decoder_makes_nothing_of_them(chapter):
+    at = chapter.after("decoders")
+    assert change(at.decode(at.text2image, at.latents.images), at.castle).inside < 1
+    assert change(at.wrong, at.castle).inside > 25
+
+
+def test_a_chain_over_families_keeps_the_layout(chapter):
+    at = chapter.after("families")
+    first, second = at.first.images[0], at.second.images[0]
+    other = at.text2image(at.muted, generator=at.seed(9), **at.steps).images[0]
+    assert change(first, fit(second, first)).inside < change(other, fit(second, first)).inside
+
+
+# Round trips
+
+
+def test_the_first_round_trip_takes_most_and_none_gives_back(chapter):
+    losses = chapter.losses
+    steps = [one - other for one, other in zip(losses, losses[1:], strict=False)]
+    assert all(step > -0.05 for step in steps)
+    assert losses[-1] < losses[0] - 2
+    errors = [10 ** (-loss / 20) for loss in losses]
+    assert errors[0] > max(one - other for one, other in zip(errors[1:], errors, strict=False))
+
+
+def test_every_picture_loses(chapter):
+    for name in ("castle", "seashore", "lighthouse"):
+        picture = load_image(name)
+        once = chapter.decode(chapter.image2image, chapter.encode(chapter.image2image, picture))
+        assert 20 < chapter.psnr(picture, once) < 45
+
+
+# Latents all the way
+
+
+def test_three_round_trips_against_one(chapter):
+    assert chapter.counts["pil"][0] == {"encoder": 3, "decoder": 3}
+    assert chapter.counts["latent"][0] == {"encoder": 1, "decoder": 1}
+
+
+def test_all_stages_share_one_latent_space(chapter):
+    assert {CATALOG[name].latent_space for name in ("sd15", "comic", "pixel-art")} == {"sd15"}
+
+
+def test_each_stage_changes_the_picture(chapter):
+    row = [chapter.jungle, *chapter.looked_at, *chapter.in_latents[2]]
+    assert min(change(one, other).inside for one, other in zip(row, row[1:], strict=False)) > 3
+
+
+def test_the_astronaut_stays_one(chapter):
+    assert adherence(chapter.looked_at[0], "an astronaut") > 0.5
+
+
+def test_the_costs_compare_the_two_ways(chapter):
+    assert list(chapter.costs) == ["pictures in between", "latents"]
+    assert chapter.costs["latents"].result[2][0].size == chapter.jungle.size
+
+
+# A walk
+
+
+def test_small_steps_lead_far_and_do_not_add_up(chapter):
+    assert len(chapter.frames) == 13
+    assert chapter.begun[-1] > 2 * mean(chapter.moved)
+    assert chapter.begun[-1] < 0.75 * sum(chapter.moved)
+
+
+def test_each_act_arrives(chapter):
+    for number, seen in ((4, "at sunset"), (8, "desert"), (12, "a red castle")):
+        assert adherence(chapter.frames[number], seen) > 0.6, seen
+        assert adherence(chapter.frames[0], seen) < 0.6, seen
+
+
+def test_the_film_is_a_gif_of_all_frames(chapter):
+    film = Image.open(io.BytesIO(chapter.displayed["film"].data))
+    assert film.format == "GIF" and film.n_frames == 2 * len(chapter.frames) - 2
+    assert len(chapter.displayed["film"].data) < 2**20
+
+
+# Colours back
+
+
+def test_strength_brings_colours_back(chapter):
+    at = chapter.after("colours")
+    by = {value: [] for value in at.over["strength"]}
+    for record in at.restored:
+        by[record.parameters["strength"]].append(record)
+    faded, original = at.colourfulness(at.faded), at.colourfulness(at.sea)
+    assert faded < original / 2
+    found = [mean(map(at.saturation, records)) for records in by.values()]
+    assert found[0] > faded + 5 and found[-1] > found[0] + 5
+    nearest = min(mean(map(at.distance_from_the_original, records)) for records in by.values())
+    assert 3 < nearest < 0.8 * change(at.sea, at.faded).inside
+
+
+def test_gentle_calls_add_up(chapter):
+    at = chapter.after("gently")
+    found = [at.colourfulness(one) for one in (at.faded, *at.gentle)]
+    assert found[-1] > found[1] > found[0]
+
+
+# Inpaint, refine
+
+
+def test_refining_draws_edges_anew(chapter):
+    at = chapter.after("refine-again")
+    assert at.last.unet is at.refiner.unet and at.last.scheduler is not at.refiner.scheduler
+    assert at.final.size == (CATALOG["sdxl-refiner"].size,) * 2
+    assert sharpness(at.final) > sharpness(at.larger)
+
+
+def test_from_pipe_surprises_twice_and_switch_never(chapter):
+    said = chapter.printed["from-pipe"].splitlines()
+    assert said[0].endswith("was torch.bfloat16, and is torch.float32") and said[1].endswith("True")
+    assert said[2].endswith("stays torch.float16, one object: True") and said[3].endswith("False")
+
+
+# Where inpainting takes latents
+
+
+def test_one_of_four_takes_them(chapter):
+    said = dict(line.split(": ", 1) for line in chapter.printed["takers"].splitlines() if line.strip())
+    takes = {name: answer == "takes latents" for name, answer in said.items()}
+    assert takes == {
+        "sd15 (4 channels)": False,
+        "sd15-inpaint (9 channels)": False,
+        "sdxl-refiner (4 channels)": True,
+        "sdxl-inpaint (9 channels)": False,
+    }
+
+
+def test_inpainting_from_latents_repaints_the_hole_alone(chapter):
+    at = chapter.after("both")
+    moved = change(at.castle, at.output, at.mask)
+    assert moved.inside > 2 * moved.outside
+
+
+# Larger
+
+
+def test_the_upscalers_are_sharper_than_resizing(chapter):
+    at = chapter.after("four-times")
+    assert at.twice.images[0].size == (2 * at.before.width,) * 2
+    assert sharpness(at.twice.images[0]) > sharpness(at.resized)
+    assert at.found.size == (4 * at.crop.width,) * 2
+    assert sharpness(at.found) > sharpness(fit(at.crop, at.found))
+
+
+def test_they_show_what_the_small_picture_shows(chapter):
+    at = chapter.after("four-times")
+    assert change(at.before, fit(at.twice.images[0], at.before)).inside < 15
+    assert change(at.crop, fit(at.found, at.crop)).inside < 15
+
+
+def test_the_books_hand_off_fails_in_both(chapter):
+    at = chapter.after("book")
+    assert "3 channels of colour, beside 4 of latents" in at.ours
+    assert at.theirs.startswith("Incorrect configuration settings") and "expects 7 but received" in at.theirs
+
+
+# A wider beach
+
+
+def test_the_beach_grows_and_its_middle_stays(chapter):
+    at = chapter.after("wider")
+    assert at.panorama.size == (at.sea.width * 3 // 2, at.sea.height)
+    assert at.same < 0.5
+    assert at.middle.size == (at.sea.width // 2, at.sea.height)
+
+
+def test_putting_it_back_softly_leaves_less_of_a_step_than_a_hard_mask(chapter):
+    at = chapter.after("canvas")
+    hard, soft = [], []
+    for number in range(3):
+        wider = at.inpaint(at.bright, **at.call, generator=at.seed(number)).images[0]
+        hard.append(seam(at.keep_unmasked(at.canvas, wider, at.border), at.border))
+        soft.append(seam(at.keep_unmasked(at.canvas, wider, at.soft), at.border))
+    assert mean(soft) < 0.7 * mean(hard)
+
+
+def test_the_border_is_painted(chapter):
+    at = chapter.after("canvas")
+    new = slice(at.sea.width + 4, None)
+    assert np.abs(np.asarray(at.wider)[:, new].astype(int) - np.asarray(at.canvas)[:, new]).mean() > 3
+
+
+# Memory
+
+
+def test_tasks_of_one_checkpoint_bring_nothing_new(chapter):
+    new = {line[:28].strip(): float(line.split()[-5]) for line in chapter.printed["memory"].splitlines()[:-1]}
+    assert len(new) == 13
+    assert new["sd15"] > 0 and new["sd15-inpaint"] > 0
+    for name in ("sd15, image-to-image", "sd15, inpaint", "the same, switched"):
+        assert new[name] == 0
+    assert chapter.inpaint.vae is chapter.text2image.vae
+
+
+# The words, and the exercises
+
+
+def test_the_text_says_whom_handoff_agrees_with(chapter):
+    with pytest.raises(ValueError):
+        handoff(torch.zeros(1, 4, 8, 8), chapter.upscaler, chapter.upscaler_4)
+
+
+def test_the_solutions_solve_the_chapters_exercises():
+    names, passed = {}, {}
+    for id, source in cells(SOLUTIONS).items():
+        result = run(source, names)
+        if re.fullmatch(r"exercise-\d", id):
+            passed[id] = str(result)
+    asked = [id for id in cells(CHAPTER) if re.fullmatch(r"exercise-\d", id)]
+    assert list(passed) == asked and len(asked) >= 3
+    assert [said for said in passed.values() if not said.startswith("✓")] == []
+
+
+def test_the_chapters_exercises_are_open_and_named_in_order():
+    numbers = re.findall(r'check\("(06\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
+    assert numbers == [f"06.{number}" for number in range(1, len(numbers) + 1)]
+    assert numbers == re.findall(r'check\("(06\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
+    assert all("No answer yet" in check(number, ...).message for number in numbers)

@@ -1,0 +1,223 @@
+"""What chapter 08 claims, on the miniatures: its own cells are run here once, and measured over all their seeds."""
+
+from __future__ import annotations
+
+import ast
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import change, check, load, load_image, load_mask, measured, notebooks, seam
+from helpers.conditioning import control_argument, depth_agreement, depth_map
+from helpers.exercises import chapter_08
+
+CHAPTER = notebooks.NOTEBOOKS / "08_controlnet.ipynb"
+SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "08_controlnet.ipynb"
+
+
+def cells(path):
+    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
+
+
+def run(source: str, names: dict):
+    """Run a cell; the value of its last expression, as a notebook shows it."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """The chapter's names after all of its cells have run, `shown` and `said` by its cells, but for the Explorer's."""
+    names: dict = {"display": lambda *what: None}
+    printed: list[str] = []
+    names["print"] = lambda *what, **how: printed.append(" ".join(map(str, what)))
+    shown = {id: run(source, names) for id, source in cells(CHAPTER).items() if not id.startswith("explorer")}
+    return SimpleNamespace(**names, shown=shown, said="\n".join(printed))
+
+
+def mean(values) -> float:
+    return float(np.mean(list(values)))
+
+
+def means(records, quantity, over: str) -> dict:
+    """The mean of the seeds for each value of an argument."""
+    values = dict.fromkeys(record.parameters.get(over) for record in records)
+    found = list(zip(records, measured(records, quantity), strict=True))
+    return {value: mean(number for record, number in found if record.parameters.get(over) == value) for value in values}
+
+
+def test_every_sweep_made_all_its_pictures(chapter):
+    sweeps = [value for value in vars(chapter).values() if isinstance(value, list) and hasattr(value[0], "parameters")]
+    assert len(sweeps) >= 9
+    assert [record.error for records in sweeps for record in records if record.error] == []
+
+
+# The condition
+
+
+def test_the_condition_by_hand_is_the_same_and_the_guides_check_misses_the_width(chapter):
+    assert "by hand it is the same: True" in chapter.said
+    assert "the guides' check lets it pass: True" in chapter.said
+    assert re.search(r"ours says: mask is (\d+) x (\d+) pixels, the image", chapter.said)
+    small, share = re.search(r"-1 is ([\d.]+)% of it, and the mask is white in ([\d.]+)%", chapter.said).groups()
+    assert small == share
+
+
+def test_the_inpainting_checkpoint_hardly_needs_the_net(chapter):
+    """Its seams are no worse without: both kinds know what lies around the hole."""
+    alone, elven = (
+        mean(seam(one.image, chapter.mask) for one in records) for records in (chapter.alone, chapter.elven)
+    )
+    assert abs(alone - elven) < 4
+
+
+def test_a_regular_checkpoint_learns_what_lies_around(chapter):
+    blind, told = chapter.seams
+    assert told < 0.7 * blind and blind - told > 2
+    better = [
+        seam(after.image, chapter.box) < seam(before.image, chapter.box)
+        for before, after in zip(chapter.blind, chapter.told, strict=True)
+    ]
+    assert sum(better) >= 3
+
+
+def test_the_condition_alone_holds_the_shore(chapter):
+    strays = means(chapter.held, chapter.strays, "controlnet_conditioning_scale")
+    assert strays[1.0] < 0.6 * strays[0.0]
+    assert strays[1.0] > 1  # no copy
+
+
+# Depth
+
+
+def test_the_astronaut_is_near_and_the_sky_far(chapter):
+    grey = np.asarray(chapter.depth)[..., 0].astype(float)
+    astronaut = np.asarray(load_mask("jungle")) > 0
+    assert grey[astronaut].mean() > grey[: len(grey) // 8].mean() + 60
+    assert grey[-len(grey) // 8 :].mean() > 200
+
+
+def test_the_estimate_is_good_enough_to_measure_by(chapter):
+    assert depth_agreement(chapter.jungle, chapter.depth) > 0.9
+    others = [depth_agreement(load_image(name), depth_map(name)) for name in ("castle", "lighthouse", "winter", "road")]
+    assert min(others) > 0.85
+
+
+def test_strength_loses_the_depth_unless_the_net_holds_it(chapter):
+    alone, held = (means(records, chapter.agrees, "strength") for records in (chapter.no_depth, chapter.by_depth))
+    assert held[1.0] > alone[1.0] + 0.1
+    assert alone[1.0] < alone[0.4] - 0.1
+    assert held[1.0] > held[0.4] - 0.1
+
+
+def test_a_depth_net_makes_less_of_edges(chapter):
+    depth, edges = (mean(map(chapter.agrees, chapter.read[name])) for name in ("depth", "edges"))
+    assert depth > edges + 0.1
+
+
+def test_fewer_edges_with_higher_thresholds(chapter):
+    found = [float(value) for value in re.findall(r"and +\d+: ([\d.]+)% of the pixels are edges", chapter.said)]
+    assert len(found) == 3 and found[0] > found[1] > found[2] > 0
+
+
+# How strongly, and when
+
+
+def test_the_default_scale_depends_on_the_class(chapter):
+    found = re.findall(r"^(\w+) +takes (\w+) +scale ([\d.]+)$", chapter.said, re.MULTILINE)
+    assert [scale for _, _, scale in found] == ["1.0", "0.8", "0.5"]
+    pipes = (chapter.depth_net, chapter.steered, chapter.special)
+    assert [argument for _, argument, _ in found] == [control_argument(pipe) for pipe in pipes]
+
+
+def test_agreement_rises_with_the_scale_and_then_stays(chapter):
+    found = means(chapter.by_scale, chapter.keeps_tower, "controlnet_conditioning_scale")
+    assert list(found) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
+    assert found[1.0] > found[0.0] + 0.15 and found[0.5] > found[0.0] + 0.05
+    assert found[1.5] < found[1.0] + 0.1
+
+
+def test_scale_0_is_the_checkpoint_alone(chapter):
+    assert chapter.said.count("scale 0 is the plain picture: True") == 2
+
+
+def test_the_net_is_asked_at_every_step_and_heard_in_its_span(chapter):
+    assert len(chapter.heard) == 20
+    heard = [step for step, scale in enumerate(chapter.heard) if scale > 0]
+    assert heard == chapter_08.steered_steps(20, 0.2, 0.6)
+    assert check("08.1", len(heard))
+
+
+def test_the_first_half_decides_where_things_stand(chapter):
+    found = {name: mean(map(chapter.keeps_tower, records)) for name, records in chapter.by_span.items()}
+    assert found["first half"] > found["second half"] + 0.1
+    assert abs(found["second half"] - found["none"]) < found["first half"] - found["none"]
+    ends = list(means(chapter.by_end, chapter.keeps_tower, "control_guidance_end").values())
+    assert ends[2] > ends[0] + 0.05 and ends[-1] - ends[2] < ends[2] - ends[0]
+
+
+# Elden Ring
+
+
+def test_the_restyled_pictures_moved_and_kept_their_depth(chapter):
+    assert (chapter.look["strength"], chapter.look["guidance_scale"]) == (0.45, 10.5)
+    for old, new in zip(chapter.before.values(), chapter.after, strict=True):
+        assert change(old, new).inside > 5
+        assert depth_agreement(new, depth_map(old)) > 0.7
+
+
+def test_the_depth_net_joins_the_style_too():
+    pipe = load("elden-ring", task="image2image", controlnet="controlnet-depth")
+    pipe.set_progress_bar_config(disable=True)
+    image, depth = load_image("jungle"), depth_map("jungle")
+    made = {
+        scale: [
+            pipe(
+                "elden ring style astronaut in a jungle", image=image, control_image=depth, strength=1.0,
+                num_inference_steps=20, controlnet_conditioning_scale=scale,
+                generator=torch.Generator().manual_seed(seed),
+            ).images[0]
+            for seed in range(3)
+        ]
+        for scale in (0.0, 1.0)
+    }  # fmt: skip
+    without, held = (mean(depth_agreement(one, depth) for one in pictures) for pictures in made.values())
+    assert held > without + 0.05
+
+
+# The words, and the exercises
+
+
+def test_the_full_edition_draws_no_chart_of_adherence():
+    for source in cells(CHAPTER).values():
+        for line in source.splitlines():
+            if re.search(r'["\']adherence["\']', line):
+                assert 'if edition() == "mini"' in line, line
+
+
+def test_no_cell_names_a_size():
+    assert [source for source in cells(CHAPTER).values() if re.search(r"\b(128 ?[x,] ?128|512)\b", source)] == []
+
+
+def test_the_solutions_solve_the_chapters_exercises():
+    names: dict = {"display": lambda *what: None, "print": lambda *what: None}
+    passed = {}
+    for id, source in cells(SOLUTIONS).items():
+        result = run(source, names)
+        if re.fullmatch(r"exercise-\d", id):
+            passed[id] = (bool(result), result.message)
+    asked = [id for id in cells(CHAPTER) if re.fullmatch(r"exercise-\d", id)]
+    assert {id: message for id, (right, message) in passed.items() if not right} == {}
+    assert list(passed) == asked and len(asked) == 4
+
+
+def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
+    numbers = re.findall(r'check\("(08\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
+    assert numbers == [f"08.{number}" for number in range(1, len(numbers) + 1)]
+    assert numbers == re.findall(r'check\("(08\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
+    assert all("No answer yet" in chapter.shown[f"exercise-{number[-1]}"].message for number in numbers)
