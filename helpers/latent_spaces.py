@@ -104,7 +104,7 @@ def is_kandinsky(pipe: Any) -> bool:
 
 def checkpoint_of(pipe: Any) -> Checkpoint | None:
     """The catalogue's entry of what the pipeline was loaded from."""
-    name, _ = origin._checkpoint(str(pipe.config.get("_name_or_path") or ""))
+    name, _ = origin.checkpoint(str(pipe.config.get("_name_or_path") or ""))
     return CATALOG[name] if name else None
 
 

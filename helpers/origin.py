@@ -30,7 +30,7 @@ def describe(pipe: Any) -> dict[str, Any]:
     import torch
 
     parts = models(pipe)
-    name, mini = _checkpoint(str(pipe.config.get("_name_or_path") or ""))
+    name, mini = checkpoint(str(pipe.config.get("_name_or_path") or ""))
     offload = _offload(pipe, parts)
     device = _device(pipe, parts, offload)
     vae = parts.get("vae")
@@ -141,7 +141,7 @@ def _defaults(pipe: Any) -> dict[str, Any]:
     return {name: value for name, value in listed.items() if isinstance(value, (bool, int, float, str))}
 
 
-def _checkpoint(source: str) -> tuple[str | None, bool]:
+def checkpoint(source: str) -> tuple[str | None, bool]:
     """The course name of what the pipeline was loaded from, and whether that is a miniature."""
     for name, checkpoint in catalog.CATALOG.items():
         if source == checkpoint.hub_id:
