@@ -1,0 +1,303 @@
+"""What chapter 03 claims, on the miniatures: its own cells are run here once, and measured over several seeds."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from helpers import CATALOG, adherence, change, classifier, load_image, models, notebooks, sweep
+from helpers.measure import sharpness
+
+CHAPTER = notebooks.NOTEBOOKS / "03_popular_models.ipynb"
+SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "03_popular_models.ipynb"
+SD, SDXL, KANDINSKY = "sd15-inpaint", "sdxl-inpaint", "kandinsky22-inpaint"
+SEEDS = range(4)
+
+
+def cells(path):
+    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
+
+
+def run(source: str, names: dict):
+    """Run a cell; the value of its last expression, as a notebook shows it."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """The chapter's names after its cells have run, `shown` and `said` by its cells; nothing is timed."""
+    names: dict = {}
+    said: dict[str, list[str]] = {}
+    shown = {}
+    for id, source in cells(CHAPTER).items():
+        if not id.startswith("costs"):
+            printed = said.setdefault(id, [])
+            names["print"] = lambda *what, printed=printed: printed.append(" ".join(map(str, what)))
+            shown[id] = run(source, names)
+    return SimpleNamespace(**names, shown=shown, said={id: "\n".join(lines) for id, lines in said.items()})
+
+
+def mean(values) -> float:
+    return float(np.mean(list(values)))
+
+
+# The catalogue
+
+
+def test_the_first_table_says_what_the_text_says_of_it():
+    table = models(SD, SDXL, KANDINSKY)
+    assert max(table, key=lambda line: line.download).name == KANDINSKY
+    assert max(table, key=lambda line: line.memory["none"]).name == KANDINSKY
+    saved = {line.name: line.memory["none"] / line.memory["model"] for line in table}
+    assert max(saved, key=saved.get) == KANDINSKY
+    assert max(CATALOG[KANDINSKY].parameters.values()) < CATALOG[SDXL].parameters["unet"]
+    assert [line.name for line in table if "openrail" in line.licence] == [SD, SDXL]
+    assert table[KANDINSKY].licence == "apache-2.0"
+
+
+def test_the_table_of_choices_agrees_with_the_catalogue(chapter):
+    assert min(map(CATALOG.get, chapter.names), key=lambda one: one.download_size).name == SD
+    assert CATALOG[SDXL].full_size ** 2 == 4 * CATALOG[SD].full_size ** 2
+    halves = {True: 0, False: 0}
+    for part, millions in CATALOG[KANDINSKY].parameters.items():
+        halves[part.startswith("prior_")] += millions
+    assert halves[True] > 2 * halves[False]  # the prior is the heavier half
+
+
+# One task for three
+
+
+@pytest.mark.parametrize("name", [SD, SDXL, KANDINSKY])
+def test_all_three_paint_what_the_prompt_names(chapter, name):
+    asked = ["a black cat", *chapter.prompts]
+    for number, words in enumerate(asked):
+        more = [chapter.paint(name, words, seed) for seed in (1, 2)]
+        first = chapter.cats[name][0] if number == 0 else chapter.others[name][number - 1]
+        assert mean(adherence(one, words) for one in [first, *more]) > 0.5, words
+
+
+def test_each_paints_in_its_own_size(chapter):
+    assert {name: ones[0].size for name, ones in chapter.cats.items()} == {
+        name: (CATALOG[name].size,) * 2 for name in chapter.names
+    }
+    assert CATALOG[SDXL].size > CATALOG[SD].size
+
+
+def test_equal_seeds_make_no_pictures_alike(chapter):
+    mask = chapter.inputs(SD)["mask_image"]
+    cats = {name: [one.resize(mask.size) for one in ones] for name, ones in chapter.cats.items()}
+    for a, b in ((SD, SDXL), (SD, KANDINSKY), (SDXL, KANDINSKY)):
+        apart = np.array([[change(one, other, mask).inside for other in cats[b]] for one in cats[a]])
+        assert apart.diagonal().mean() > 0.7 * apart[~np.eye(3, dtype=bool)].mean()
+
+
+# Inside
+
+
+def test_the_parts_are_those_that_the_text_names(chapter):
+    assert [hasattr(pipe, "text_encoder") for pipe in chapter.pipes.values()] == [True, True, False]
+    assert [hasattr(pipe, "text_encoder_2") for pipe in chapter.pipes.values()] == [False, True, False]
+    assert hasattr(chapter.kandinsky, "prior_text_encoder") and hasattr(chapter.kandinsky, "movq")
+    assert chapter.said["parts"].count("UNet with 9 channels in") == 3
+    assert chapter.sdxl.unet.config.cross_attention_dim > chapter.sd.unet.config.cross_attention_dim
+    side = chapter.house.width // 8
+    assert {tuple(one.shape) for one in chapter.latents.values()} == {(1, 4, side, side)}
+
+
+def test_another_models_latents_are_ruined_and_nothing_says_so(chapter):
+    off = {pair: change(chapter.house, one).inside for pair, one in chapter.decoded.items()}
+    own = {a: error for (a, b), error in off.items() if a == b}
+    for (a, b), error in off.items():
+        assert a == b or error > 3 * max(own[a], own[b]), (a, b)
+    assert len({CATALOG[name].latent_space for name in chapter.names}) == 3
+
+
+def test_prompts_become_tensors_of_three_kinds(chapter):
+    assert chapter.states.shape == (1, 77, chapter.sd.unet.config.cross_attention_dim)
+    assert chapter.both.shape == (1, 77, chapter.sdxl.unet.config.cross_attention_dim)
+    widths = [one.config.hidden_size for one in (chapter.sdxl.text_encoder, chapter.sdxl.text_encoder_2)]
+    assert chapter.both.shape[2] == sum(widths)
+    assert chapter.pooled.shape == (1, chapter.sdxl.text_encoder_2.config.projection_dim)
+    assert chapter.image_embeds.shape == (1, chapter.kandinsky.prior_image_encoder.config.projection_dim)
+
+
+# The calls
+
+
+def test_the_signatures_are_those_that_the_text_reads_from_them(chapter):
+    table = {line.split()[0]: line.split()[1:] for line in chapter.said["call"].splitlines()[1:]}
+    assert table["strength"] == ["1.0", "0.9999", "–"]
+    assert table["padding_mask_crop"] == ["None", "None", "–"]
+    assert table["guidance_scale"] == ["7.5", "7.5", "4.0"]
+    assert (table["num_inference_steps"][2], table["height"][2]) == ("100", "512")
+    assert table["original_size"] == ["–", "None", "–"]
+    assert table["prior_num_inference_steps"] == ["–", "–", "25"]
+
+
+def test_sdxl_skips_the_first_step_by_default(chapter):
+    ran = []
+
+    def note(pipe, step, timestep, tensors):
+        ran.append(step)
+        return tensors
+
+    chapter.paint(SDXL, "a cat", callback_on_step_end=note)
+    assert len(ran) == int(25 * 0.9999) == 24
+
+
+def test_unknown_arguments_are_swallowed_but_not_by_sweep(chapter):
+    assert chapter.said["swallowed"].count("True") == 2
+    for name, wrong in ((KANDINSKY, "strength"), (SD, "strenght")):
+        with pytest.raises(TypeError, match=wrong):
+            next(sweep(chapter.pipes[name], over={wrong: [0.3]}, prompt="a cat", **chapter.inputs(name)))
+
+
+def test_kandinsky_alone_paints_512_and_wants_multiples_of_64(chapter):
+    said = chapter.said["size"].splitlines()
+    for name, first, second in zip(chapter.names, said[::2], said[1::2], strict=True):
+        size = CATALOG[name].size
+        wanted = (512, 512) if name == KANDINSKY else (size, size)
+        assert first.startswith(name) and first.endswith(str(wanted))
+        odd = size + 32
+        assert odd % 64 and second.strip().startswith(f"asked for {odd}: ")
+        assert ("Sizes of tensors must match" in second) is (name == KANDINSKY)
+        assert second.endswith(str((odd, odd))) is (name != KANDINSKY)
+
+
+def test_sdxl_is_led_toward_small_originals_and_away_from_them(chapter):
+    def inside(ones) -> float:
+        return mean(sharpness(one.crop(chapter.box)) for one in ones)
+
+    plain, toward, away = map(inside, chapter.drawn.values())
+    assert toward < 0.75 * plain and away > 1.2 * plain
+    alone = [chapter.paint(SDXL, "a white castle", number, original_size=chapter.small) for number in range(2)]
+    assert toward < 0.85 * inside(alone) < 1.2 * plain  # said in both questions, it does little
+
+
+def test_kandinsky_puts_back_what_the_others_copy(chapter):
+    found = re.findall(r"round trip +([\d.]+) +inpainting +([\d.]+)", chapter.said["kept"])
+    times = [float(inpainted) / float(alone) for alone, inpainted in found]
+    assert times[2] < 1.3 and times[2] < 0.8 * min(times[:2])
+
+
+def test_kandinsky_grows_the_mask_by_one_latent(chapter):
+    given = chapter.inputs(KANDINSKY)
+    seen = []
+
+    def note(pipe, step, timestep, tensors):
+        seen.append(tensors["mask_image"][0, 0].numpy() == 0)  # 1 is kept
+        return tensors
+
+    wanted = {"callback_on_step_end": note, "callback_on_step_end_tensor_inputs": ["mask_image"]}
+    chapter.paint(KANDINSKY, "a cat", num_inference_steps=2, **wanted)
+    white = np.asarray(given["mask_image"])[::8, ::8] >= 128  # as the pipeline reduces it, by the nearest pixel
+    padded, side = np.pad(white, 1), len(white)
+    around = [(y, x) for y in range(3) for x in range(3) if abs(y - x) < 2]  # all neighbours but two corners
+    grown = np.any([padded[y : y + side, x : x + side] for y, x in around], axis=0)
+    assert np.array_equal(seen[0], grown) and grown.sum() > white.sum()
+
+
+# Kandinsky apart
+
+
+def test_two_steps_make_the_combined_pipelines_picture(chapter):
+    assert "bit for bit the same: True" in chapter.said["apart"]
+    assert chapter.prior.prior is chapter.kandinsky.prior_prior and chapter.decoder.unet is chapter.kandinsky.unet
+
+
+def test_the_decoder_alone_loads_as_the_box_says(chapter):
+    decoder = chapter.KandinskyV22InpaintPipeline.from_pretrained(CATALOG[KANDINSKY].source)
+    decoder.set_progress_bar_config(disable=True)
+    embeds = dict(zip(("image_embeds", "negative_image_embeds"), chapter.imagine("a house"), strict=True))
+    alone = decoder(**embeds, **chapter.given, generator=chapter.seed(0)).images[0]
+    assert change(alone, chapter.rows["decoder's seed"][0]).inside < 1
+    assert CATALOG[KANDINSKY].prior == "kandinsky-community/kandinsky-2-2-prior"
+
+
+def test_the_priors_guidance_trades_variety_for_certainty(chapter):
+    mask = chapter.given["mask_image"]
+
+    def apart(ones) -> float:
+        return mean(change(a, b, mask).inside for a, b in itertools.combinations(ones, 2))
+
+    decoders, guided, unguided = map(apart, chapter.rows.values())
+    assert guided < 0.7 * min(decoders, unguided)
+
+    def agree(**more) -> float:
+        found = [chapter.imagine("a black cat", n, **more)[0] for n in SEEDS]
+        return mean(chapter.cosine(a, b) for a, b in itertools.combinations(found, 2))
+
+    assert agree() > 0.97 > agree(guidance_scale=1.0) + 0.02
+
+
+def test_embeddings_are_ordered_by_what_they_mean(chapter):
+    def cosines(words):
+        pairs = [(chapter.imagine("a black cat", n)[0], chapter.imagine(words, n + 4)[0]) for n in SEEDS]
+        return mean(chapter.cosine(*pair) for pair in pairs)
+
+    seed, colour, thing = cosines("a black cat"), cosines("a white cat"), cosines("a red boat")
+    assert seed > colour + 0.03 and seed > thing + 0.1
+    nothing = chapter.imagine("a black cat")[1]
+    assert seed > mean(chapter.cosine(chapter.imagine("a black cat", n)[0], nothing) for n in SEEDS) + 0.1
+    assert "is the same for every prompt: True" in chapter.said["cosines"]
+
+
+def test_a_negative_prompt_becomes_an_embedding_and_acts(chapter):
+    assert "is another one: True" in chapter.said["negative"]
+
+    def red(**more) -> float:
+        found = [chapter.develop(chapter.imagine("a red house", n, **more), n) for n in SEEDS]
+        return mean(one["colour"]["red"] for one in classifier.read(found))
+
+    assert red(negative_prompt="red") < red() - 0.3
+
+
+def test_mixtures_go_from_one_prompt_to_the_other(chapter):
+    first, last = chapter.way[0], chapter.way[-1]
+    assert adherence(first, "a red boat") > 0.5 > adherence(last, "a boat")
+    assert adherence(last, "a white castle") > 0.5 > adherence(first, "a castle")
+
+
+def test_a_picture_can_take_the_place_of_a_prompt(chapter):
+    drawn = [chapter.develop(chapter.alone, n) for n in SEEDS]
+    before = adherence(chapter.inputs(KANDINSKY)["image"], "a lighthouse")
+    assert mean(adherence(one, "a lighthouse") for one in drawn) > before + 0.3
+
+
+# The exercises
+
+
+def checks(path, tmp_path) -> dict[str, str]:
+    """What each check(...) of the notebook says when it is executed, by its id."""
+    executed = notebooks.execute(shutil.copy(path, tmp_path), cwd=tmp_path, edition="mini")
+    found = [(re.search(r'check\("([\d.]+)"', cell.source), cell) for cell in executed.cells]
+    return {
+        match[1]: cell.outputs[-1].data["text/plain"] for match, cell in found if match and cell.cell_type == "code"
+    }
+
+
+def test_every_solution_passes_its_check(tmp_path):
+    said = checks(SOLUTIONS, tmp_path)
+    assert list(said) == re.findall(r'check\("([\d.]+)", answer\)', "\n".join(cells(CHAPTER).values()))
+    assert [message for message in said.values() if not message.startswith("✓")] == []
+
+
+def test_the_chapters_exercises_are_open(chapter):
+    told = [chapter.shown[f"exercise-{number}"] for number in range(1, 5)]
+    assert [result.passed for result in told] == [False] * 4
+    assert "is named" in told[0].message
+    assert all("No answer yet" in result.message for result in told[1:])
+
+
+def test_the_picture_of_the_chapter_is_the_courses_own(chapter):
+    size = CATALOG[SD].size
+    assert chapter.inputs(SD)["image"].tobytes() == load_image("meadow", size=size).tobytes()
