@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 from pathlib import Path
@@ -110,6 +111,41 @@ def test_the_guides_words_are_out_of_date(pipe) -> None:
 def test_offload_needs_an_accelerator() -> None:
     with pytest.raises(RuntimeError, match="accelerator"):
         quiet("sd15-inpaint").enable_model_cpu_offload()
+
+
+# Chapter 01: the guide's own first example
+
+
+@pytest.fixture(scope="module")
+def guides_cats():
+    """Kandinsky's cats with the guide's prompt, one picture a seed; and the pair that they began with."""
+    kandinsky, size = quiet("kandinsky22-inpaint"), CATALOG["kandinsky22-inpaint"].size
+    pair = {"image": load_image("meadow", size=size), "mask_image": load_mask("meadow", size=size)}
+    call = pair | {"height": size, "width": size, "num_inference_steps": 25}
+    return [kandinsky(GUIDE, **call, generator=seed(number)).images[0] for number in SEEDS], pair
+
+
+def test_kandinsky_paints_the_guides_cat_into_the_mask(guides_cats) -> None:
+    cats, pair = guides_cats
+    assert mean(adherence(cat, "a black cat") for cat in cats) > 0.6
+    moved = [change(pair["image"], cat, pair["mask_image"]) for cat in cats]
+    assert mean(one.inside for one in moved) > 3 * mean(one.outside for one in moved)
+
+
+def test_kandinsky_would_paint_512_pixels_in_100_steps() -> None:
+    from diffusers import KandinskyV22InpaintCombinedPipeline
+
+    known = inspect.signature(KandinskyV22InpaintCombinedPipeline.__call__).parameters
+    assert [known[name].default for name in ("height", "width", "num_inference_steps")] == [512, 512, 100]
+
+
+def test_one_seed_makes_two_cats(guides_cats, cats, meadow) -> None:
+    """As far apart as two seeds of one model, not as near as one seed twice."""
+    image, mask = meadow
+    apart = mean(
+        change(cat, one.resize(image.size), mask).inside for cat, one in zip(cats, guides_cats[0], strict=True)
+    )
+    assert apart > 0.5 * mean(change(cats[0], cat, mask).inside for cat in cats[1:])
 
 
 # The mask, and what is kept
