@@ -74,7 +74,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from helpers.listing import cache, models
+    from helpers.hub import cache
+    from helpers.listing import models
 
     print(models(*arguments.names))
     print(f"The cache: {cache()}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from helpers import catalog, checkpoints, hardware
+from helpers import catalog, checkpoints, hardware, hub
 from helpers.catalog import CATALOG, GB, Checkpoint
 
 MB = 1_000_000
@@ -116,13 +116,6 @@ def models(*names: str) -> Listing:
     return Listing(tuple(map(_line, chosen)), sum(map(_size, folders)))
 
 
-def cache() -> Path:
-    """The folder that holds what was downloaded from the Hub; it need not exist."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(HF_HUB_CACHE)
-
-
 def gigabytes(size: int) -> str:
     """A number of bytes in words, such as "2.1 GB"."""
     return f"{size / GB:.1f} GB" if size >= GB / 20 else f"{size / MB:.0f} MB"
@@ -179,7 +172,7 @@ def _size(folder: Path) -> int:
 
 def _cached(hub_id: str) -> int:
     """Bytes of a repository in the cache. Each file counts once, however many of its versions share it."""
-    snapshots = cache() / f"models--{hub_id.replace('/', '--')}" / "snapshots"
+    snapshots = hub.cache() / f"models--{hub_id.replace('/', '--')}" / "snapshots"
     files = {file.resolve() for file in snapshots.rglob("*") if file.is_file()}  # links, where the system has them
     return sum(file.stat().st_size for file in files)
 
