@@ -23,6 +23,8 @@ from tests.hub.conftest import Machine
 from tests.hub.server import Hub
 
 SIZES = checkpoints.REAL if os.environ.get("COURSE_HUB_SIZES") == "real" else checkpoints.SMALL
+# A draft waits for its miniatures; the full edition needs none.
+PATHS = [*notebooks.chapters(), *sorted((notebooks.NOTEBOOKS / "drafts").glob("*.ipynb"))]
 AT_ONCE = 2  # kernels; each computes on one core, and half of its time is imports
 
 
@@ -71,7 +73,7 @@ def _run(path: Path, folder: Path) -> NotebookNode:
     return notebooks.execute(Path(copy), cwd=folder, edition="full")
 
 
-@pytest.mark.parametrize("path", notebooks.chapters(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_it_runs(path: Path, runs: dict[Path, Future]) -> None:
     executed = runs[path].result()
     assert any(cell.cell_type == "code" and cell.outputs for cell in executed.cells), "no cell shows anything"
