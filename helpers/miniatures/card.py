@@ -20,7 +20,8 @@ This page is written by `python -m helpers.miniatures card`, from the weights' f
 
 One drawn world: ten subjects (castle, house, cat, boat, tree, rock, astronaut, waterfall, bench, lighthouse) in ten
 colours, seven places, four hours, four palettes, two attributes (glowing eyes, elven), and five ways for a picture to
-be bad (blurred, blocky, noisy, washed out, deformed). Words outside this world mean nothing to them. 128 x 128 pixels.
+be bad (blurred, blocky, noisy, washed out, deformed). Words outside this world mean nothing to them. Pictures of
+128 x 128 pixels, SDXL's of 192 x 192.
 
 ## How each was made
 
@@ -142,7 +143,10 @@ FIGURES = """\
 
 On scenes and seeds that no training has seen: `python -m helpers.miniatures evaluate`. `sd15`: 500 prompts that name a
 subject, a colour and a place, guidance 7.5, 25 steps. `sd15-inpaint`: a box around the subject of a drawn scene is
-repainted with another subject in another colour. "Right" is what the classifier reads in the picture.
+repainted with another subject in another colour, and so for the other inpainting miniatures ("text": with the whole
+picture masked). `clip`: a picture picks its caption out of 16; `kandinsky-prior`: a caption picks its picture, by the
+embedding imagined for it. PSNR: of drawings that went through the autoencoder. "Right" is what the classifier reads in
+the picture.
 """
 
 
