@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from helpers.checks import did_you_mean
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+HEAVY = 50_000  # characters of a picture's base64
 # What a reader without a kernel can still look at.
 STILLS = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown")
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -149,7 +154,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     """Drop, in place, what changes from run to run or from machine to machine, and return the notebook.
 
     Gone: execution times, widget state and views (their stills stay), progress bars, memory addresses, and the
-    machine's own folders. Kernel and language are reduced to what every Python 3 answers to.
+    machine's own folders. Large pictures become JPEG; kernel and language, what every Python 3 answers to.
     """
     notebook.metadata = type(notebook.metadata)({"kernelspec": dict(KERNEL), "language_info": {"name": "python"}})
     taken: set[str] = set()
@@ -178,10 +183,29 @@ def _settle(output: NotebookNode) -> NotebookNode | None:
         output.metadata.pop(WIDGET_VIEW, None)
         if "image/png" in output.data:
             output.data.pop("image/jpeg", None)  # Pillow sends each picture twice
+            _lighten(output)
         for kind in ("text/plain", "text/html", "text/markdown"):
             if isinstance(output.data.get(kind), str):
                 output.data[kind] = _portable(output.data[kind])
     return output
+
+
+def _lighten(output: NotebookNode) -> None:
+    """Keep a large opaque picture as JPEG where that takes less than half: each commit holds every output anew."""
+    png = "".join(output.data["image/png"])
+    if len(png) < HEAVY:
+        return
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        if picture.mode != "RGB":
+            return
+        light = io.BytesIO()
+        picture.save(light, "JPEG", quality=90, subsampling=0, optimize=True)
+    jpeg = base64.b64encode(light.getvalue()).decode()
+    if 2 * len(jpeg) < len(png):
+        del output.data["image/png"]
+        output.data["image/jpeg"] = jpeg
+        if "image/png" in output.metadata:
+            output.metadata["image/jpeg"] = output.metadata.pop("image/png")
 
 
 def _portable(text: str) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import io
 import json
 from importlib import metadata
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from helpers import catalog, checkpoints, checkup, notebooks
 from helpers.cli import main
@@ -197,6 +202,33 @@ def test_a_picture_is_kept_once() -> None:
     both = new_output("execute_result", data={"image/png": "p", "image/jpeg": "j", "text/plain": "<PIL>"})
     alone = new_output("display_data", data={"image/jpeg": "j"})
     assert [set(output.data) for output in settled(both, alone)] == [{"image/png", "text/plain"}, {"image/jpeg"}]
+
+
+def as_png(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_a_large_picture_is_kept_as_a_smaller_jpeg_of_the_same_look() -> None:
+    grain = np.random.default_rng(0).normal(0, 6, (400, 400, 3))
+    pixels = (np.linspace(40, 200, 400)[:, None, None] + grain).clip(0, 255).astype(np.uint8)
+    before = as_png(Image.fromarray(pixels))
+    output = new_output("display_data", data={"image/png": before}, metadata={"image/png": {"width": 200}})
+    [light] = settled(output)
+    assert set(light.data) == {"image/jpeg"} and light.metadata == {"image/jpeg": {"width": 200}}
+    assert len(light.data["image/jpeg"]) < len(before) / 2
+    after = np.asarray(Image.open(io.BytesIO(base64.b64decode(light.data["image/jpeg"]))), np.int16)
+    assert np.abs(after - pixels).mean() < 6
+    assert settled(copy.deepcopy(light)) == [light]
+
+
+def test_small_or_transparent_pictures_and_drawings_of_few_colours_stay_png() -> None:
+    clear = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 4), np.uint8))
+    drawing = Image.fromarray(np.random.default_rng(0).integers(0, 2, (700, 700, 1), np.uint8).repeat(3, 2) * 255)
+    pictures = [clear, drawing, Image.new("RGB", (9, 9))]
+    kept = settled(*(new_output("display_data", data={"image/png": as_png(picture)}) for picture in pictures))
+    assert [set(output.data) for output in kept] == [{"image/png"}] * 3
 
 
 def test_metadata_is_reduced_and_normalising_twice_changes_nothing() -> None:
