@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import re
 from types import SimpleNamespace
@@ -15,21 +14,10 @@ from PIL import Image
 from helpers import CATALOG, adherence, change, check, handoff, load_image, notebooks
 from helpers.masks import fit
 from helpers.measure import seam, sharpness
+from tests.notebooks.running import cells, run
 
 CHAPTER = notebooks.NOTEBOOKS / "06_chaining.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "06_chaining.ipynb"
-
-
-def cells(path):
-    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
-
-
-def run(source: str, names: dict):
-    """Run a cell; the value of its last expression, as a notebook shows it."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
 
 
 @pytest.fixture(scope="module")

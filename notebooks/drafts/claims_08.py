@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from types import SimpleNamespace
 
@@ -13,21 +12,10 @@ import torch
 from helpers import change, check, load, load_image, load_mask, measured, notebooks, seam
 from helpers.conditioning import control_argument, depth_agreement, depth_map
 from helpers.exercises import chapter_08
+from tests.notebooks.running import cells, run
 
 CHAPTER = notebooks.NOTEBOOKS / "08_controlnet.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "08_controlnet.ipynb"
-
-
-def cells(path):
-    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
-
-
-def run(source: str, names: dict):
-    """Run a cell; the value of its last expression, as a notebook shows it."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
 
 
 @pytest.fixture(scope="module")

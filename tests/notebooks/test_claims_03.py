@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import re
 import shutil
@@ -13,23 +12,12 @@ import pytest
 
 from helpers import CATALOG, adherence, change, classifier, load_image, models, notebooks, sweep
 from helpers.measure import sharpness
+from tests.notebooks.running import cells, run
 
 CHAPTER = notebooks.NOTEBOOKS / "03_popular_models.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "03_popular_models.ipynb"
 SD, SDXL, KANDINSKY = "sd15-inpaint", "sdxl-inpaint", "kandinsky22-inpaint"
 SEEDS = range(4)
-
-
-def cells(path):
-    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
-
-
-def run(source: str, names: dict):
-    """Run a cell; the value of its last expression, as a notebook shows it."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from types import SimpleNamespace
 
@@ -10,21 +9,10 @@ import numpy as np
 import pytest
 
 from helpers import adherence, change, check, notebooks
+from tests.notebooks.running import cells, run
 
 CHAPTER = notebooks.NOTEBOOKS / "07_prompt_weighting.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "07_prompt_weighting.ipynb"
-
-
-def cells(path):
-    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
-
-
-def run(source: str, names: dict):
-    """Run a cell; the value of its last expression, as a notebook shows it."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
 
 
 @pytest.fixture(scope="module")

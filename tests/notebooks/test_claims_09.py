@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shutil
 from types import SimpleNamespace
@@ -13,23 +12,12 @@ import torch
 
 from helpers import change, check, measured, notebooks
 from helpers.exercises import chapter_09
+from tests.notebooks.running import cells, run
 
 CHAPTER = notebooks.NOTEBOOKS / "09_optimization.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "09_optimization.ipynb"
 MIB = 2**20
 COMPILING = ("compile", "compile-gain")  # a test of its own does it, on fewer steps
-
-
-def cells(path):
-    return {cell.id: cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"}
-
-
-def run(source: str, names: dict):
-    """Run a cell; the value of its last expression, as a notebook shows it."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
 
 
 @pytest.fixture(scope="module")
