@@ -195,7 +195,8 @@ def test_a_vae_that_brings_no_map_gets_one(tiny_course, monkeypatch, name, side)
     pictures = [load_image(one, size=preview.SIDE) for one in preview.course_pictures()]
     fitted, kept = latent_map.fit(vae, pictures), preview.map_of(vae)
     assert fitted.vae == kept.vae and fitted.loudest == pytest.approx(kept.loudest, abs=2e-4)
-    assert np.abs(np.array(fitted.weights) - kept.weights).max() < 0.01  # threads sum in an order of their own
+    # Rounded to 1e-4, and threads sum in an order of their own.
+    assert np.abs(np.array(fitted.weights) - kept.weights).max() < 5e-4
 
 
 def test_a_vae_in_half_precision_gets_nearly_the_same_map(tiny_course):  # noqa: F811
