@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from .dataset import held_out, pictures, styled_pictures
@@ -15,6 +14,7 @@ from .store import FOLDER, load_component, save_component
 from .training import Training, device, leader_first
 
 CROP, BATCH = 64, 8
+WHOLE = 2  # whole pictures in a batch, where the decoder alone is trained: as many pixels as in the crops
 STYLED = 0.15  # this share comes from the styles of the restyling chapters, which share this VAE
 FOCUS = 0.6  # this share of the crops lies on a subject: a sky is learnt soon, a cat's eyes are not
 
@@ -47,6 +47,16 @@ def reconstruction_loss(result: torch.Tensor, target: torch.Tensor, weight: torc
     return error.abs().mean() + 4 * error.square().mean() + 0.5 * edges
 
 
+def fidelity_loss(result: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The mean PSNR of pictures (B, 3, H, W) in -1..1, in dB, negated: what `psnr` measures."""
+    return 10 * (_errors(result, target) + 1e-6).log10().mean()
+
+
+def _errors(result: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of each picture (B, 3, H, W) in -1..1, of a range of 1."""
+    return (result - target).square().flatten(1).mean(1) / 4
+
+
 def corner(mask: np.ndarray, generator: torch.Generator) -> tuple[int, int]:
     """Top and left of a crop of a picture with this subject mask (H, W): anywhere, or (`FOCUS`) around the subject."""
     last = mask.shape[0] - CROP
@@ -69,9 +79,13 @@ def crops(
         y, x = corner(mask[i], generator)
         images.append(rgb[i, y : y + CROP, x : x + CROP])
         subjects.append(mask[i, y : y + CROP, x : x + CROP])
+    return tensor(images), 1 + 0.5 * torch.from_numpy(np.stack(subjects))[:, None].to(device()).float() / 255
+
+
+def tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """Pictures (H, W, 3) of one size as (B, 3, H, W) in -1..1, on the device that trains."""
     x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
-    weight = 1 + 0.5 * torch.from_numpy(np.stack(subjects))[:, None].to(device()).float() / 255
-    return x.contiguous(memory_format=torch.channels_last), weight
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def train(
@@ -103,13 +117,18 @@ def train(
         source = styles[style % len(styles)] if restyled else rgb
         return source, mask, i % len(source)
 
-    def loss(generator: torch.Generator) -> torch.Tensor:
+    def loss_of_crops(generator: torch.Generator) -> torch.Tensor:
         x, weight = crops(pick, generator, count=BATCH)
-        with torch.set_grad_enabled(not decoder_only):
-            posterior = vae.encode(x).latent_dist
+        posterior = vae.encode(x).latent_dist
         result = vae.decode(posterior.sample()).sample
-        value = reconstruction_loss(result, x, weight)
-        return value if decoder_only else value + 1e-4 * posterior.kl().mean() / posterior.mean[0].numel()
+        return reconstruction_loss(result, x, weight) + 1e-4 * posterior.kl().mean() / posterior.mean[0].numel()
+
+    def loss_of_pictures(generator: torch.Generator) -> torch.Tensor:
+        chosen = [pick(generator) for _ in range(WHOLE)]
+        x = tensor([images[i] for images, _, i in chosen])
+        with torch.no_grad():
+            z = vae.encode(x).latent_dist.sample()
+        return fidelity_loss(vae.decode(z).sample, x)
 
     def report() -> None:
         average = training.average["vae"]
@@ -117,11 +136,12 @@ def train(
         if decoder_only:  # the latents stay the same, so what is better already may be used already
             save_component("vae", average)
 
+    loss = loss_of_pictures if decoder_only else loss_of_crops
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=report, checkpoint_minutes=5)
     vae = training.average["vae"]
     if not decoder_only:
         with torch.no_grad():
-            x = torch.from_numpy(rgb[:256].copy()).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
+            x = tensor(rgb[:256])
             latents = torch.cat([vae.encode(part).latent_dist.mode() for part in x.split(32)])
         vae.register_to_config(scaling_factor=float(1 / latents.std()))
     save_component("vae", vae)
@@ -131,11 +151,9 @@ def train(
 def psnr(vae: AutoencoderKL, count: int = 200) -> float:
     """Mean PSNR (dB) of the round trip over held-out, undegraded scenes."""
     drawings = held_out(count, degraded=False)
-    x = torch.from_numpy(np.stack([np.asarray(d.image) for d in drawings])).permute(0, 3, 1, 2).float() / 127.5 - 1
     values = []
-    for part in x.split(16):
+    for part in tensor([np.asarray(d.image) for d in drawings]).split(16):
         part = part.to(next(vae.parameters()).device)
         result = vae.decode(vae.encode(part).latent_dist.mode()).sample.clamp(-1, 1)
-        mse = F.mse_loss(result, part, reduction="none").flatten(1).mean(1) / 4
-        values += (-10 * mse.log10()).tolist()
+        values += (-10 * _errors(result, part).log10()).tolist()
     return float(np.mean(values))

@@ -146,6 +146,18 @@ def test_crops_are_cut_from_what_is_picked_and_lean_on_its_subject():
     assert [one.unique().tolist() for one in weight.cpu()] == [[1], [1.5], [1.5]]
 
 
+def test_a_decoder_is_trained_for_the_psnr_that_is_measured():
+    from helpers.miniatures.vae import fidelity_loss
+
+    target = torch.zeros(2, 3, 8, 8)
+    off = torch.stack([torch.full((3, 8, 8), 0.02), torch.full((3, 8, 8), 0.2)]).requires_grad_()
+    loss = fidelity_loss(off, target)  # 0.01 and 0.1 of the range: 40 and 20 dB
+    assert loss.item() == pytest.approx(-30, abs=0.1)
+    loss.backward()
+    near, far = off.grad.flatten(1).abs().mean(1)
+    assert near > 9 * far, "a picture that is nearly right counts as much as one that is not"
+
+
 def rows(seeds: range) -> tuple[np.ndarray, np.ndarray]:
     """What `dataset.drawn` has drawn in processes of its own."""
     return np.array(list(seeds)), -np.array(list(seeds))
