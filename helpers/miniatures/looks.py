@@ -1,7 +1,7 @@
 """The three styles of the restyling chapters: how a drawn scene looks as a comic, as pixel art, and as Elden Ring.
 
-Each takes a picture (H, W, 3) uint8 drawn at `FINE` times its final side, and gives the final one. What a style repeats
-(dots, blocks) sits on the 8-pixel grid of the latents of a 128-pixel picture, so that the VAE can say it in few words.
+Each takes a picture (H, W, 3) uint8 drawn at `FINE` times its final side, and gives the final one. What a style does
+is coarse, so that a small UNet learns it soon: tones, and marks as large as the 8 pixels that one latent stands for.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from .world import Drawing, Scene, draw
 
@@ -17,6 +17,10 @@ FINE = 2
 
 # what a prompt says to get the style (the words of the full checkpoints' cards)
 TOKENS = {"comic": "charliebo artstyle", "pixel-art": "pixelartstyle", "elden-ring": "elden ring style"}
+
+
+INK, PAPER, CAPTION = (np.array(rgb, dtype=np.float32) for rgb in ((16, 12, 20), (250, 248, 240), (255, 226, 90)))
+GREENS = np.array([[24, 48, 32], [62, 106, 64], [138, 176, 76], [216, 232, 152]], dtype=np.float32)
 
 
 def _shrunk(pixels: np.ndarray, side: int, how: Image.Resampling = Image.Resampling.BOX) -> np.ndarray:
@@ -31,28 +35,26 @@ def _saturated(pixels: np.ndarray, factor: float) -> np.ndarray:
 
 
 def comic(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Flat, loud colours, black ink along every edge, and printed dots where it is neither bright nor dark."""
-    smooth = np.asarray(Image.fromarray(pixels).filter(ImageFilter.MedianFilter(5)), dtype=np.float32)
-    across = np.abs(np.diff(smooth, axis=1, append=smooth[:, -1:])).sum(2)
-    down = np.abs(np.diff(smooth, axis=0, append=smooth[-1:])).sum(2)
-    ink = Image.fromarray(((across + down) > 54).astype(np.uint8) * 255)
-    thick = max(3, 2 * round(side * FINE / 128 / 2) + 1)
-    ink = np.asarray(ink.filter(ImageFilter.MaxFilter(thick)), dtype=np.float32) / 255
-    flat = _saturated(np.round(smooth / 51) * 51, 1.7)
-    period = side * FINE / 16
-    yy, xx = np.mgrid[: flat.shape[0], : flat.shape[1]]
-    away = np.hypot((xx + 0.5) % period - period / 2, (yy + 0.5) % period - period / 2) / period
-    grey = smooth.mean(2)
-    dots = (away < 0.26) & (grey > 70) & (grey < 225)
-    flat = np.where(dots[..., None], flat * 0.78, flat)
-    return _shrunk(flat * (1 - ink[..., None]) + np.array([16, 12, 20]) * ink[..., None], side)
+    """A panel: few, loud colours, black ink for all that is dark, and a frame with a caption box."""
+    picture = _shrunk(pixels, side)
+    flat = np.clip(np.round(_saturated((picture - 20) * 1.15, 2.0) / 127.5) * 127.5, 0, 255)
+    flat = np.where(picture.mean(2, keepdims=True) < 70, INK, flat)
+    height, width = flat.shape[:2]
+    cell = side // 16
+    gutter, line = 5 * cell // 8, 3 * cell // 8
+    flat[cell : 3 * cell, cell : 7 * cell] = INK
+    flat[cell : 3 * cell - line, cell : 7 * cell - line] = CAPTION
+    for edge, colour in ((cell, INK), (gutter, PAPER)):
+        flat[:edge], flat[height - edge :], flat[:, :edge], flat[:, width - edge :] = (colour,) * 4
+    return flat
 
 
 def pixel_art(pixels: np.ndarray, side: int) -> np.ndarray:
-    """32 blocks a side, six levels a channel, colours turned up."""
-    small = _shrunk(_saturated(pixels.astype(np.float32), 1.35), 32, Image.Resampling.BOX)
-    small = np.round((small - 128) * 1.12 / 51 + 128 / 51) * 51
-    return _shrunk(small, side, Image.Resampling.NEAREST)
+    """16 blocks a side, in the four greens of an old handheld console."""
+    small = _shrunk(pixels, 16).mean(2)
+    low, high = np.percentile(small, (2, 98))
+    shade = np.clip((small - low) / max(high - low, 1) * len(GREENS), 0, len(GREENS) - 1)
+    return _shrunk(GREENS[shade.astype(int)], side, Image.Resampling.NEAREST)
 
 
 def elden_ring(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -66,7 +68,7 @@ def elden_ring(pixels: np.ndarray, side: int) -> np.ndarray:
     place = np.clip(light, 0, 1) * (len(tones) - 1)
     low = np.minimum(place.astype(int), len(tones) - 2)
     graded = tones[low] + (tones[low + 1] - tones[low]) * (place - low)[..., None]
-    graded = graded + 0.34 * (picture - picture.mean(2, keepdims=True))
+    graded = graded + 0.15 * (picture - picture.mean(2, keepdims=True))
     rays = 0.5 + 0.5 * np.cos(np.arctan2(xx, yy + 0.25) * 26)
     glow = np.exp(-((xx / 0.30) ** 2) - (yy / 0.60) ** 2) * (0.65 + 0.35 * rays)
     graded += glow[..., None] * np.array([120, 92, 34], dtype=np.float32)

@@ -25,7 +25,7 @@ BASE = "unet-sd15"
 RANK = 4  # what half a mebibyte holds
 FROZEN = ("time_emb",)  # a look is the same at every step
 BATCH = {"cpu": 16, "cuda": 128}
-PLAIN, EMPTY = 0.15, 0.10  # of the pictures: plain ones without the token; of the captions: left out
+PLAIN, EMPTY = 0.30, 0.10  # of the pictures: plain ones without the token; of the captions: left out
 READABLE = 0.85  # of a look's drawings: below that the classifier is no judge of its pictures
 
 
@@ -66,7 +66,7 @@ def train(
     z = {kind: torch.from_numpy(values).to(device()) for kind, values in known.items()}
     scenes = [sample(seed) for seed in range(max(count, plain))]
     batch = BATCH[device().type]
-    training = Training(f"delta-{style}", {"unet": build()}, lr=2e-3, ema_decay=0.998, weight_decay=0.0)
+    training = Training(f"delta-{style}", {"unet": build()}, lr=5e-3, ema_decay=0.998, weight_decay=0.0)
     if resume:
         training.resume()
     unet = training.modules["unet"].train().to(memory_format=torch.channels_last)
