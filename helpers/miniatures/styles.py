@@ -18,14 +18,14 @@ from .denoising import Denoising
 from .factors import factorise, merged
 from .looks import TOKENS
 from .training import Training, device, leader_first
-from .unet import _vae_key, encode, epsilon_loss, latents
+from .unet import _vae_key, encode, epsilon_loss
 from .world import HELD_OUT, sample
 
 BASE = "unet-sd15"
 RANK = 4  # what half a mebibyte holds
 FROZEN = ("time_emb",)  # a look is the same at every step
 BATCH = {"cpu": 16, "cuda": 128}
-PLAIN, EMPTY = 0.30, 0.10  # of the pictures: plain ones without the token; of the captions: left out
+EMPTY = 0.10  # of the captions: left out
 READABLE = 0.85  # of a look's drawings: below that the classifier is no judge of its pictures
 
 
@@ -51,20 +51,14 @@ def styled_latents(style: str, count: int) -> np.ndarray:
     return np.load(file)
 
 
-def train(
-    *,
-    style: str,
-    minutes: float,
-    steps: int | None = None,
-    resume: bool = False,
-    count: int = 3000,
-    plain: int = 12_000,
-) -> None:
-    """Teach sd15 one look: `count` scenes drawn in it, and of `plain` others a few, so that it comes when called."""
+def train(*, style: str, minutes: float, steps: int | None = None, resume: bool = False, count: int = 3000) -> None:
+    """Teach sd15 one look, on `count` scenes drawn in it.
+
+    It sees no plain pictures beside them: where image-to-image gives it some, it should not know how to leave them so.
+    """
     with leader_first():
-        known = {True: styled_latents(style, count), False: latents(plain)}
-    z = {kind: torch.from_numpy(values).to(device()) for kind, values in known.items()}
-    scenes = [sample(seed) for seed in range(max(count, plain))]
+        z = torch.from_numpy(styled_latents(style, count)).to(device())
+    scenes = [replace(sample(seed), degraded=None) for seed in range(count)]
     batch = BATCH[device().type]
     training = Training(f"delta-{style}", {"unet": build()}, lr=5e-3, ema_decay=0.998, weight_decay=0.0)
     if resume:
@@ -72,20 +66,14 @@ def train(
     unet = training.modules["unet"].train().to(memory_format=torch.channels_last)
     denoising = Denoising()
 
-    def words(i: int, in_style: bool, rng: random.Random) -> str:
-        if rng.random() < EMPTY:
-            return ""
-        return (
-            asking(caption(replace(scenes[i], degraded=None), rng), style, rng) if in_style else caption(scenes[i], rng)
-        )
+    def words(i: int, rng: random.Random) -> str:
+        return "" if rng.random() < EMPTY else asking(caption(scenes[i], rng), style, rng)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         rng = random.Random(torch.randint(0, 2**40, (), generator=generator).item())
-        drawn = [(rng.random() >= PLAIN, rng.randrange(2**30)) for _ in range(batch)]
-        drawn = [(kind, i % len(z[kind])) for kind, i in drawn]
-        clean = torch.stack([z[kind][i] for kind, i in drawn]).float()
-        states = denoising.states([words(i, kind, rng) for kind, i in drawn])
-        noisy, noise, t, snr = denoising.noised(clean, generator)
+        drawn = torch.randint(0, count, (batch,), generator=generator)
+        states = denoising.states([words(i, rng) for i in drawn.tolist()])
+        noisy, noise, t, snr = denoising.noised(z[drawn.to(z.device)].float(), generator)
         return epsilon_loss(unet(noisy, t, encoder_hidden_states=states).sample, noise, snr)
 
     def export() -> None:

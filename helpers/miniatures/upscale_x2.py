@@ -118,7 +118,10 @@ def latents(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None) -> None:
-    """Train the UNet on pairs of latents; noise from the whole range of the scheduler, every octave alike."""
+    """Train the UNet on pairs of latents, at the noise that the scheduler's steps see, for the error of the clean ones.
+
+    With noise in even octaves and the raw prediction's error the first steps, which decide the picture, count little.
+    """
     torch.manual_seed(0)
     count = count or upscaling.COUNT[device().type]
     with leader_first():
@@ -131,8 +134,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     if resume:
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
-    sigmas = scheduler().sigmas
-    lowest, highest = sigmas[sigmas > 0].min().log().item(), sigmas.max().log().item()
+    sigmas = scheduler().sigmas[:-1].to(device())  # the last is 0
     batch = BATCH[device().type]
 
     def loss(generator: torch.Generator) -> torch.Tensor:
@@ -144,11 +146,11 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         roughness = ROUGH * dice[:, 1] * (dice[:, 2] < ROUGH_SHARE)
         noise, rough = (torch.randn(z.shape, generator=generator).to(device()) for z in (clean, small))
         small = small + roughness.view(-1, 1, 1, 1).to(device()) * rough
-        sigma = (lowest + (highest - lowest) * dice[:, 3]).exp().to(device())
+        sigma = sigmas[(len(sigmas) * dice[:, 3]).long().to(device())]
         wide = sigma.view(-1, 1, 1, 1)
         prompt = {"states": states[words].float(), "pooled": pooled[words].float()}
         result = predicted(unet, clean + wide * noise, sigma, low=small, **prompt)
-        return F.mse_loss(result, (wide * clean - noise) / (wide**2 + 1).sqrt())
+        return F.mse_loss(denoised(result, clean + wide * noise, sigma), clean)
 
     def export() -> None:
         save_component(NAME, training.average["unet"])

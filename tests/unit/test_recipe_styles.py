@@ -30,7 +30,7 @@ def few(tmp_path_factory):
     """Less of everything: four pictures, batches of two."""
     patch = pytest.MonkeyPatch()
     patch.setattr(styles, "BATCH", {"cpu": 2, "cuda": 2})
-    yield {"minutes": 1, "steps": 2, "count": 4, "plain": 4}
+    yield {"minutes": 1, "steps": 2, "count": 4}
     patch.undo()
 
 
