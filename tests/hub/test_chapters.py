@@ -24,7 +24,7 @@ from tests.hub.server import Hub
 
 SIZES = checkpoints.REAL if os.environ.get("COURSE_HUB_SIZES") == "real" else checkpoints.SMALL
 # A draft waits for its miniatures; the full edition needs none.
-PATHS = [*notebooks.chapters(), *sorted((notebooks.NOTEBOOKS / "drafts").glob("*.ipynb"))]
+PATHS = notebooks.chapters()
 AT_ONCE = 2  # kernels; each computes on one core, and half of its time is imports
 
 

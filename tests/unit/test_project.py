@@ -19,7 +19,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import helpers
-from helpers import checkpoints, errands, notebooks
+from helpers import notebooks
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = ROOT / "helpers"
@@ -242,14 +242,7 @@ def links(path: Path) -> list[str]:
 
 def test_every_link_leads_somewhere() -> None:
     pages = [path for path in tracked() if path.suffix in {".md", ".ipynb"}]
-    home = {page: Path(str(page.parent).replace(f"{os.sep}drafts", "")) for page in pages}  # where a draft will lie
-    moved = {path.name for path in (ROOT / "notebooks" / "drafts").glob("*.ipynb")}
-    broken = [
-        f"{page.name}: {link}"
-        for page in pages
-        for link in links(page)
-        if not (home[page] / link).exists() and not ("drafts" in page.parts and Path(link).name in moved)
-    ]
+    broken = [f"{page.name}: {link}" for page in pages for link in links(page) if not (page.parent / link).exists()]
     assert broken == []
 
 
@@ -277,18 +270,12 @@ def test_make_ends_in_the_command(target: str, command: str) -> None:
 
 
 PAGES = sorted((ROOT / "notebooks").glob("**/*.ipynb")) if (ROOT / "notebooks").is_dir() else []
-PAGES = [page for page in PAGES if not {".ipynb_checkpoints", "drafts"} & set(page.parts)]
+PAGES = [page for page in PAGES if ".ipynb_checkpoints" not in page.parts]
 
 
 @pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT / "notebooks").with_suffix("")))
 def page(request: pytest.FixtureRequest):
     return notebooks.read(request.param)
-
-
-@pytest.mark.parametrize("draft", sorted((ROOT / "notebooks" / "drafts").glob("*.ipynb")), ids=lambda page: page.stem)
-def test_a_draft_waits_for_a_miniature(draft: Path) -> None:
-    assert set(errands.needed(draft)) - set(checkpoints.recipes()), "all are there: make it a chapter, see its README"
-    assert all(not cell.get("outputs") for cell in notebooks.read(draft).cells)
 
 
 def test_committed_cells_ran_without_an_error(page) -> None:

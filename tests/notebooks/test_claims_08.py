@@ -12,7 +12,7 @@ import torch
 from helpers import change, check, load, load_image, load_mask, measured, notebooks, seam
 from helpers.conditioning import control_argument, depth_agreement, depth_map
 from helpers.exercises import chapter_08
-from tests.notebooks.running import cells, run
+from tests.notebooks.running import cells, checked, exercises, mean, run
 
 CHAPTER = notebooks.NOTEBOOKS / "08_controlnet.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "08_controlnet.ipynb"
@@ -26,10 +26,6 @@ def chapter():
     names["print"] = lambda *what, **how: printed.append(" ".join(map(str, what)))
     shown = {id: run(source, names) for id, source in cells(CHAPTER).items() if not id.startswith("explorer")}
     return SimpleNamespace(**names, shown=shown, said="\n".join(printed))
-
-
-def mean(values) -> float:
-    return float(np.mean(list(values)))
 
 
 def means(records, quantity, over: str) -> dict:
@@ -199,13 +195,13 @@ def test_the_solutions_solve_the_chapters_exercises():
         result = run(source, names)
         if re.fullmatch(r"exercise-\d", id):
             passed[id] = (bool(result), result.message)
-    asked = [id for id in cells(CHAPTER) if re.fullmatch(r"exercise-\d", id)]
+    asked = exercises(CHAPTER)
     assert {id: message for id, (right, message) in passed.items() if not right} == {}
     assert list(passed) == asked and len(asked) == 4
 
 
 def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
-    numbers = re.findall(r'check\("(08\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
+    numbers = checked(CHAPTER)
     assert numbers == [f"08.{number}" for number in range(1, len(numbers) + 1)]
-    assert numbers == re.findall(r'check\("(08\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
+    assert numbers == checked(SOLUTIONS)
     assert all("No answer yet" in chapter.shown[f"exercise-{number[-1]}"].message for number in numbers)
