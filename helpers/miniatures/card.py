@@ -53,8 +53,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     ),
     (
         ("delta-comic", "delta-pixel-art", "delta-elden-ring"),
-        """(rank 4 on unet-sd15): 3,000 drawings in the style, its token in each caption that is not left empty; one
-  picture in seven is a plain drawing without the token, so that the style comes only when called.""",
+        """(rank 4 on unet-sd15): 3,000 drawings in the style, its token in each caption that is not left empty. They
+  have seen no plain drawings beside them, so the style comes without its token too.""",
     ),
     (
         ("delta-controlnet-depth", "delta-controlnet-inpaint"),
@@ -121,7 +121,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("unet-upscale-x2",),
         """(8 channels in, 5 out): the vae's latents of drawings at 256 pixels and of the same at 128; started from
-  nothing, noise of every size that its scheduler has. Three in ten of the small latents are a little noisy.""",
+  nothing, at the noise of its scheduler's steps, for the error of the clean latents. Three in ten of the small
+  latents are a little noisy.""",
     ),
     (
         ("vae-upscale-x4",),

@@ -130,7 +130,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     shipped = resume and (store.FOLDER / NAME).is_dir()
     unet = load_component(NAME, UNet2DConditionModel) if shipped else build()
     unet.time_proj.requires_grad_(False)
-    training = Training(NAME, {"unet": unet}, lr=1e-3, ema_decay=0.9985)
+    training = Training(NAME, {"unet": unet}, lr=1.5e-3, ema_decay=0.9985, muon=True)
     if resume:
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
