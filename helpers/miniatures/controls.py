@@ -29,7 +29,8 @@ RANK = 8
 FROZEN, NEW = ("time_emb",), ("controlnet_",)  # not trained; trained whole, for sd15 has nothing like it
 EDGE = (16, 16, 32, 64)  # channels of the small network that reads the control picture
 BATCH = {"cpu": 12, "cuda": 96}
-INPAINTING = 0.4  # of the steps steer sd15-inpaint
+INPAINTING = {"depth": 0.4, "inpaint": 0.1}  # of the steps steer sd15-inpaint, which knows what lies around a hole
+EARLY = 20.0  # how much more an error counts at most where there is much noise: there the control decides
 EMPTY = 0.15  # of the captions: the control picture has to say it all
 
 
@@ -80,7 +81,7 @@ def train(*, kind: str, minutes: float, steps: int | None = None, resume: bool =
             rgb = _kept(rgb)
             masks = _kept(np.stack([training_mask(subject[i], random.Random(i)) for i in range(count)]))
     name, batch = f"delta-controlnet-{kind}", BATCH[device().type]
-    training = Training(name, {"net": build()}, lr=2e-3, ema_decay=0.998, weight_decay=0.0)
+    training = Training(name, {"net": build()}, lr=3e-3, ema_decay=0.998, weight_decay=0.0)
     if resume:
         training.resume()
     net = training.modules["net"].train().to(memory_format=torch.channels_last)
@@ -108,11 +109,13 @@ def train(*, kind: str, minutes: float, steps: int | None = None, resume: bool =
             noisy, t, encoder_hidden_states=states, controlnet_cond=condition(index, generator), return_dict=False
         )
         host, seen, repaint = hosts[BASE], noisy, None
-        if rng.random() < INPAINTING:
+        if rng.random() < INPAINTING[kind]:
             repaint = small_mask[index].float()
             host, seen = hosts[NINE], torch.cat([noisy, repaint, z_masked[index].float()], 1)
         steered = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-        return epsilon_loss(host(seen, t, encoder_hidden_states=states, **steered).sample, noise, snr, repaint)
+        more = (1 + 1 / snr).clamp(max=EARLY).sqrt().view(-1, 1, 1, 1)  # the error on the clean latents, not on noise
+        predicted = host(seen, t, encoder_hidden_states=states, **steered).sample
+        return epsilon_loss(more * predicted, more * noise, snr, repaint)
 
     def export() -> None:
         store.save_delta(name, BASE, merged(training.average["net"]), rank=RANK)
