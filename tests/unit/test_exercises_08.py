@@ -118,6 +118,7 @@ def pair(before=20, after=80, scales=(0, 1.0), control=None, argument="image", *
 def test_a_steered_pair_is_accepted(agreement):
     assert check("08.4", pair())
     assert check("08.4", tuple(pair(argument="control_image", scales=(0.0, 0.6))))
+    assert check("08.4", pair(before=88, after=95)), "near 1 a little is much"
 
 
 def test_other_pairs_are_told_apart(agreement):
