@@ -213,9 +213,7 @@ def test_it_shows_what_the_small_picture_shows(chapter):
 
 
 def test_what_has_no_miniature_is_said(chapter):
-    assert "upscale-x4" not in checkpoints.recipes(), (
-        "it has one now: let both cells run in mini too"
-    )
+    assert "upscale-x4" not in checkpoints.recipes(), "it has one now: let both cells run in mini too"
     assert chapter.printed["book"] == "in the full edition: COURSE_EDITION=full"
 
 
