@@ -51,6 +51,22 @@ def test_what_was_cut_off_is_gone_on_with(desk, monkeypatch):
     assert starts == [0, BIG // 2]
 
 
+def test_a_slow_file_is_waited_for(desk, caplog):
+    desk.misbehave("slow", file=UNET, times=1, seconds=0.3)
+    found = fetch()
+    assert (found.folder / UNET).read_bytes() == desk.files(SD)[UNET].bytes
+    assert len([request for request in desk.requests if request.file == UNET and request.sent]) == 1
+    assert "again" not in caplog.text
+
+
+def test_a_file_that_stands_still_is_asked_for_again(desk, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    desk.misbehave("slow", file=UNET, times=1, seconds=1.0)
+    found = fetch()
+    assert (found.folder / UNET).read_bytes() == desk.files(SD)[UNET].bytes
+    assert len([request for request in desk.requests if request.file == UNET]) > 1
+
+
 @pytest.mark.parametrize("kind", ["altered", "short"])
 def test_a_file_that_came_wrong_is_named_and_fetched_again(desk, caplog, kind):
     desk.misbehave(kind, file=UNET, times=1)
