@@ -66,10 +66,10 @@ def test_the_inpainting_checkpoint_hardly_needs_the_net(chapter):
 
 
 def test_a_regular_checkpoint_learns_what_lies_around(chapter):
-    blind, told = chapter.seams
-    assert told < 0.7 * blind and blind - told > 2
+    blind, told = chapter.outlines
+    assert blind > 8 and told < blind / 2
     better = [
-        seam(after.image, chapter.box) < seam(before.image, chapter.box)
+        chapter.outline(after) < chapter.outline(before)
         for before, after in zip(chapter.blind, chapter.told, strict=True)
     ]
     assert sum(better) >= 3
@@ -77,8 +77,8 @@ def test_a_regular_checkpoint_learns_what_lies_around(chapter):
 
 def test_the_condition_alone_holds_the_shore(chapter):
     strays = means(chapter.held, chapter.strays, "controlnet_conditioning_scale")
-    assert strays[1.0] < 0.6 * strays[0.0]
-    assert strays[1.0] > 1  # no copy
+    assert strays[1.0] < 0.7 * strays[0.0] and strays[1.5] < 0.9 * strays[1.0]
+    assert strays[1.5] > 1  # no copy
 
 
 # Depth
@@ -124,10 +124,10 @@ def test_the_default_scale_depends_on_the_class(chapter):
     assert [argument for _, argument, _ in found] == [control_argument(pipe) for pipe in pipes]
 
 
-def test_agreement_rises_with_the_scale_and_then_stays(chapter):
+def test_the_tower_comes_with_the_scale_and_then_stays(chapter):
     found = means(chapter.by_scale, chapter.keeps_tower, "controlnet_conditioning_scale")
     assert list(found) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
-    assert missing(found[1.0]) < 0.75 * missing(found[0.0]) and found[0.5] > found[0.0] + 0.01
+    assert found[1.0] > found[0.0] + 0.2 and found[0.5] > found[0.0] + 0.1
     assert found[1.5] - found[1.0] < (found[1.0] - found[0.0]) / 2
 
 
@@ -142,12 +142,12 @@ def test_the_net_is_asked_at_every_step_and_heard_in_its_span(chapter):
     assert check("08.1", len(heard))
 
 
-def test_the_first_half_decides_where_things_stand(chapter):
+def test_each_half_does_its_part(chapter):
     found = {name: mean(map(chapter.keeps_tower, records)) for name, records in chapter.by_span.items()}
-    assert found["first half"] > found["second half"] + 0.1
-    assert abs(found["second half"] - found["none"]) < found["first half"] - found["none"]
+    for half in ("first half", "second half"):
+        assert found["none"] + 0.05 < found[half] < found["all"] - 0.05
     ends = list(means(chapter.by_end, chapter.keeps_tower, "control_guidance_end").values())
-    assert ends[2] > ends[0] + 0.05 and ends[-1] - ends[2] < ends[2] - ends[0]
+    assert ends[-1] > ends[0] + 0.1
 
 
 # Elden Ring
