@@ -25,7 +25,7 @@ def few(monkeypatch) -> dict:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_makes_a_small_delta_that_joins_both_bases(workshop, few, kind, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(controls, "INPAINTING", 0.5)
+    monkeypatch.setattr(controls, "INPAINTING", {kind: 0.5})
     recipes.RECIPES[f"controlnet-{kind}"](**few)
     folder = workshop / f"delta-controlnet-{kind}"
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 0.7 * 2**20
