@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers import adherence, change, check, notebooks
-from tests.notebooks.running import cells, run
+from tests.notebooks.running import cells, checked, exercises, run, run_page
 
 CHAPTER = notebooks.NOTEBOOKS / "07_prompt_weighting.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "07_prompt_weighting.ipynb"
@@ -175,21 +175,16 @@ def test_no_cell_names_a_size():
 
 
 def test_the_solutions_solve_the_chapters_exercises():
-    names: dict = {"display": lambda *what: None, "print": lambda *what: None}
-    passed = {}
-    for id, source in cells(SOLUTIONS).items():
-        result = run(source, names)
-        if re.fullmatch(r"exercise-\d", id):
-            passed[id] = (bool(result), result.message)
-    asked = [id for id in cells(CHAPTER) if re.fullmatch(r"exercise-\d", id)]
-    assert {id: message for id, (right, message) in passed.items() if not right} == {}
-    assert list(passed) == asked and len(asked) >= 4
+    names = {"display": lambda *what: None, "print": lambda *what, **how: None}
+    said, asked = run_page(SOLUTIONS, names), exercises(CHAPTER)
+    assert exercises(SOLUTIONS) == asked and len(asked) >= 4
+    assert [said[id].message for id in asked if not said[id]] == []
 
 
 def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
-    numbers = re.findall(r'check\("(07\.\d)", answer\)', "\n".join(cells(CHAPTER).values()))
+    numbers = checked(CHAPTER)
     assert numbers == [f"07.{number}" for number in range(1, len(numbers) + 1)]
-    assert numbers == re.findall(r'check\("(07\.\d)", answer\)', "\n".join(cells(SOLUTIONS).values()))
+    assert numbers == checked(SOLUTIONS)
     assert all("No answer yet" in chapter.outputs[f"exercise-{number[-1]}"].message for number in numbers)
 
 
