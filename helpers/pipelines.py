@@ -38,6 +38,14 @@ class _Held:
     config: dict[str, Any]
     digests: dict[str, str] = field(default_factory=dict)  # miniatures only: equal hash, same component
     users: weakref.WeakSet = field(default_factory=weakref.WeakSet)  # the pipelines made from it
+    dtypes: dict[str, torch.dtype] = field(init=False)  # of the models, as they were read
+
+    def __post_init__(self) -> None:
+        self.dtypes = {part: model.dtype for part, model in self.components.items() if hasattr(model, "dtype")}
+
+    def recast(self) -> set[str]:
+        """The models that another number format was given to since: diffusers' from_pipe does that, and to()."""
+        return {part for part, dtype in self.dtypes.items() if self.components[part].dtype != dtype}
 
     def leave_card(self, kept: set[int]) -> str:
         """Move the models to main memory, except those with an id in `kept`; the device they were on."""
@@ -65,7 +73,8 @@ def load(
     task: "text2image", "image2image" or "inpaint"; default: what the checkpoint is for. controlnet: the course name of
     a ControlNet to join to it. dtype, device: chosen for this machine when left out. Every call returns a new pipeline
     with a scheduler of its own; the models and tokenizers are the same objects as in other pipelines, so a change to
-    one of those shows in all of them. There is no safety checker. On a CPU the models are in channels-last order.
+    one of those shows in all of them; models cast to another dtype are read anew. There is no safety checker. On a CPU
+    the models are in channels-last order.
 
     Raises ValueError, before anything is loaded, for an unknown name and for what this checkpoint cannot do;
     MemoryError when it will not fit on this machine.
@@ -130,7 +139,7 @@ def _hold(checkpoint: Checkpoint, *, dtype: Any, device: str | None, beside: _He
     source = checkpoint.source
     plan = hardware.plan(checkpoint, dtype=dtype, device=device)
     key = (source, plan.device, dtype if plan.device == "mps" else plan.dtype)  # on MPS free memory decides the dtype
-    if key not in _held:
+    if key not in _held or _held[key].recast():
         if plan.offload != "none" or not plan.fits:
             drop_idle(beside=beside)
             plan = hardware.plan(checkpoint, dtype=dtype, device=device)
@@ -180,7 +189,8 @@ def _shared(digests: dict[str, str], plan: hardware.Plan) -> dict[str, Any]:
     found = {}
     for held in _held.values():
         if (held.plan.device, held.plan.dtype) == (plan.device, plan.dtype):
-            same = {digest: held.components.get(part) for part, digest in held.digests.items()}
+            unfit = held.recast()
+            same = {digest: held.components.get(part) for part, digest in held.digests.items() if part not in unfit}
             found |= {part: same[digest] for part, digest in digests.items() if same.get(digest) is not None}
     return found
 

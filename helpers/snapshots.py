@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ def _record(repo: str, commit: str) -> Path:
 
 def _replace(file: Path, contents: Any) -> None:
     """Write JSON in one step: nobody reads half of it."""
-    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    draft = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         draft.write_text(json.dumps(contents), encoding="utf-8")
         draft.replace(file)

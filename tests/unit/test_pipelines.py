@@ -208,6 +208,17 @@ def test_dtype_and_device_can_be_asked_for():
         load("sd15", device="gpu")
 
 
+def test_models_that_from_pipe_cast_are_read_anew():
+    half = load("sd15", dtype="bfloat16", device="cpu")
+    assert load("sd15", dtype="bfloat16", device="cpu").unet is half.unet
+    diffusers.StableDiffusionImg2ImgPipeline.from_pipe(half)  # in place, to float32
+    assert half.unet.dtype == torch.float32
+    for name in ("sd15", "sd15-inpaint"):
+        again = load(name, dtype="bfloat16", device="cpu")
+        assert {p.dtype for part in modules(again).values() for p in part.parameters()} == {torch.bfloat16}
+    assert again.vae is load("sd15", dtype="bfloat16", device="cpu").vae is not half.vae
+
+
 @pytest.mark.parametrize(
     "name, task, message",
     [
