@@ -199,7 +199,7 @@ def _lighten(output: NotebookNode) -> None:
         if picture.mode != "RGB":
             return
         light = io.BytesIO()
-        picture.save(light, "JPEG", quality=90, subsampling=0, optimize=True)
+        picture.save(light, "JPEG", quality=88, optimize=True, progressive=True)
     jpeg = base64.b64encode(light.getvalue()).decode()
     if 2 * len(jpeg) < len(png):
         del output.data["image/png"]
