@@ -27,7 +27,7 @@ def orthogonal(update: torch.Tensor, rounds: int = 5) -> torch.Tensor:
 
 
 def suits(parameter: torch.nn.Parameter) -> bool:
-    """Hidden matrices and convolutions; AdamW keeps biases, norms, and the first and last layer."""
+    """Hidden matrices and convolutions; AdamW keeps biases, norms, embeddings, the first and last layer."""
     return parameter.ndim >= 2 and min(parameter.shape[:2]) >= 16
 
 

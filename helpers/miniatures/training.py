@@ -76,8 +76,11 @@ class Training:
         for module in self.modules.values():
             module.to(device())
         self.average = {k: copy.deepcopy(m).eval().requires_grad_(False) for k, m in self.modules.items()}
-        hidden = [p for p in self.parameters() if self.muon and suits(p)]
-        rest = [p for p in self.parameters() if not (self.muon and suits(p))]
+        parts = [part for module in self.modules.values() for part in module.modules()]
+        tables = {id(part.weight) for part in parts if isinstance(part, nn.Embedding)}
+        hidden = [p for p in self.parameters() if self.muon and suits(p) and id(p) not in tables]
+        chosen = {id(p) for p in hidden}
+        rest = [p for p in self.parameters() if id(p) not in chosen]
         lr = min(self.lr, 1.5e-3) if self.muon else self.lr
         self.optimizers = [torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=self.weight_decay)]
         if hidden:

@@ -3,9 +3,9 @@
 StableDiffusionUpscalePipeline feeds it the noisy latents with the small picture beside them (4 + 3 channels of the
 picture's own size), and the small picture's noise level as a class label.
 
-It learns v (https://arxiv.org/abs/2202.00512): beside a picture that says nearly everything, the first steps are a
-matter of x0 and the last ones of noise, and v is well scaled for both; with noise prediction the first of 20 steps
-would divide its error by a signal of 0.03.
+It predicts v (https://arxiv.org/abs/2202.00512): with noise prediction the first of 20 steps would divide its error by
+a signal of 0.03. It learns by the error of the clean latents that v stands for: late steps are a matter of noise, and
+the small picture beside them says nearly everything.
 
 The noise on the small picture follows the full checkpoint's schedule (0.0001 to 0.02): level 20 is a deviation of 0.05.
 """
@@ -121,13 +121,14 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     )
     shipped = resume and (store.FOLDER / NAME).is_dir()
     unet = load_component(NAME, UNet2DConditionModel) if shipped else started()
-    training = Training(NAME, {"unet": unet}, lr=1e-3, ema_decay=0.9985)
+    training = Training(NAME, {"unet": unet}, lr=1.5e-3, ema_decay=0.9985, muon=True)
     if resume:
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
     spread = neighbours().to(device())
     unet.class_embedding.weight.register_hook(lambda gradient: spread @ gradient)
     schedule, roughen = scheduler(), low_res_scheduler()
+    levels = schedule.alphas_cumprod.to(device())
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         whole = torch.rand((), generator=generator).item() < WHOLE
@@ -145,7 +146,8 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         noise, rough = (torch.randn(tensor.shape, generator=generator).to(device()) for tensor in (clean, small))
         inputs = torch.cat([schedule.add_noise(clean, noise, t), roughen.add_noise(small, rough, level)], 1)
         result = unet(inputs, t, encoder_hidden_states=states[words].float(), class_labels=level).sample
-        return F.mse_loss(result, schedule.get_velocity(clean, noise, t))
+        error = F.mse_loss(result, schedule.get_velocity(clean, noise, t), reduction="none").mean((1, 2, 3))
+        return (error * (1 - levels[t])).mean()  # the error of the clean latents
 
     def export() -> None:
         save_component(NAME, training.average["unet"])
