@@ -6,6 +6,8 @@ PORT        ?= 8888
 TORCH_INDEX ?=
 # Extra arguments: make test ARGS="-k masks", make course ARGS=01
 ARGS        ?=
+# Processes that test side by side; 0: this one alone
+WORKERS     ?= auto
 
 READY := $(VENV)/.ready
 BIN   := $(VENV)/bin
@@ -26,7 +28,7 @@ lab: $(READY)  ## open the course in JupyterLab, at chapter 00
 	$(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) --LabApp.default_url=$(FIRST) $(ARGS)
 
 test: $(READY)  ## run every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 course: $(READY)  ## execute every chapter and solution and write its outputs back
 	$(BIN)/course run $(ARGS)

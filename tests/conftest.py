@@ -11,20 +11,28 @@ from pathlib import Path
 os.environ["COURSE_EDITION"] = "mini"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of those that test side by side
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TESTS = REPOSITORY / "tests"
 TIERS = ("unit", "notebooks", "browser", "hub", "gpu")
+APART = TESTS / "notebooks" / "test_chapters.py"  # its tests share nothing, and each takes long
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its tier, which is its folder's name, and run the quick tiers first."""
+    """Mark each test with its tier, which is its folder's name, and run the quick tiers first.
+
+    Side by side, a file's tests stay in one process, and those of the browser too: they share what is dear to make.
+    """
     for item in items:
         if _tier(item) not in TIERS:
             raise pytest.UsageError(f"{item.path}: a test lives in a folder of its tier, one of: {', '.join(TIERS)}.")
         item.add_marker(_tier(item))
+        together = item.nodeid if item.path == APART else "browser" if _tier(item) == "browser" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(together))
     items.sort(key=lambda item: TIERS.index(_tier(item)))
 
 

@@ -25,7 +25,8 @@ from tests.hub.server import Hub
 SIZES = checkpoints.REAL if os.environ.get("COURSE_HUB_SIZES") == "real" else checkpoints.SMALL
 # A draft waits for its miniatures; the full edition needs none.
 PATHS = notebooks.chapters()
-AT_ONCE = 2  # kernels; each computes on one core, and half of its time is imports
+# Kernels; each computes on one core, and half of its time is imports.
+AT_ONCE = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 
 
 @pytest.fixture(scope="module")

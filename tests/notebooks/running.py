@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,26 @@ def run(source: str, names: dict[str, Any]) -> Any:
 def run_page(page: Path, names: dict[str, Any], *, but: str | None = None) -> dict[str, Any]:
     """Run all cells in order, in `names`; what each showed, by its id. but: leave those out whose id begins so."""
     return {id: run(source, names) for id, source in cells(page).items() if not (but and id.startswith(but))}
+
+
+def visited(page: Path, names: dict[str, Any] | None = None, *, but: tuple[str, ...] = ()) -> SimpleNamespace:
+    """A page's names after its cells have run in order, and by the cells' ids what each made of them.
+
+    `shown`: the value of its last expression. `said`: the lines that it printed; `printed`: those of all cells, as one
+    text. `after`: the names as they were when it had run. names: run them in these. but: leave those out whose id
+    begins so.
+    """
+    names = {} if names is None else names
+    names["display"] = lambda *what, **how: None
+    shown, said, after = {}, {}, {}
+    for id, source in cells(page).items():
+        if not id.startswith(but):
+            lines: list[str] = []
+            names["print"] = lambda *what, sep=" ", lines=lines, **how: lines.append(sep.join(map(str, what)))
+            shown[id] = run(source, names)
+            said[id], after[id] = "\n".join(lines), SimpleNamespace(**names)
+    seen = {"shown": shown, "said": said, "after": after, "printed": "\n".join(said.values())}
+    return SimpleNamespace(**names | seen)
 
 
 def exercises(page: Path) -> list[str]:

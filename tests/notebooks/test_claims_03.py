@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from helpers import CATALOG, adherence, change, classifier, load_image, models, notebooks, sweep
 from helpers.measure import sharpness
-from tests.notebooks.running import cells, run
+from tests.notebooks.running import cells, visited
 
 CHAPTER = notebooks.NOTEBOOKS / "03_popular_models.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "03_popular_models.ipynb"
@@ -22,16 +21,8 @@ SEEDS = range(4)
 
 @pytest.fixture(scope="module")
 def chapter():
-    """The chapter's names after its cells have run, `shown` and `said` by its cells; nothing is timed."""
-    names: dict = {}
-    said: dict[str, list[str]] = {}
-    shown = {}
-    for id, source in cells(CHAPTER).items():
-        if not id.startswith("costs"):
-            printed = said.setdefault(id, [])
-            names["print"] = lambda *what, printed=printed: printed.append(" ".join(map(str, what)))
-            shown[id] = run(source, names)
-    return SimpleNamespace(**names, shown=shown, said={id: "\n".join(lines) for id, lines in said.items()})
+    """What its cells made; nothing is timed."""
+    return visited(CHAPTER, but=("costs",))
 
 
 def mean(values) -> float:

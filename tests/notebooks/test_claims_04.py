@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageChops
 
 from helpers import CATALOG, adherence, change, check, grow, keep_unmasked, load_image, load_mask, notebooks, threshold
-from tests.notebooks.running import checked, exercises, mean, prose, run_page
+from tests.notebooks.running import checked, exercises, mean, prose, run_page, visited
 
 CHAPTER = notebooks.NOTEBOOKS / "04_regular_checkpoints.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "04_regular_checkpoints.ipynb"
@@ -19,10 +17,8 @@ REGULAR, SPECIAL = "sd15", "sd15-inpaint"
 
 @pytest.fixture(scope="module")
 def chapter():
-    """The chapter's names after all of its cells have run, and what each cell showed."""
-    names: dict = {}
-    displayed = run_page(CHAPTER, names)
-    return SimpleNamespace(**names, displayed=displayed)
+    """What its cells made."""
+    return visited(CHAPTER)
 
 
 def spread(chapter, name):
@@ -59,7 +55,7 @@ def test_the_regular_checkpoint_leaves_more_of_an_outline(chapter):
 
 
 def test_the_chart_shows_those_means(chapter):
-    numbers = {(row["prompt"], row["checkpoint"]): row["mean"] for row in chapter.displayed["outline-chart"].numbers}
+    numbers = {(row["prompt"], row["checkpoint"]): row["mean"] for row in chapter.shown["outline-chart"].numbers}
     assert len(numbers) == 2 * len(chapter.scenes)
     for (prompt, name), value in numbers.items():
         assert value == pytest.approx(mean(map(chapter.outline, chapter.painted[name][prompt])))
@@ -171,7 +167,7 @@ def test_one_of_the_family_was_made_for_inpainting():
 
 
 def test_less_strength_leaves_less_outline_and_changes_less(chapter):
-    rows = {row["strength"]: row for row in chapter.displayed["strength-chart"].numbers}
+    rows = {row["strength"]: row for row in chapter.shown["strength-chart"].numbers}
     assert sorted(rows) == [0.6, 0.8, 1.0] and rows[0.6]["pictures"] == 4
     assert rows[0.6]["mean"] < 0.85 * rows[1.0]["mean"]
     inside = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from helpers import adherence, change, check, load_image, measured, notebooks
 from helpers.exercises import chapter_05
 from helpers.measure import sharpness
-from tests.notebooks.running import cells, checked, exercises, mean, run_page
+from tests.notebooks.running import cells, checked, exercises, mean, run_page, visited
 
 CHAPTER = notebooks.NOTEBOOKS / "05_parameters.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "05_parameters.ipynb"
@@ -19,12 +18,8 @@ SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "05_parameters.ipynb"
 
 @pytest.fixture(scope="module")
 def chapter():
-    """The chapter's names after all of its cells have run, `shown` and `said` by its cells, but for the Explorer's."""
-    names: dict = {"display": lambda *what: None}
-    printed: list[str] = []
-    names["print"] = lambda *what: printed.append(" ".join(map(str, what)))
-    shown = run_page(CHAPTER, names, but="explorer")
-    return SimpleNamespace(**names, shown=shown, said="\n".join(printed))
+    """What its cells made, but for the Explorer's."""
+    return visited(CHAPTER, but=("explorer",))
 
 
 def means(records, quantity, over: str) -> dict:
@@ -63,7 +58,7 @@ def test_a_boat_needs_noise_to_appear(chapter):
 
 
 def test_strength_sets_the_steps_that_run(chapter):
-    counted = re.findall(r"strength ([\d.]+): int\(20 \* [\d.]+\) = (\d+), ran (\d+)", chapter.said)
+    counted = re.findall(r"strength ([\d.]+): int\(20 \* [\d.]+\) = (\d+), ran (\d+)", chapter.printed)
     assert counted == [("0.6", "12", "12"), ("0.8", "16", "16"), ("1.0", "20", "20")] * 2
 
 
@@ -102,7 +97,7 @@ def test_guidance_below_one_is_off(chapter):
     assert [record.parameters["guidance_scale"] for record in chapter.from_image[::2]] == [0.1, 1.0, 5.0, 10.0]
     off, one, five, _ = (record.image for record in chapter.from_image[::2])
     assert off.tobytes() == one.tobytes() != five.tobytes()
-    assert "0.1 and 1.0 give the same picture, bit for bit: True" in chapter.said
+    assert "0.1 and 1.0 give the same picture, bit for bit: True" in chapter.printed
 
 
 # Negative prompts

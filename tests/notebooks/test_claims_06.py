@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from PIL import Image
 from helpers import CATALOG, adherence, change, check, checkpoints, load_image, notebooks
 from helpers.masks import fit
 from helpers.measure import seam, sharpness
-from tests.notebooks.running import cells, checked, exercises, mean, run, run_page
+from tests.notebooks.running import checked, exercises, mean, run_page, visited
 
 CHAPTER = notebooks.NOTEBOOKS / "06_chaining.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "06_chaining.ipynb"
@@ -20,29 +19,22 @@ SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "06_chaining.ipynb"
 
 @pytest.fixture(scope="module")
 def chapter():
-    """The chapter's names after all of its cells have run; what each cell showed and printed; its names after each."""
-    displayed, printed, after = {}, {}, {}
-    names: dict = {"display": lambda *shown: None}
-    for id, source in cells(CHAPTER).items():
-        written: list[str] = []
-        names["print"] = lambda *words, written=written, **_: written.append(" ".join(map(str, words)))
-        displayed[id] = run(source, names)
-        printed[id], after[id] = "\n".join(written), dict(names)
-    return SimpleNamespace(**names, displayed=displayed, printed=printed, after=lambda id: SimpleNamespace(**after[id]))
+    """What its cells made."""
+    return visited(CHAPTER)
 
 
 # Words, a picture, a hole
 
 
 def test_the_waterfall_stays_in_its_mask(chapter):
-    at = chapter.after("waterfall")
+    at = chapter.after["waterfall"]
     moved = change(at.castle, fit(at.filled.images[0], at.castle), at.painter.mask)
     assert moved.inside > 15
     assert 0 < moved.outside < moved.inside / 2
 
 
 def test_the_prompt_decides_what_kandinsky_paints_there(chapter):
-    at, apart = chapter.after("waterfall"), []
+    at, apart = chapter.after["waterfall"], []
     for number in range(3):
         call = {"image": at.image, **at.call, "num_inference_steps": 25}
         one, other = (
@@ -56,18 +48,18 @@ def test_the_prompt_decides_what_kandinsky_paints_there(chapter):
 
 
 def test_the_refusal_names_both_reasons(chapter):
-    said = chapter.printed["refused"]
+    said = chapter.said["refused"]
     assert "it sends every image through its encoder" in said and "different autoencoders" in said
 
 
 def test_the_wrong_decoder_makes_nothing_of_them(chapter):
-    at = chapter.after("decoders")
+    at = chapter.after["decoders"]
     assert change(at.decode(at.text2image, at.latents.images), at.castle).inside < 1
     assert change(at.wrong, at.castle).inside > 25
 
 
 def test_a_chain_over_families_keeps_the_layout(chapter):
-    at = chapter.after("families")
+    at = chapter.after["families"]
     first, second = at.first.images[0], at.second.images[0]
     other = at.text2image(at.muted, generator=at.seed(9), **at.steps).images[0]
     assert change(first, fit(second, first)).inside < change(other, fit(second, first)).inside
@@ -134,16 +126,16 @@ def test_each_act_arrives(chapter):
 
 
 def test_the_film_is_a_gif_of_all_frames(chapter):
-    film = Image.open(io.BytesIO(chapter.displayed["film"].data))
+    film = Image.open(io.BytesIO(chapter.shown["film"].data))
     assert film.format == "GIF" and film.n_frames == 2 * len(chapter.frames) - 2
-    assert len(chapter.displayed["film"].data) < 2**20
+    assert len(chapter.shown["film"].data) < 2**20
 
 
 # Colours back
 
 
 def test_strength_brings_colours_back(chapter):
-    at = chapter.after("colours")
+    at = chapter.after["colours"]
     by = {value: [] for value in at.over["strength"]}
     for record in at.restored:
         by[record.parameters["strength"]].append(record)
@@ -156,7 +148,7 @@ def test_strength_brings_colours_back(chapter):
 
 
 def test_gentle_calls_add_up(chapter):
-    at = chapter.after("gently")
+    at = chapter.after["gently"]
     found = [at.colourfulness(one) for one in (at.faded, *at.gentle)]
     assert found[-1] > found[1] > found[0]
 
@@ -165,14 +157,14 @@ def test_gentle_calls_add_up(chapter):
 
 
 def test_refining_draws_edges_anew(chapter):
-    at = chapter.after("refine-again")
+    at = chapter.after["refine-again"]
     assert at.last.unet is at.refiner.unet and at.last.scheduler is not at.refiner.scheduler
     assert at.final.size == (CATALOG["sdxl-refiner"].size,) * 2
     assert sharpness(at.final) > sharpness(at.larger)
 
 
 def test_from_pipe_surprises_twice_and_switch_never(chapter):
-    said = chapter.printed["from-pipe"].splitlines()
+    said = chapter.said["from-pipe"].splitlines()
     assert said[0].endswith("was torch.bfloat16, and is torch.float32") and said[1].endswith("True")
     assert said[2].endswith("stays torch.float16, one object: True") and said[3].endswith("False")
 
@@ -181,7 +173,7 @@ def test_from_pipe_surprises_twice_and_switch_never(chapter):
 
 
 def test_one_of_four_takes_them(chapter):
-    said = dict(line.split(": ", 1) for line in chapter.printed["takers"].splitlines() if line.strip())
+    said = dict(line.split(": ", 1) for line in chapter.said["takers"].splitlines() if line.strip())
     takes = {name: answer == "takes latents" for name, answer in said.items()}
     assert takes == {
         "sd15 (4 channels)": False,
@@ -192,7 +184,7 @@ def test_one_of_four_takes_them(chapter):
 
 
 def test_inpainting_from_latents_repaints_the_hole_alone(chapter):
-    at = chapter.after("both")
+    at = chapter.after["both"]
     moved = change(at.castle, at.output, at.mask)
     assert moved.inside > 2 * moved.outside
 
@@ -201,33 +193,33 @@ def test_inpainting_from_latents_repaints_the_hole_alone(chapter):
 
 
 def test_the_upscaler_is_sharper_than_resizing(chapter):
-    at = chapter.after("book")
+    at = chapter.after["book"]
     assert at.twice.images[0].size == (2 * at.before.width,) * 2
     assert sharpness(at.twice.images[0]) > sharpness(at.resized)
 
 
 def test_it_shows_what_the_small_picture_shows(chapter):
-    at = chapter.after("book")
+    at = chapter.after["book"]
     assert change(at.before, fit(at.twice.images[0], at.before)).inside < 15
 
 
 def test_what_has_no_miniature_is_said(chapter):
     assert "upscale-x4" not in checkpoints.recipes(), "it has one now: let both cells run in mini too"
-    assert chapter.printed["book"] == "in the full edition: COURSE_EDITION=full"
+    assert chapter.said["book"] == "in the full edition: COURSE_EDITION=full"
 
 
 # A wider beach
 
 
 def test_the_beach_grows_and_its_middle_stays(chapter):
-    at = chapter.after("wider")
+    at = chapter.after["wider"]
     assert at.panorama.size == (at.sea.width * 3 // 2, at.sea.height)
     assert at.same < 0.5
     assert at.middle.size == (at.sea.width // 2, at.sea.height)
 
 
 def test_putting_it_back_softly_leaves_less_of_a_step_than_a_hard_mask(chapter):
-    at = chapter.after("canvas")
+    at = chapter.after["canvas"]
     hard, soft = [], []
     for number in range(3):
         wider = at.inpaint(at.bright, **at.call, generator=at.seed(number)).images[0]
@@ -237,7 +229,7 @@ def test_putting_it_back_softly_leaves_less_of_a_step_than_a_hard_mask(chapter):
 
 
 def test_the_border_is_painted(chapter):
-    at = chapter.after("canvas")
+    at = chapter.after["canvas"]
     new = slice(at.sea.width + 4, None)
     assert np.abs(np.asarray(at.wider)[:, new].astype(int) - np.asarray(at.canvas)[:, new]).mean() > 3
 
@@ -246,7 +238,7 @@ def test_the_border_is_painted(chapter):
 
 
 def test_tasks_of_one_checkpoint_bring_nothing_new(chapter):
-    new = {line[:28].strip(): float(line.split()[-5]) for line in chapter.printed["memory"].splitlines()[:-1]}
+    new = {line[:28].strip(): float(line.split()[-5]) for line in chapter.said["memory"].splitlines()[:-1]}
     assert len(new) == 12
     assert new["sd15"] > 0 and new["sd15-inpaint"] > 0
     for name in ("sd15, image-to-image", "sd15, inpaint", "the same, switched"):

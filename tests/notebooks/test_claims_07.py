@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from helpers import adherence, change, check, notebooks
-from tests.notebooks.running import cells, checked, exercises, run, run_page
+from tests.notebooks.running import cells, checked, exercises, run_page, visited
 
 CHAPTER = notebooks.NOTEBOOKS / "07_prompt_weighting.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "07_prompt_weighting.ipynb"
@@ -17,12 +16,8 @@ SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "07_prompt_weighting.ipynb"
 
 @pytest.fixture(scope="module")
 def chapter():
-    """The chapter's names after all of its cells have run, and what they put out, but for the widget's."""
-    names: dict = {"display": lambda *what: None}
-    printed: list[str] = []
-    names["print"] = lambda *what: printed.append(" ".join(map(str, what)))
-    shown = {id: run(source, names) for id, source in cells(CHAPTER).items() if not id.startswith("slider")}
-    return SimpleNamespace(**names | {"outputs": shown, "printed": "\n".join(printed)})
+    """What its cells made, but for the widget's."""
+    return visited(CHAPTER, but=("slider",))
 
 
 def sees(word: str, records) -> float:
@@ -185,7 +180,7 @@ def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
     numbers = checked(CHAPTER)
     assert numbers == [f"07.{number}" for number in range(1, len(numbers) + 1)]
     assert numbers == checked(SOLUTIONS)
-    assert all("No answer yet" in chapter.outputs[f"exercise-{number[-1]}"].message for number in numbers)
+    assert all("No answer yet" in chapter.shown[f"exercise-{number[-1]}"].message for number in numbers)
 
 
 def test_the_last_but_one_exercise_is_not_solved_by_no_weights():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import torch
 from helpers import change, check, load, load_image, load_mask, measured, notebooks, seam
 from helpers.conditioning import control_argument, depth_agreement, depth_map
 from helpers.exercises import chapter_08
-from tests.notebooks.running import cells, checked, exercises, mean, run, run_page
+from tests.notebooks.running import cells, checked, exercises, mean, run_page, visited
 
 CHAPTER = notebooks.NOTEBOOKS / "08_controlnet.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "08_controlnet.ipynb"
@@ -20,12 +19,8 @@ SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "08_controlnet.ipynb"
 
 @pytest.fixture(scope="module")
 def chapter():
-    """The chapter's names after all of its cells have run, `shown` and `said` by its cells, but for the Explorer's."""
-    names: dict = {"display": lambda *what: None}
-    printed: list[str] = []
-    names["print"] = lambda *what, **how: printed.append(" ".join(map(str, what)))
-    shown = {id: run(source, names) for id, source in cells(CHAPTER).items() if not id.startswith("explorer")}
-    return SimpleNamespace(**names, shown=shown, said="\n".join(printed))
+    """What its cells made, but for the Explorer's."""
+    return visited(CHAPTER, but=("explorer",))
 
 
 def means(records, quantity, over: str) -> dict:
@@ -50,10 +45,10 @@ def test_every_sweep_made_all_its_pictures(chapter):
 
 
 def test_the_condition_by_hand_is_the_same_and_the_guides_check_misses_the_width(chapter):
-    assert "by hand it is the same: True" in chapter.said
-    assert "the guides' check lets it pass: True" in chapter.said
-    assert re.search(r"ours says: mask is (\d+) x (\d+) pixels, the image", chapter.said)
-    small, share = re.search(r"-1 is ([\d.]+)% of it, and the mask is white in ([\d.]+)%", chapter.said).groups()
+    assert "by hand it is the same: True" in chapter.printed
+    assert "the guides' check lets it pass: True" in chapter.printed
+    assert re.search(r"ours says: mask is (\d+) x (\d+) pixels, the image", chapter.printed)
+    small, share = re.search(r"-1 is ([\d.]+)% of it, and the mask is white in ([\d.]+)%", chapter.printed).groups()
     assert small == share
 
 
@@ -110,7 +105,7 @@ def test_a_depth_net_makes_less_of_edges(chapter):
 
 
 def test_fewer_edges_with_higher_thresholds(chapter):
-    found = [float(value) for value in re.findall(r"and +\d+: ([\d.]+)% of the pixels are edges", chapter.said)]
+    found = [float(value) for value in re.findall(r"and +\d+: ([\d.]+)% of the pixels are edges", chapter.printed)]
     assert len(found) == 3 and found[0] > found[1] > found[2] > 0
 
 
@@ -118,7 +113,7 @@ def test_fewer_edges_with_higher_thresholds(chapter):
 
 
 def test_the_default_scale_depends_on_the_class(chapter):
-    found = re.findall(r"^(\w+) +takes (\w+) +scale ([\d.]+)$", chapter.said, re.MULTILINE)
+    found = re.findall(r"^(\w+) +takes (\w+) +scale ([\d.]+)$", chapter.printed, re.MULTILINE)
     assert [scale for _, _, scale in found] == ["1.0", "0.8", "0.5"]
     pipes = (chapter.depth_net, chapter.steered, chapter.special)
     assert [argument for _, argument, _ in found] == [control_argument(pipe) for pipe in pipes]
@@ -132,7 +127,7 @@ def test_the_tower_comes_with_the_scale_and_then_stays(chapter):
 
 
 def test_scale_0_is_the_checkpoint_alone(chapter):
-    assert chapter.said.count("scale 0 is the plain picture: True") == 2
+    assert chapter.printed.count("scale 0 is the plain picture: True") == 2
 
 
 def test_the_net_is_asked_at_every_step_and_heard_in_its_span(chapter):

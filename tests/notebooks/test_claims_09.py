@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import torch
 
 from helpers import change, check, measured, notebooks
 from helpers.exercises import chapter_09
-from tests.notebooks.running import cells, run
+from tests.notebooks.running import cells, run, visited
 
 CHAPTER = notebooks.NOTEBOOKS / "09_optimization.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "09_optimization.ipynb"
@@ -22,17 +21,10 @@ COMPILING = ("compile", "compile-gain")  # a test of its own does it, on fewer s
 
 @pytest.fixture(scope="module")
 def chapter():
-    """The chapter's names after its cells have run, each cell's `costs` and what it `said` by its id."""
-    names: dict = {"display": lambda *what: None}
-    costs, said, lines = {}, {}, []
-    names["print"] = lambda *what: lines.append(" ".join(map(str, what)))
+    """What its cells made, but for compiling."""
+    names: dict = {}
     try:
-        for id, source in cells(CHAPTER).items():
-            if id not in COMPILING:
-                run(source, names)
-                costs[id], said[id] = names.get("costs"), "\n".join(lines)
-                lines.clear()
-        yield SimpleNamespace(**names | {"costs": costs, "said": said})
+        yield visited(CHAPTER, names, but=COMPILING)
     finally:
         torch.set_grad_enabled(True)  # the chapter's first cell turned it off
         if "own" in names:
@@ -69,7 +61,9 @@ def test_twice_the_side_is_a_map_sixteen_times_as_large(chapter):
 
 
 def test_attention_that_writes_its_map_takes_more_memory(chapter):
-    sdpa, plain, sliced = (chapter.costs["sdpa"][name].resident / MIB for name in list(chapter.costs["sdpa"])[:3])
+    sdpa, plain, sliced = (
+        chapter.after["sdpa"].costs[name].resident / MIB for name in list(chapter.after["sdpa"].costs)[:3]
+    )
     assert plain > sdpa + 25 and plain > sliced + 10
 
 
@@ -158,7 +152,7 @@ def test_a_batch_paints_what_single_calls_paint(chapter):
 
 
 def test_a_larger_batch_takes_more_memory(chapter):
-    one, *_, eight = (found.resident for found in chapter.costs["batch"].values())
+    one, *_, eight = (found.resident for found in chapter.after["batch"].costs.values())
     assert eight > one
 
 
@@ -176,7 +170,7 @@ def test_kept_embeddings_paint_the_same_picture_and_spare_the_text_encoder(chapt
 def test_all_together_asks_the_unet_less_and_paints_as_well(chapter):
     from helpers import adherence
 
-    before, after = (chapter.costs["together"][name].result for name in ("before", "after"))
+    before, after = (chapter.after["together"].costs[name].result for name in ("before", "after"))
     assert len(before) == len(after) == 4
     scores = [mean(adherence(pictures, chapter.call["prompt"])) for pictures in (before, after)]
     assert scores[1] > scores[0] - 0.15
