@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import CATALOG, adherence, change, check, checkpoints, load_image, notebooks
+from helpers import CATALOG, adherence, change, check, load_image, notebooks
 from helpers.masks import fit
 from helpers.measure import seam, sharpness
 from tests.notebooks.running import checked, exercises, mean, run_page, visited
@@ -203,9 +203,19 @@ def test_it_shows_what_the_small_picture_shows(chapter):
     assert change(at.before, fit(at.twice.images[0], at.before)).inside < 15
 
 
-def test_what_has_no_miniature_is_said(chapter):
-    assert "upscale-x4" not in checkpoints.recipes(), "it has one now: let both cells run in mini too"
-    assert chapter.said["book"] == "in the full edition: COURSE_EDITION=full"
+def test_latents_are_no_small_picture(chapter):
+    ours, theirs = chapter.said["book"].splitlines()
+    assert "3 channels of colour" in ours and "4 of latents" in ours
+    assert "expects 7" in theirs and "8" in theirs.split("expects", 1)[1]
+
+
+def test_the_x4_upscaler_is_sharper_than_resizing_over_seeds(chapter):
+    at = chapter.after["four-times"]
+    assert at.found.size == (4 * at.side,) * 2
+    for number in range(3):
+        found = at.upscaler_4(at.words, image=at.image, **at.call, generator=at.seed(number)).images[0]
+        assert sharpness(found) > 1.5 * sharpness(fit(at.crop, found))
+        assert change(at.crop, fit(found, at.crop)).inside < 15
 
 
 # A wider beach
@@ -239,7 +249,7 @@ def test_the_border_is_painted(chapter):
 
 def test_tasks_of_one_checkpoint_bring_nothing_new(chapter):
     new = {line[:28].strip(): float(line.split()[-5]) for line in chapter.said["memory"].splitlines()[:-1]}
-    assert len(new) == 12
+    assert len(new) == 13
     assert new["sd15"] > 0 and new["sd15-inpaint"] > 0
     for name in ("sd15, image-to-image", "sd15, inpaint", "the same, switched"):
         assert new[name] == 0
