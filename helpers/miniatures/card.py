@@ -134,7 +134,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
         ("unet-upscale-x4",),
         """(7 channels): started from unet-sd15's sense of time and, as far as they fit, its layers at full
   resolution; drawings and close-ups made
-  four times smaller, with noise of up to level 350 on the small picture; it predicts v.""",
+  four times smaller, with noise of up to level 350 on the small picture; it predicts v, and learns by the
+  error of the clean latents.""",
     ),
     (("classifier",), "the judge of the figures below; it has seen drawings only."),
 ]
