@@ -21,7 +21,7 @@ from .depth import depths
 from .factors import factorise, merged
 from .strokes import training_mask
 from .training import Training, device, leader_first
-from .unet import epsilon_loss, latents, masked_latents
+from .unet import EARLY, epsilon_loss, latents, masked_latents
 from .world import sample
 
 BASE, NINE = "unet-sd15", "unet-sd15-inpaint"
@@ -30,7 +30,6 @@ FROZEN, NEW = ("time_emb",), ("controlnet_",)  # not trained; trained whole, for
 EDGE = (16, 16, 32, 64)  # channels of the small network that reads the control picture
 BATCH = {"cpu": 12, "cuda": 96}
 INPAINTING = {"depth": 0.4, "inpaint": 0.1}  # of the steps steer sd15-inpaint, which knows what lies around a hole
-EARLY = 20.0  # how much more an error counts at most where there is much noise: there the control decides
 EMPTY = 0.15  # of the captions: the control picture has to say it all
 
 
@@ -113,9 +112,8 @@ def train(*, kind: str, minutes: float, steps: int | None = None, resume: bool =
             repaint = small_mask[index].float()
             host, seen = hosts[NINE], torch.cat([noisy, repaint, z_masked[index].float()], 1)
         steered = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-        more = (1 + 1 / snr).clamp(max=EARLY).sqrt().view(-1, 1, 1, 1)  # the error on the clean latents, not on noise
         predicted = host(seen, t, encoder_hidden_states=states, **steered).sample
-        return epsilon_loss(more * predicted, more * noise, snr, repaint)
+        return epsilon_loss(predicted, noise, snr, repaint, early=EARLY)
 
     def export() -> None:
         store.save_delta(name, BASE, merged(training.average["net"]), rank=RANK)

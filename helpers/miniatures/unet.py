@@ -21,6 +21,7 @@ from .training import Training, device, leader_first
 from .world import sample
 
 BATCH = 16
+EARLY = 20.0  # how much more an error counts at most where there is much noise
 # inpainting learns text-to-image beside it: this share of its pictures is masked whole (and sd15 starts from it again)
 WHOLE = 0.35
 
@@ -132,13 +133,20 @@ def masked_latents(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def epsilon_loss(
-    predicted: torch.Tensor, noise: torch.Tensor, snr: torch.Tensor, mask: torch.Tensor | None = None
+    predicted: torch.Tensor,
+    noise: torch.Tensor,
+    snr: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    *,
+    early: float = 1.0,
 ) -> torch.Tensor:
     """Mean squared error on the noise, weighted min(SNR, 5) / SNR (https://arxiv.org/abs/2303.09556).
 
     With a mask (B, 1, h, w) of what is repainted the rest counts a third: there the answer is in the input.
+    early: where there is more noise than signal, the error on the noise says little of that on the clean latents,
+    which decides the picture's shapes; it counts 1 + 1 / SNR times as much, at most this many times.
     """
-    weight = snr.clamp(max=5) / snr
+    weight = snr.clamp(max=5) / snr * (1 + 1 / snr).clamp(max=early)
     error = F.mse_loss(predicted, noise, reduction="none")
     if mask is not None:
         share = (1 + 2 * mask) / 3
@@ -169,7 +177,7 @@ def train(
         unet = nine_channels(load_component("unet-sd15", UNet2DConditionModel))
     else:
         unet = _learnt_by_inpainting() if from_inpaint else build()
-    training = Training(name, {"unet": unet}, lr=6e-4 if inpaint or from_inpaint else 1e-3, ema_decay=0.9985)
+    training = Training(name, {"unet": unet}, lr=1.5e-3, ema_decay=0.9985, muon=True)
     if resume:
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
@@ -197,7 +205,7 @@ def train(
             repaint = mask[index].to(device()).float().masked_fill(whole, 1.0)
             noisy = torch.cat([noisy, repaint, torch.where(whole, blank, z_masked[index].to(device()).float())], 1)
         predicted = unet(noisy, t, encoder_hidden_states=states).sample
-        return epsilon_loss(predicted, noise, snr, repaint)
+        return epsilon_loss(predicted, noise, snr, repaint, early=EARLY)
 
     def export() -> None:
         save_component(name, training.average["unet"])
