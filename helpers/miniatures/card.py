@@ -49,7 +49,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
         ("unet-sd15-inpaint",),
         """(9 channels): started from unet-sd15, the new inputs at zero; boxes, ellipses, brush strokes,
   subjects with a margin; in four cases of ten the whole picture, so that it learns text-to-image beside it, and sd15
-  starts from it again. What is repainted counts three times as much as the rest.""",
+  starts from it again. What is repainted counts three times as much as the rest; in the end, early steps
+  count by the error of the clean latents.""",
     ),
     (
         ("delta-comic", "delta-pixel-art", "delta-elden-ring"),
