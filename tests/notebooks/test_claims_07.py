@@ -109,7 +109,8 @@ def test_a_weight_acts_in_sdxl_but_not_on_its_pooled_embedding(chapter):
 
 def test_the_refiner_reads_one_encoder_and_bears_a_weight_lightly(chapter):
     assert 0 < chapter.weighing < chapter.refining
-    assert chapter.said["prompt_embeds"].shape[-1] == chapter.said["pooled_prompt_embeds"].shape[-1] < 192
+    said = chapter.after["refiner"].said
+    assert said["prompt_embeds"].shape[-1] == said["pooled_prompt_embeds"].shape[-1] < 192
 
 
 # Negative prompts, blends, two prompts, long ones
