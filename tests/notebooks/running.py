@@ -41,8 +41,8 @@ def visited(page: Path, names: dict[str, Any] | None = None, *, but: tuple[str, 
     """A page's names after its cells have run in order, and by the cells' ids what each made of them.
 
     `shown`: the value of its last expression. `said`: the lines that it printed; `printed`: those of all cells, as one
-    text. `after`: the names as they were when it had run. names: run them in these. but: leave those out whose id
-    begins so.
+    text. `after`: the names as they were when it had run. Where the page has such a name itself, that is what one gets.
+    names: run them in these. but: leave those out whose id begins so.
     """
     names = {} if names is None else names
     names["display"] = lambda *what, **how: None
@@ -54,7 +54,7 @@ def visited(page: Path, names: dict[str, Any] | None = None, *, but: tuple[str, 
             shown[id] = run(source, names)
             said[id], after[id] = "\n".join(lines), SimpleNamespace(**names)
     seen = {"shown": shown, "said": said, "after": after, "printed": "\n".join(said.values())}
-    return SimpleNamespace(**names | seen)
+    return SimpleNamespace(**seen | names)
 
 
 def exercises(page: Path) -> list[str]:
