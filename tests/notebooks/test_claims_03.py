@@ -271,7 +271,7 @@ def test_every_solution_passes_its_check(tmp_path):
 
 
 def test_the_chapters_exercises_are_open(chapter):
-    told = [chapter.shown[f"exercise-{number}"] for number in range(1, 5)]
+    told = [chapter.displayed[f"exercise-{number}"] for number in range(1, 5)]
     assert [result.passed for result in told] == [False] * 4
     assert "is named" in told[0].message
     assert all("No answer yet" in result.message for result in told[1:])

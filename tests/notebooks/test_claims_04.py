@@ -55,7 +55,7 @@ def test_the_regular_checkpoint_leaves_more_of_an_outline(chapter):
 
 
 def test_the_chart_shows_those_means(chapter):
-    numbers = {(row["prompt"], row["checkpoint"]): row["mean"] for row in chapter.shown["outline-chart"].numbers}
+    numbers = {(row["prompt"], row["checkpoint"]): row["mean"] for row in chapter.displayed["outline-chart"].numbers}
     assert len(numbers) == 2 * len(chapter.scenes)
     for (prompt, name), value in numbers.items():
         assert value == pytest.approx(mean(map(chapter.outline, chapter.painted[name][prompt])))
@@ -167,7 +167,7 @@ def test_one_of_the_family_was_made_for_inpainting():
 
 
 def test_less_strength_leaves_less_outline_and_changes_less(chapter):
-    rows = {row["strength"]: row for row in chapter.shown["strength-chart"].numbers}
+    rows = {row["strength"]: row for row in chapter.displayed["strength-chart"].numbers}
     assert sorted(rows) == [0.6, 0.8, 1.0] and rows[0.6]["pictures"] == 4
     assert rows[0.6]["mean"] < 0.85 * rows[1.0]["mean"]
     inside = {

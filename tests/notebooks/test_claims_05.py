@@ -225,7 +225,7 @@ def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
     numbers = checked(CHAPTER)
     assert numbers == [f"05.{number}" for number in range(1, len(numbers) + 1)]
     assert numbers == checked(SOLUTIONS)
-    assert all("No answer yet" in chapter.shown[f"exercise-{number[-1]}"].message for number in numbers)
+    assert all("No answer yet" in chapter.displayed[f"exercise-{number[-1]}"].message for number in numbers)
 
 
 def test_the_meadow_of_the_last_exercise_is_the_one_that_is_checked(chapter):

@@ -126,9 +126,9 @@ def test_each_act_arrives(chapter):
 
 
 def test_the_film_is_a_gif_of_all_frames(chapter):
-    film = Image.open(io.BytesIO(chapter.shown["film"].data))
+    film = Image.open(io.BytesIO(chapter.displayed["film"].data))
     assert film.format == "GIF" and film.n_frames == 2 * len(chapter.frames) - 2
-    assert len(chapter.shown["film"].data) < 2**20
+    assert len(chapter.displayed["film"].data) < 2**20
 
 
 # Colours back

@@ -181,7 +181,7 @@ def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
     numbers = checked(CHAPTER)
     assert numbers == [f"07.{number}" for number in range(1, len(numbers) + 1)]
     assert numbers == checked(SOLUTIONS)
-    assert all("No answer yet" in chapter.shown[f"exercise-{number[-1]}"].message for number in numbers)
+    assert all("No answer yet" in chapter.displayed[f"exercise-{number[-1]}"].message for number in numbers)
 
 
 def test_the_last_but_one_exercise_is_not_solved_by_no_weights():

@@ -199,4 +199,4 @@ def test_the_chapters_exercises_are_open_and_named_in_order(chapter):
     numbers = checked(CHAPTER)
     assert numbers == [f"08.{number}" for number in range(1, len(numbers) + 1)]
     assert numbers == checked(SOLUTIONS)
-    assert all("No answer yet" in chapter.shown[f"exercise-{number[-1]}"].message for number in numbers)
+    assert all("No answer yet" in chapter.displayed[f"exercise-{number[-1]}"].message for number in numbers)
