@@ -40,9 +40,9 @@ def run_page(page: Path, names: dict[str, Any], *, but: str | None = None) -> di
 def visited(page: Path, names: dict[str, Any] | None = None, *, but: tuple[str, ...] = ()) -> SimpleNamespace:
     """A page's names after its cells have run in order, and by the cells' ids what each made of them.
 
-    `displayed`: the value of its last expression. `said`: the lines that it printed; `printed`: those of all cells, as one
-    text. `after`: the names as they were when it had run. Where the page has such a name itself, that is what one gets.
-    names: run them in these. but: leave those out whose id begins so.
+    `displayed`: the value of its last expression. `said`: the lines that it printed; `printed`: those of all cells, as
+    one text. `after`: the names as they were when it had run. Where the page has such a name itself, that is what one
+    gets. names: run them in these. but: leave those out whose id begins so.
     """
     names = {} if names is None else names
     names["display"] = lambda *what, **how: None
