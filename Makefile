@@ -28,7 +28,7 @@ lab: $(READY)  ## open the course in JupyterLab, at chapter 00
 	$(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) --LabApp.default_url=$(FIRST) $(ARGS)
 
 test: $(READY)  ## run every test
-	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 course: $(READY)  ## execute every chapter and solution and write its outputs back
 	$(BIN)/course run $(ARGS)

@@ -19,20 +19,14 @@ import pytest  # noqa: E402
 REPOSITORY = Path(__file__).resolve().parent.parent
 TESTS = REPOSITORY / "tests"
 TIERS = ("unit", "notebooks", "browser", "hub", "gpu")
-APART = TESTS / "notebooks" / "test_chapters.py"  # its tests share nothing, and each takes long
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its tier, which is its folder's name, and run the quick tiers first.
-
-    Side by side, a file's tests stay in one process, and those of the browser too: they share what is dear to make.
-    """
+    """Mark each test with its tier, which is its folder's name, and run the quick tiers first."""
     for item in items:
         if _tier(item) not in TIERS:
             raise pytest.UsageError(f"{item.path}: a test lives in a folder of its tier, one of: {', '.join(TIERS)}.")
         item.add_marker(_tier(item))
-        together = item.nodeid if item.path == APART else "browser" if _tier(item) == "browser" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(together))
     items.sort(key=lambda item: TIERS.index(_tier(item)))
 
 
