@@ -32,17 +32,17 @@ def run(source: str, names: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
 
 
-def run_page(page: Path, names: dict[str, Any], *, but: str | None = None) -> dict[str, Any]:
-    """Run all cells in order, in `names`; what each showed, by its id. but: leave those out whose id begins so."""
-    return {id: run(source, names) for id, source in cells(page).items() if not (but and id.startswith(but))}
+def run_page(page: Path, names: dict[str, Any]) -> dict[str, Any]:
+    """Run all cells in order, in `names`; what each showed, by its id."""
+    return {id: run(source, names) for id, source in cells(page).items()}
 
 
 def visited(page: Path, names: dict[str, Any] | None = None, *, but: tuple[str, ...] = ()) -> SimpleNamespace:
     """A page's names after its cells have run in order, and by the cells' ids what each made of them.
 
-    `displayed`: the value of its last expression. `said`: the lines that it printed; `printed`: those of all cells, as
-    one text. `after`: the names as they were when it had run. Where the page has such a name itself, that is what one
-    gets. names: run them in these. but: leave those out whose id begins so.
+    `displayed`: the value of its last expression. `said_by`: the lines that it printed; `printed`: those of all cells,
+    as one text. `names_after`: the names as they were when it had run. names: run them in these. but: leave those out
+    whose id begins so.
     """
     names = {} if names is None else names
     names["display"] = lambda *what, **how: None
@@ -53,7 +53,7 @@ def visited(page: Path, names: dict[str, Any] | None = None, *, but: tuple[str, 
             names["print"] = lambda *what, sep=" ", lines=lines, **how: lines.append(sep.join(map(str, what)))
             displayed[id] = run(source, names)
             said[id], after[id] = "\n".join(lines), SimpleNamespace(**names)
-    seen = {"displayed": displayed, "said": said, "after": after, "printed": "\n".join(said.values())}
+    seen = {"displayed": displayed, "said_by": said, "names_after": after, "printed": "\n".join(said.values())}
     return SimpleNamespace(**seen | names)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from helpers import CATALOG, adherence, change, classifier, load_image, models, notebooks, sweep
 from helpers.measure import sharpness
-from tests.notebooks.running import cells, visited
+from tests.notebooks.running import cells, mean, visited
 
 CHAPTER = notebooks.NOTEBOOKS / "03_popular_models.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "03_popular_models.ipynb"
@@ -23,10 +23,6 @@ SEEDS = range(4)
 def chapter():
     """What its cells made; nothing is timed."""
     return visited(CHAPTER, but=("costs",))
-
-
-def mean(values) -> float:
-    return float(np.mean(list(values)))
 
 
 # The catalogue
@@ -86,7 +82,7 @@ def test_the_parts_are_those_that_the_text_names(chapter):
     assert [hasattr(pipe, "text_encoder") for pipe in chapter.pipes.values()] == [True, True, False]
     assert [hasattr(pipe, "text_encoder_2") for pipe in chapter.pipes.values()] == [False, True, False]
     assert hasattr(chapter.kandinsky, "prior_text_encoder") and hasattr(chapter.kandinsky, "movq")
-    assert chapter.said["parts"].count("UNet with 9 channels in") == 3
+    assert chapter.said_by["parts"].count("UNet with 9 channels in") == 3
     assert chapter.sdxl.unet.config.cross_attention_dim > chapter.sd.unet.config.cross_attention_dim
     side = chapter.house.width // 8
     assert {tuple(one.shape) for one in chapter.latents.values()} == {(1, 4, side, side)}
@@ -113,7 +109,7 @@ def test_prompts_become_tensors_of_three_kinds(chapter):
 
 
 def test_the_signatures_are_those_that_the_text_reads_from_them(chapter):
-    table = {line.split()[0]: line.split()[1:] for line in chapter.said["call"].splitlines()[1:]}
+    table = {line.split()[0]: line.split()[1:] for line in chapter.said_by["call"].splitlines()[1:]}
     assert table["strength"] == ["1.0", "0.9999", "–"]
     assert table["padding_mask_crop"] == ["None", "None", "–"]
     assert table["guidance_scale"] == ["7.5", "7.5", "4.0"]
@@ -134,14 +130,14 @@ def test_sdxl_skips_the_first_step_by_default(chapter):
 
 
 def test_unknown_arguments_are_swallowed_but_not_by_sweep(chapter):
-    assert chapter.said["swallowed"].count("True") == 2
+    assert chapter.said_by["swallowed"].count("True") == 2
     for name, wrong in ((KANDINSKY, "strength"), (SD, "strenght")):
         with pytest.raises(TypeError, match=wrong):
             next(sweep(chapter.pipes[name], over={wrong: [0.3]}, prompt="a cat", **chapter.inputs(name)))
 
 
 def test_kandinsky_alone_paints_512_and_wants_multiples_of_64(chapter):
-    said = chapter.said["size"].splitlines()
+    said = chapter.said_by["size"].splitlines()
     for name, first, second in zip(chapter.names, said[::2], said[1::2], strict=True):
         size = CATALOG[name].size
         wanted = (512, 512) if name == KANDINSKY else (size, size)
@@ -163,7 +159,7 @@ def test_sdxl_is_led_toward_small_originals_and_away_from_them(chapter):
 
 
 def test_kandinsky_puts_back_what_the_others_copy(chapter):
-    found = re.findall(r"round trip +([\d.]+) +inpainting +([\d.]+)", chapter.said["kept"])
+    found = re.findall(r"round trip +([\d.]+) +inpainting +([\d.]+)", chapter.said_by["kept"])
     times = [float(inpainted) / float(alone) for alone, inpainted in found]
     assert times[2] < 1.3 and times[2] < 0.8 * min(times[:2])
 
@@ -189,7 +185,7 @@ def test_kandinsky_grows_the_mask_by_one_latent(chapter):
 
 
 def test_two_steps_make_the_combined_pipelines_picture(chapter):
-    assert "bit for bit the same: True" in chapter.said["apart"]
+    assert "bit for bit the same: True" in chapter.said_by["apart"]
     assert chapter.prior.prior is chapter.kandinsky.prior_prior and chapter.decoder.unet is chapter.kandinsky.unet
 
 
@@ -227,11 +223,11 @@ def test_embeddings_are_ordered_by_what_they_mean(chapter):
     assert seed > colour + 0.03 and seed > thing + 0.1
     nothing = chapter.imagine("a black cat")[1]
     assert seed > mean(chapter.cosine(chapter.imagine("a black cat", n)[0], nothing) for n in SEEDS) + 0.1
-    assert "is the same for every prompt: True" in chapter.said["cosines"]
+    assert "is the same for every prompt: True" in chapter.said_by["cosines"]
 
 
 def test_a_negative_prompt_becomes_an_embedding_and_acts(chapter):
-    assert "is another one: True" in chapter.said["negative"]
+    assert "is another one: True" in chapter.said_by["negative"]
 
     def red(**more) -> float:
         found = [chapter.develop(chapter.imagine("a red house", n, **more), n) for n in SEEDS]

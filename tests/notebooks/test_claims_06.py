@@ -27,14 +27,14 @@ def chapter():
 
 
 def test_the_waterfall_stays_in_its_mask(chapter):
-    at = chapter.after["waterfall"]
+    at = chapter.names_after["waterfall"]
     moved = change(at.castle, fit(at.filled.images[0], at.castle), at.painter.mask)
     assert moved.inside > 15
     assert 0 < moved.outside < moved.inside / 2
 
 
 def test_the_prompt_decides_what_kandinsky_paints_there(chapter):
-    at, apart = chapter.after["waterfall"], []
+    at, apart = chapter.names_after["waterfall"], []
     for number in range(3):
         call = {"image": at.image, **at.call, "num_inference_steps": 25}
         one, other = (
@@ -48,18 +48,18 @@ def test_the_prompt_decides_what_kandinsky_paints_there(chapter):
 
 
 def test_the_refusal_names_both_reasons(chapter):
-    said = chapter.said["refused"]
+    said = chapter.said_by["refused"]
     assert "it sends every image through its encoder" in said and "different autoencoders" in said
 
 
 def test_the_wrong_decoder_makes_nothing_of_them(chapter):
-    at = chapter.after["decoders"]
+    at = chapter.names_after["decoders"]
     assert change(at.decode(at.text2image, at.latents.images), at.castle).inside < 1
     assert change(at.wrong, at.castle).inside > 25
 
 
 def test_a_chain_over_families_keeps_the_layout(chapter):
-    at = chapter.after["families"]
+    at = chapter.names_after["families"]
     first, second = at.first.images[0], at.second.images[0]
     other = at.text2image(at.muted, generator=at.seed(9), **at.steps).images[0]
     assert change(first, fit(second, first)).inside < change(other, fit(second, first)).inside
@@ -135,7 +135,7 @@ def test_the_film_is_a_gif_of_all_frames(chapter):
 
 
 def test_strength_brings_colours_back(chapter):
-    at = chapter.after["colours"]
+    at = chapter.names_after["colours"]
     by = {value: [] for value in at.over["strength"]}
     for record in at.restored:
         by[record.parameters["strength"]].append(record)
@@ -148,7 +148,7 @@ def test_strength_brings_colours_back(chapter):
 
 
 def test_gentle_calls_add_up(chapter):
-    at = chapter.after["gently"]
+    at = chapter.names_after["gently"]
     found = [at.colourfulness(one) for one in (at.faded, *at.gentle)]
     assert found[-1] > found[1] > found[0]
 
@@ -157,14 +157,14 @@ def test_gentle_calls_add_up(chapter):
 
 
 def test_refining_draws_edges_anew(chapter):
-    at = chapter.after["refine-again"]
+    at = chapter.names_after["refine-again"]
     assert at.last.unet is at.refiner.unet and at.last.scheduler is not at.refiner.scheduler
     assert at.final.size == (CATALOG["sdxl-refiner"].size,) * 2
     assert sharpness(at.final) > sharpness(at.larger)
 
 
 def test_from_pipe_surprises_twice_and_switch_never(chapter):
-    said = chapter.said["from-pipe"].splitlines()
+    said = chapter.said_by["from-pipe"].splitlines()
     assert said[0].endswith("was torch.bfloat16, and is torch.float32") and said[1].endswith("True")
     assert said[2].endswith("stays torch.float16, one object: True") and said[3].endswith("False")
 
@@ -173,7 +173,7 @@ def test_from_pipe_surprises_twice_and_switch_never(chapter):
 
 
 def test_one_of_four_takes_them(chapter):
-    said = dict(line.split(": ", 1) for line in chapter.said["takers"].splitlines() if line.strip())
+    said = dict(line.split(": ", 1) for line in chapter.said_by["takers"].splitlines() if line.strip())
     takes = {name: answer == "takes latents" for name, answer in said.items()}
     assert takes == {
         "sd15 (4 channels)": False,
@@ -184,7 +184,7 @@ def test_one_of_four_takes_them(chapter):
 
 
 def test_inpainting_from_latents_repaints_the_hole_alone(chapter):
-    at = chapter.after["both"]
+    at = chapter.names_after["both"]
     moved = change(at.castle, at.output, at.mask)
     assert moved.inside > 2 * moved.outside
 
@@ -193,24 +193,24 @@ def test_inpainting_from_latents_repaints_the_hole_alone(chapter):
 
 
 def test_the_upscaler_is_sharper_than_resizing(chapter):
-    at = chapter.after["book"]
+    at = chapter.names_after["book"]
     assert at.twice.images[0].size == (2 * at.before.width,) * 2
     assert sharpness(at.twice.images[0]) > sharpness(at.resized)
 
 
 def test_it_shows_what_the_small_picture_shows(chapter):
-    at = chapter.after["book"]
+    at = chapter.names_after["book"]
     assert change(at.before, fit(at.twice.images[0], at.before)).inside < 15
 
 
 def test_latents_are_no_small_picture(chapter):
-    ours, theirs = chapter.said["book"].splitlines()
+    ours, theirs = chapter.said_by["book"].splitlines()
     assert "3 channels of colour" in ours and "4 of latents" in ours
     assert "expects 7" in theirs and "8" in theirs.split("expects", 1)[1]
 
 
 def test_the_x4_upscaler_is_sharper_than_resizing_over_seeds(chapter):
-    at = chapter.after["four-times"]
+    at = chapter.names_after["four-times"]
     assert at.found.size == (4 * at.side,) * 2
     for number in range(3):
         found = at.upscaler_4(at.words, image=at.image, **at.call, generator=at.seed(number)).images[0]
@@ -222,14 +222,14 @@ def test_the_x4_upscaler_is_sharper_than_resizing_over_seeds(chapter):
 
 
 def test_the_beach_grows_and_its_middle_stays(chapter):
-    at = chapter.after["wider"]
+    at = chapter.names_after["wider"]
     assert at.panorama.size == (at.sea.width * 3 // 2, at.sea.height)
     assert at.same < 0.5
     assert at.middle.size == (at.sea.width // 2, at.sea.height)
 
 
 def test_putting_it_back_softly_leaves_less_of_a_step_than_a_hard_mask(chapter):
-    at = chapter.after["canvas"]
+    at = chapter.names_after["canvas"]
     hard, soft = [], []
     for number in range(3):
         wider = at.inpaint(at.bright, **at.call, generator=at.seed(number)).images[0]
@@ -239,7 +239,7 @@ def test_putting_it_back_softly_leaves_less_of_a_step_than_a_hard_mask(chapter):
 
 
 def test_the_border_is_painted(chapter):
-    at = chapter.after["canvas"]
+    at = chapter.names_after["canvas"]
     new = slice(at.sea.width + 4, None)
     assert np.abs(np.asarray(at.wider)[:, new].astype(int) - np.asarray(at.canvas)[:, new]).mean() > 3
 
@@ -248,7 +248,7 @@ def test_the_border_is_painted(chapter):
 
 
 def test_tasks_of_one_checkpoint_bring_nothing_new(chapter):
-    new = {line[:28].strip(): float(line.split()[-5]) for line in chapter.said["memory"].splitlines()[:-1]}
+    new = {line[:28].strip(): float(line.split()[-5]) for line in chapter.said_by["memory"].splitlines()[:-1]}
     assert len(new) == 13
     assert new["sd15"] > 0 and new["sd15-inpaint"] > 0
     for name in ("sd15, image-to-image", "sd15, inpaint", "the same, switched"):

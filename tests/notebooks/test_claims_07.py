@@ -109,7 +109,7 @@ def test_a_weight_acts_in_sdxl_but_not_on_its_pooled_embedding(chapter):
 
 def test_the_refiner_reads_one_encoder_and_bears_a_weight_lightly(chapter):
     assert 0 < chapter.weighing < chapter.refining
-    said = chapter.after["refiner"].said
+    said = chapter.names_after["refiner"].said
     assert said["prompt_embeds"].shape[-1] == said["pooled_prompt_embeds"].shape[-1] < 192
 
 

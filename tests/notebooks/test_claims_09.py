@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 
-import numpy as np
 import pytest
 import torch
 
 from helpers import change, check, measured, notebooks
 from helpers.exercises import chapter_09
-from tests.notebooks.running import cells, run, visited
+from tests.notebooks.running import cells, mean, run, visited
 
 CHAPTER = notebooks.NOTEBOOKS / "09_optimization.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "09_optimization.ipynb"
@@ -31,15 +30,11 @@ def chapter():
             names["pipe"].unet.set_attn_processor(dict(names["own"]))
 
 
-def mean(values) -> float:
-    return float(np.mean(list(values)))
-
-
 # What is paid for
 
 
 def test_guidance_doubles_the_latents_and_steps_count_the_calls(chapter):
-    found = re.findall(r"(\d+) calls, (\d+) latents each: (\d+) in all", chapter.said["count"])
+    found = re.findall(r"(\d+) calls, (\d+) latents each: (\d+) in all", chapter.said_by["count"])
     assert found == [("10", "2", "20"), ("10", "1", "10"), ("5", "2", "10")]
 
 
@@ -56,19 +51,21 @@ def test_a_call_computes_no_gradients_by_itself(chapter):
 
 
 def test_twice_the_side_is_a_map_sixteen_times_as_large(chapter):
-    small, large = (int(n.replace(",", "")) for n in re.findall(r"a map of ([\d,]+)", chapter.said["attention-places"]))
+    small, large = (
+        int(n.replace(",", "")) for n in re.findall(r"a map of ([\d,]+)", chapter.said_by["attention-places"])
+    )
     assert large == 16 * small
 
 
 def test_attention_that_writes_its_map_takes_more_memory(chapter):
     sdpa, plain, sliced = (
-        chapter.after["sdpa"].costs[name].resident / MIB for name in list(chapter.after["sdpa"].costs)[:3]
+        chapter.names_after["sdpa"].costs[name].resident / MIB for name in list(chapter.names_after["sdpa"].costs)[:3]
     )
     assert plain > sdpa + 25 and plain > sliced + 10
 
 
 def test_every_way_of_attention_paints_the_same(chapter):
-    apart = [int(number) for number in re.findall(r"at most (\d+) of 255", chapter.said["sdpa-same"])]
+    apart = [int(number) for number in re.findall(r"at most (\d+) of 255", chapter.said_by["sdpa-same"])]
     assert len(apart) >= 3 and apart[0] == 0 and max(apart) <= 4
 
 
@@ -80,9 +77,9 @@ def test_sdpa_is_the_default(chapter):
 
 
 def test_halves_take_half_and_bfloat16_strays_further(chapter):
-    sizes = [float(number) for number in re.findall(r"(\d+) MiB of weights", chapter.said["half"])]
+    sizes = [float(number) for number in re.findall(r"(\d+) MiB of weights", chapter.said_by["half"])]
     assert sizes[1] == sizes[2] == pytest.approx(sizes[0] / 2, abs=1)
-    full, bfloat, half = (float(n) for n in re.findall(r"([\d.]+) grey levels", chapter.said["half-same"]))
+    full, bfloat, half = (float(n) for n in re.findall(r"([\d.]+) grey levels", chapter.said_by["half-same"]))
     assert full == 0 and half < bfloat and half < 5
 
 
@@ -91,7 +88,7 @@ def test_halves_take_half_and_bfloat16_strays_further(chapter):
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is an accelerator")
 def test_offload_needs_a_card_and_says_so(chapter):
-    assert "there is none here: `enable_model_cpu_offload` requires accelerator" in chapter.said["offload"]
+    assert "there is none here: `enable_model_cpu_offload` requires accelerator" in chapter.said_by["offload"]
 
 
 # The VAE
@@ -104,8 +101,8 @@ def test_tiles_and_slices_take_less_memory(chapter):
 
 
 def test_slices_cannot_be_seen_and_tiles_can(chapter):
-    assert float(re.search(r"in slices: ([\d.]+)", chapter.said["vae-same"])[1]) <= 1
-    assert 0 < float(re.search(r"in tiles: +([\d.]+)", chapter.said["vae-same"])[1]) < 5
+    assert float(re.search(r"in slices: ([\d.]+)", chapter.said_by["vae-same"])[1]) <= 1
+    assert 0 < float(re.search(r"in tiles: +([\d.]+)", chapter.said_by["vae-same"])[1]) < 5
     assert chapter.vae.use_tiling is False and chapter.vae.use_slicing is False
 
 
@@ -113,9 +110,9 @@ def test_slices_cannot_be_seen_and_tiles_can(chapter):
 
 
 def test_order_and_fusing_change_no_more_than_rounding(chapter):
-    apart = [int(number) for number in re.findall(r"at most (\d+) of 255", chapter.said["order-same"])]
+    apart = [int(number) for number in re.findall(r"at most (\d+) of 255", chapter.said_by["order-same"])]
     assert len(apart) == 3 and max(apart) <= 4
-    assert "load() gives channels last: True" in chapter.said["order-same"]
+    assert "load() gives channels last: True" in chapter.said_by["order-same"]
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
@@ -147,17 +144,17 @@ def test_a_few_steps_are_enough_and_two_are_not(chapter):
 
 
 def test_a_batch_paints_what_single_calls_paint(chapter):
-    apart = [int(number) for number in re.findall(r"at most (\d+) of 255", chapter.said["batch"])]
+    apart = [int(number) for number in re.findall(r"at most (\d+) of 255", chapter.said_by["batch"])]
     assert len(apart) == 4 and max(apart) <= 4
 
 
 def test_a_larger_batch_takes_more_memory(chapter):
-    one, *_, eight = (found.resident for found in chapter.after["batch"].costs.values())
+    one, *_, eight = (found.resident for found in chapter.names_after["batch"].costs.values())
     assert eight > one
 
 
 def test_kept_embeddings_paint_the_same_picture_and_spare_the_text_encoder(chapter):
-    assert "bit for bit: True" in chapter.said["embeddings"]
+    assert "bit for bit: True" in chapter.said_by["embeddings"]
     read = []
     hook = chapter.pipe.text_encoder.register_forward_pre_hook(lambda *_: read.append(1))
     chapter.paint(num_inference_steps=1, **chapter.kept)
@@ -170,7 +167,7 @@ def test_kept_embeddings_paint_the_same_picture_and_spare_the_text_encoder(chapt
 def test_all_together_asks_the_unet_less_and_paints_as_well(chapter):
     from helpers import adherence
 
-    before, after = (chapter.after["together"].costs[name].result for name in ("before", "after"))
+    before, after = (chapter.names_after["together"].costs[name].result for name in ("before", "after"))
     assert len(before) == len(after) == 4
     scores = [mean(adherence(pictures, chapter.call["prompt"])) for pictures in (before, after)]
     assert scores[1] > scores[0] - 0.15
@@ -180,7 +177,7 @@ def test_all_together_asks_the_unet_less_and_paints_as_well(chapter):
 
 
 def test_a_rescued_batch_is_complete_and_says_how(chapter):
-    assert "one picture at a time" in chapter.said["memory"] and len(chapter.pictures) == 3
+    assert "one picture at a time" in chapter.said_by["memory"] and len(chapter.pictures) == 3
     assert not chapter.pipe.unet._forward_pre_hooks
 
 

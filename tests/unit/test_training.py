@@ -91,6 +91,13 @@ def test_muon_makes_every_update_orthogonal():
         assert torch.nn.functional.cosine_similarity((u @ v).flatten(1), orthogonal(matrices).flatten(1)).min() > 0.97
 
 
+def test_muon_leaves_embeddings_to_adamw(scratch):
+    layers = nn.ModuleDict({"table": nn.Embedding(32, 16), "layer": nn.Linear(16, 16)})
+    adamw, muon = Training("table", {"layers": layers}, lr=0.05, muon=True).optimizers
+    assert any(p is layers["table"].weight for p in adamw.param_groups[0]["params"])
+    assert [p is layers["layer"].weight for p in muon.param_groups[0]["params"]] == [True]
+
+
 def test_muon_trains_matrices_and_adamw_the_rest(scratch):
     torch.manual_seed(0)
     target, x = torch.randn(16, 16), torch.randn(64, 16)
