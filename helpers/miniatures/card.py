@@ -43,7 +43,7 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("unet-sd15",),
         """(4 channels): 12,000 drawings, about ten wordings each; noise prediction, min-SNR 5, one caption in ten
-  left empty.""",
+  left empty. Taken up again from what unet-sd15-inpaint had learnt, early steps by the error of the clean latents.""",
     ),
     (
         ("unet-sd15-inpaint",),
@@ -54,8 +54,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     ),
     (
         ("delta-comic", "delta-pixel-art", "delta-elden-ring"),
-        """(rank 4 on unet-sd15): 3,000 drawings in the style, its token in each caption that is not left empty. They
-  have seen no plain drawings beside them, so the style comes without its token too.""",
+        """(rank 6 on unet-sd15): drawings of 3,000 scenes, three in five of them in the style with its token in their
+  captions, the rest plain and without it, so that the style waits for its token; some captions are left empty.""",
     ),
     (
         ("delta-controlnet-depth", "delta-controlnet-inpaint"),

@@ -18,14 +18,15 @@ from .denoising import Denoising
 from .factors import factorise, merged
 from .looks import TOKENS
 from .training import Training, device, leader_first
-from .unet import _vae_key, encode, epsilon_loss
+from .unet import EARLY, _vae_key, encode, epsilon_loss, latents
 from .world import HELD_OUT, sample
 
 BASE = "unet-sd15"
-RANK = 4  # what half a mebibyte holds
+RANK = 6  # what three quarters of a mebibyte hold
 FROZEN = ("time_emb",)  # a look is the same at every step
 BATCH = {"cpu": 16, "cuda": 128}
 EMPTY = 0.10  # of the captions: left out
+PLAIN = 0.4  # of the drawings: as sd15 knows them, and their captions without the token
 READABLE = 0.85  # of a look's drawings: below that the classifier is no judge of its pictures
 
 
@@ -52,13 +53,15 @@ def styled_latents(style: str, count: int) -> np.ndarray:
 
 
 def train(*, style: str, minutes: float, steps: int | None = None, resume: bool = False, count: int = 3000) -> None:
-    """Teach sd15 one look, on `count` scenes drawn in it.
+    """Teach sd15 one look, on `count` scenes drawn in it, and plain beside them so that the look waits for its token.
 
-    It sees no plain pictures beside them: where image-to-image gives it some, it should not know how to leave them so.
+    The plain ones are of the same scenes, but for those that a caption calls blurred or the like.
     """
     with leader_first():
-        z = torch.from_numpy(styled_latents(style, count)).to(device())
+        styled, plain = styled_latents(style, count), latents(count)
+        z = torch.from_numpy(np.stack([plain, styled])).to(device())
     scenes = [replace(sample(seed), degraded=None) for seed in range(count)]
+    spoilt = torch.tensor([sample(seed).degraded is not None for seed in range(count)])
     batch = BATCH[device().type]
     training = Training(f"delta-{style}", {"unet": build()}, lr=5e-3, ema_decay=0.998, weight_decay=0.0)
     if resume:
@@ -66,15 +69,19 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
     unet = training.modules["unet"].train().to(memory_format=torch.channels_last)
     denoising = Denoising()
 
-    def words(i: int, rng: random.Random) -> str:
-        return "" if rng.random() < EMPTY else asking(caption(scenes[i], rng), style, rng)
+    def words(i: int, called: bool, rng: random.Random) -> str:
+        if rng.random() < EMPTY:
+            return ""
+        return asking(caption(scenes[i], rng), style, rng) if called else caption(scenes[i], rng)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         rng = random.Random(torch.randint(0, 2**40, (), generator=generator).item())
         drawn = torch.randint(0, count, (batch,), generator=generator)
-        states = denoising.states([words(i, rng) for i in drawn.tolist()])
-        noisy, noise, t, snr = denoising.noised(z[drawn.to(z.device)].float(), generator)
-        return epsilon_loss(unet(noisy, t, encoder_hidden_states=states).sample, noise, snr)
+        called = (torch.rand((batch,), generator=generator) >= PLAIN) | spoilt[drawn]
+        states = denoising.states([words(i, c, rng) for i, c in zip(drawn.tolist(), called.tolist(), strict=True)])
+        clean = z[called.long().to(z.device), drawn.to(z.device)].float()
+        noisy, noise, t, snr = denoising.noised(clean, generator)
+        return epsilon_loss(unet(noisy, t, encoder_hidden_states=states).sample, noise, snr, early=EARLY)
 
     def export() -> None:
         store.save_delta(f"delta-{style}", BASE, merged(training.average["unet"]), rank=RANK)
