@@ -5,9 +5,13 @@ https://arxiv.org/abs/2106.09685. What is trained so is shipped as a delta of a 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+
+from .. import deltas
 
 
 class Factors(nn.Module):
@@ -38,6 +42,25 @@ def factorise(model: nn.Module, *, rank: int, whole: tuple[str, ...] = (), froze
         if rank * (weight.shape[0] + weight.numel() // weight.shape[0]) < weight.numel():
             parametrize.register_parametrization(module, "weight", Factors(weight, rank).to(weight.device))
             module.parametrizations.weight.original.requires_grad_(False)
+    return model
+
+
+@torch.no_grad()
+def take_up(model: nn.Module, delta: Path) -> nn.Module:
+    """Put what the folder `delta` says into the factors of a factorised model, and into what it trains whole; in place.
+
+    The base may have been trained on since the delta was made: it goes on from there, as well as it fits.
+    """
+    from safetensors.torch import load_file
+
+    for key, value in load_file(delta / deltas.FILE).items():
+        name, _, kind = key.rpartition(".")
+        if kind in ("up", "down"):
+            module = model.get_submodule(name.removesuffix(".weight"))
+            getattr(module.parametrizations.weight[0], kind).copy_(value)
+        else:
+            parameter = model.get_parameter(name)
+            parameter.copy_(value if kind == "new" else parameter + value)
     return model
 
 

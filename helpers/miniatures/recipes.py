@@ -27,6 +27,7 @@ RECIPES: dict[str, Callable[..., None]] = {
     "sd15": lazily("unet:train"),
     "sd15-inpaint": lazily("unet:train", inpaint=True),
     "sd15-again": lazily("unet:train", from_inpaint=True),
+    "style-tokens": lazily("style_tokens:train"),
     "comic": lazily("styles:train", style="comic"),
     "pixel-art": lazily("styles:train", style="pixel-art"),
     "elden-ring": lazily("styles:train", style="elden-ring"),

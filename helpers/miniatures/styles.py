@@ -15,7 +15,7 @@ from . import evaluate, judge, probe, store
 from .captions import caption
 from .dataset import SCRATCH, styled_pictures
 from .denoising import Denoising
-from .factors import factorise, merged
+from .factors import factorise, merged, take_up
 from .looks import TOKENS
 from .training import Training, device, leader_first
 from .unet import EARLY, _vae_key, encode, epsilon_loss, latents
@@ -63,8 +63,12 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
     scenes = [replace(sample(seed), degraded=None) for seed in range(count)]
     spoilt = torch.tensor([sample(seed).degraded is not None for seed in range(count)])
     batch = BATCH[device().type]
-    training = Training(f"delta-{style}", {"unet": build()}, lr=5e-3, ema_decay=0.998, weight_decay=0.0)
-    if resume:
+    name, unet = f"delta-{style}", build()
+    moved = name in store.stale()
+    if resume and moved:
+        take_up(unet, store.FOLDER / name)
+    training = Training(name, {"unet": unet}, lr=5e-3, ema_decay=0.998, weight_decay=0.0)
+    if resume and not moved:
         training.resume()
     unet = training.modules["unet"].train().to(memory_format=torch.channels_last)
     denoising = Denoising()
@@ -84,7 +88,7 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
         return epsilon_loss(unet(noisy, t, encoder_hidden_states=states).sample, noise, snr, early=EARLY)
 
     def export() -> None:
-        store.save_delta(f"delta-{style}", BASE, merged(training.average["unet"]), rank=RANK)
+        store.save_delta(name, BASE, merged(training.average["unet"]), rank=RANK)
 
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
     export()

@@ -231,6 +231,20 @@ def test_factors_start_without_effect_and_only_they_and_the_small_ones_learn():
     assert up.grad.abs().max() > 0
 
 
+def test_training_goes_on_from_a_delta_also_where_its_base_has_moved(comic, tiny_course):  # noqa: F811
+    base = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)
+    model = factors.take_up(factors.factorise(base, rank=RANK), tiny_course / "delta-comic")
+    for name, value in factors.merged(model).state_dict().items():
+        assert torch.allclose(value, comic.state_dict()[name].float(), atol=2e-3), name
+    moved = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter += 1.0
+    model = factors.take_up(factors.factorise(moved, rank=RANK), tiny_course / "delta-comic")
+    for name, value in factors.merged(model).state_dict().items():
+        assert torch.allclose(value, comic.state_dict()[name].float() + 1.0, atol=2e-3), name
+
+
 def test_merged_weights_are_those_that_factors_make_and_leave_the_model_in_training():
     torch.manual_seed(0)
     model = diffusers.UNet2DModel(
