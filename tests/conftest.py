@@ -19,15 +19,25 @@ import pytest  # noqa: E402
 REPOSITORY = Path(__file__).resolve().parent.parent
 TESTS = REPOSITORY / "tests"
 TIERS = ("unit", "notebooks", "browser", "hub", "gpu")
+# The longest files: with several processes they start first, so that none is left computing alone at the end.
+LONG = ("hub/test_chapters.py", "notebooks/test_chapters.py", "notebooks/test_claims_09.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its tier, which is its folder's name, and run the quick tiers first."""
+    """Mark each test with its tier, which is its folder's name; quick tiers run first, or side by side, long files."""
     for item in items:
         if _tier(item) not in TIERS:
             raise pytest.UsageError(f"{item.path}: a test lives in a folder of its tier, one of: {', '.join(TIERS)}.")
         item.add_marker(_tier(item))
     items.sort(key=lambda item: TIERS.index(_tier(item)))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: (_rank(item), _tier(item) != "notebooks"))
+
+
+def _rank(item: pytest.Item) -> int:
+    """Its file's number among the long ones, or the next."""
+    name = item.path.relative_to(TESTS).as_posix()
+    return LONG.index(name) if name in LONG else len(LONG)
 
 
 def _tier(item: pytest.Item) -> str:
