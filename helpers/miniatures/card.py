@@ -38,7 +38,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("tokenizer", "text_encoder"),
         """(CLIP, 128 wide, 3 layers): byte pairs learnt from captions; the encoder is taught to say at its last tokens
-  what a caption names. The UNets train with it frozen.""",
+  what a caption names. The UNets train with it frozen. The rows of its table for the styles' tokens, which no
+  caption has, are learnt afterwards (`style-tokens`).""",
     ),
     (
         ("unet-sd15",),

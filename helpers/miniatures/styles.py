@@ -27,6 +27,8 @@ FROZEN = ("time_emb",)  # a look is the same at every step
 BATCH = {"cpu": 16, "cuda": 128}
 EMPTY = 0.10  # of the captions: left out
 PLAIN = 0.4  # of the drawings: as sd15 knows them, and their captions without the token
+RESTYLED = 0.35  # of the styled drawings: begun as the same scene in another look, as image-to-image begins
+LATE = 4.0  # signal to noise from which on a look is no longer changed
 READABLE = 0.85  # of a look's drawings: below that the classifier is no judge of its pictures
 
 
@@ -52,14 +54,27 @@ def styled_latents(style: str, count: int) -> np.ndarray:
     return np.load(file)
 
 
+def from_another(
+    noisy: torch.Tensor, noise: torch.Tensor, snr: torch.Tensor, difference: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents that were made noisy from others, and the noise that would lead from there to the clean ones.
+
+    difference: the others less the clean ones, (B, 4, h, w) like the rest; snr: (B,), the signal-to-noise of each.
+    """
+    snr = snr.view(-1, 1, 1, 1)
+    return noisy + (snr / (1 + snr)).sqrt() * difference, noise + snr.sqrt() * difference
+
+
 def train(*, style: str, minutes: float, steps: int | None = None, resume: bool = False, count: int = 3000) -> None:
     """Teach sd15 one look, on `count` scenes drawn in it, and plain beside them so that the look waits for its token.
 
-    The plain ones are of the same scenes, but for those that a caption calls blurred or the like.
+    The plain ones are of the same scenes, but for those that a caption calls blurred or the like. Some steps show the
+    noisy latents of a scene in another look and ask, with the token, for this one.
     """
     with leader_first():
-        styled, plain = styled_latents(style, count), latents(count)
-        z = torch.from_numpy(np.stack([plain, styled])).to(device())
+        looks = [latents(count), styled_latents(style, count)]
+        looks += [styled_latents(other, count) for other in TOKENS if other != style]
+        z = torch.from_numpy(np.stack(looks)).to(device())
     scenes = [replace(sample(seed), degraded=None) for seed in range(count)]
     spoilt = torch.tensor([sample(seed).degraded is not None for seed in range(count)])
     batch = BATCH[device().type]
@@ -83,8 +98,15 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
         drawn = torch.randint(0, count, (batch,), generator=generator)
         called = (torch.rand((batch,), generator=generator) >= PLAIN) | spoilt[drawn]
         states = denoising.states([words(i, c, rng) for i, c in zip(drawn.tolist(), called.tolist(), strict=True)])
-        clean = z[called.long().to(z.device), drawn.to(z.device)].float()
+        begun, chance = (
+            torch.randint(0, len(z), (batch,), generator=generator),
+            torch.rand((batch,), generator=generator),
+        )
+        called, drawn, begun, chance = (values.to(z.device) for values in (called, drawn, begun, chance))
+        clean = z[called.long(), drawn].float()
         noisy, noise, t, snr = denoising.noised(clean, generator)
+        restyled = called & (chance < RESTYLED) & (snr < LATE)
+        noisy, noise = from_another(noisy, noise, snr, (z[begun, drawn].float() - clean) * restyled.view(-1, 1, 1, 1))
         return epsilon_loss(unet(noisy, t, encoder_hidden_states=states).sample, noise, snr, early=EARLY)
 
     def export() -> None:

@@ -105,6 +105,18 @@ def test_the_astronaut_stays_one(chapter):
     assert adherence(chapter.looked_at[0], "an astronaut") > 0.5
 
 
+def test_the_token_calls_the_style(chapter):
+    """A comic's page has a rim of white paper; a castle under a sky has none."""
+
+    def rim(picture):
+        return np.asarray(picture, float)[[0, 1, -2, -1]].min(axis=2).mean()
+
+    assert min(map(rim, chapter.called)) > 190 > 150 > max(map(rim, chapter.uncalled))
+    assert min(chapter.apart) > 20
+    for picture in chapter.called + chapter.uncalled:
+        assert adherence(picture, "a castle") > 0.5
+
+
 def test_the_costs_compare_the_two_ways(chapter):
     assert list(chapter.costs) == ["pictures in between", "latents"]
     assert chapter.costs["latents"].result[2][0].size == chapter.jungle.size

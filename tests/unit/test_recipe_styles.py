@@ -76,6 +76,15 @@ def test_what_has_no_token_is_drawn_plain(workshop, monkeypatch):  # noqa: F811
     assert not any(spoilt & set(text.split()) for text in asked)
 
 
+def test_the_noise_that_leads_from_another_look_leads_to_the_clean_latents():
+    clean, other, noise = torch.randn(3, 2, 4, 8, 8)
+    alpha = torch.tensor([0.2, 0.7]).view(-1, 1, 1, 1)
+    snr = (alpha / (1 - alpha)).flatten()
+    noisy, target = styles.from_another(alpha.sqrt() * clean + (1 - alpha).sqrt() * noise, noise, snr, other - clean)
+    assert torch.allclose(noisy, alpha.sqrt() * other + (1 - alpha).sqrt() * noise, atol=1e-5)
+    assert torch.allclose((noisy - (1 - alpha).sqrt() * target) / alpha.sqrt(), clean, atol=1e-4)
+
+
 def test_figures_and_the_sheet_are_made_of_its_pictures(workshop, few, monkeypatch):  # noqa: F811
     reader = types.SimpleNamespace(read=lambda images: ["pixel-art", "plain"], accuracy={"pixel-art": 0.97})
     monkeypatch.setattr(probe, "fit", lambda through: reader)
