@@ -150,6 +150,12 @@ def test_the_special_checkpoint_erases_the_rock(chapter):
     assert mean(adherence(pictures, "a rock")) < 0.5
 
 
+def test_told_what_is_there_the_regular_checkpoint_is_about_level(chapter):
+    regular, special = (mean(chapter.stands_out(record.image) for record in some) for some in chapter.erased)
+    assert abs(regular - special) < 0.15 * chapter.stands_out(chapter.road)
+    assert min(regular, special) > 0.3 * chapter.stands_out(chapter.road), "neither comes near 0"
+
+
 def test_what_stands_out_is_measured_beside_the_mask(chapter):
     road, rock = chapter.road, load_mask("road")
     flat = Image.new("RGB", road.size, "#808080")
