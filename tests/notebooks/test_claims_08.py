@@ -96,7 +96,7 @@ def test_strength_loses_the_depth_unless_the_net_holds_it(chapter):
     alone, held = (means(records, chapter.agrees, "strength") for records in (chapter.no_depth, chapter.by_depth))
     assert missing(held[1.0]) < 0.85 * missing(alone[1.0])
     assert missing(alone[1.0]) > 1.5 * missing(alone[0.4])
-    assert held[0.7] > alone[0.7] + 0.01
+    assert held[1.0] - alone[1.0] > 2 * abs(held[0.4] - alone[0.4]), "they part where nothing but noise goes in"
 
 
 def test_a_depth_net_makes_less_of_edges(chapter):
@@ -140,7 +140,8 @@ def test_the_net_is_asked_at_every_step_and_heard_in_its_span(chapter):
 def test_each_half_does_its_part(chapter):
     found = {name: mean(map(chapter.keeps_tower, records)) for name, records in chapter.by_span.items()}
     for half in ("first half", "second half"):
-        assert found["none"] + 0.05 < found[half] < found["all"] - 0.05
+        assert found["none"] + 0.05 < found[half] < found["all"] - 0.02
+    assert found["first half"] > found["second half"]
     ends = list(means(chapter.by_end, chapter.keeps_tower, "control_guidance_end").values())
     assert ends[-1] > ends[0] + 0.1
 
