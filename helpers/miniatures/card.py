@@ -56,8 +56,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("delta-comic", "delta-pixel-art", "delta-elden-ring"),
         """(rank 6 on unet-sd15): drawings of 3,000 scenes, three in five of them in the style with its token in their
-  captions, the rest plain and without it, so that the style waits for its token; some captions are left empty. A third of the
-  styled ones begin, while there is much noise, as the same scene in another look, as image-to-image does.""",
+  captions, the rest plain and without it, so that the style waits for its token; some captions are left empty. A
+  third of the styled ones begin, while there is much noise, as the same scene in another look, as restyling does.""",
     ),
     (
         ("delta-controlnet-depth", "delta-controlnet-inpaint"),
