@@ -254,7 +254,7 @@ def test_more_strength_moves_further_from_the_picture(img2img) -> None:
         for one in strengths
     ]
     assert away == sorted(away)
-    assert away[-1] > 2 * away[0]
+    assert away[-1] > 1.6 * away[0]
 
 
 @pytest.mark.parametrize("strength", [0.2, 0.5, 0.7, 0.8, 1.0])

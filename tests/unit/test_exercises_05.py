@@ -13,7 +13,8 @@ from helpers.records import Record
 from tests.unit.answers import hint
 
 CASTLE = draw(Scene(1, "castle", "purple", "snow"), 128).image
-SNOW = draw(Scene(2, "house", "red", "snow"), 128).image
+SUNSET = draw(Scene(2, "boat", "red", "sea shore", hour="sunset"), 128).image
+DAY = draw(Scene(2, "boat", "red", "sea shore"), 128).image
 MEADOW = draw(Scene(2, "house", "red", "meadow"), 128).image
 
 
@@ -108,14 +109,14 @@ def test_other_guidance_is_told_apart():
 # 05.4
 
 
-def pair(before=SNOW, after=MEADOW, negative="snow", **more):
+def pair(before=SUNSET, after=DAY, negative="sunset", **more):
     given = {"prompt": chapter_05.TAKEN_OUT, "guidance_scale": 4.0, "num_inference_steps": 20}
     return [record(before, **given), record(after, **given | {"negative_prompt": negative} | more)]
 
 
 def test_a_word_taken_out_is_accepted():
     assert check("05.4", pair())
-    assert check("05.4", tuple(pair(negative="snow, winter")))
+    assert check("05.4", tuple(pair(negative="sunset, evening")))
     empty = pair()
     empty[0].parameters["negative_prompt"] = ""
     assert check("05.4", empty)
@@ -123,12 +124,12 @@ def test_a_word_taken_out_is_accepted():
 
 def test_other_pairs_are_told_apart():
     assert "They are swapped" in hint("05.4", pair()[::-1])
-    assert 'negative_prompt="snow"' in hint("05.4", pair(negative="jungle"))
+    assert 'negative_prompt="sunset"' in hint("05.4", pair(negative="jungle"))
     assert "They differ in seed as well" in hint("05.4", pair(seed=1))
     assert "They differ in guidance_scale, seed as well" in hint("05.4", pair(seed=1, guidance_scale=9.0))
-    assert 'expected "a red house in winter" for both' in hint("05.4", pair(prompt="a house"))
-    assert "There is no snow in the first picture" in hint("05.4", pair(before=MEADOW))
-    assert "The snow is still there" in hint("05.4", pair(after=SNOW))
+    assert 'expected "a red boat" for both' in hint("05.4", pair(prompt="a house"))
+    assert "There is no sunset in the first picture" in hint("05.4", pair(before=DAY))
+    assert "The sunset is still there" in hint("05.4", pair(after=SUNSET))
     both = pair()
     both[0].parameters["negative_prompt"] = "blurry"
     assert "The first should have no negative prompt" in hint("05.4", both)
@@ -140,7 +141,7 @@ def test_other_pairs_are_told_apart():
 def test_the_full_edition_asks_for_no_judge(monkeypatch):
     monkeypatch.setattr(chapter_05, "edition", lambda: "full")
     monkeypatch.setattr(chapter_05, "adherence", None)
-    assert check("05.4", pair(after=SNOW))
+    assert check("05.4", pair(after=SUNSET))
     assert check("05.3", record(MEADOW, prompt=chapter_05.GUIDED, guidance_scale=4.0))
 
 

@@ -10,9 +10,9 @@ from tests.unit.workshop import workshop  # noqa: F401
 
 
 def test_only_the_tokens_rows_move(workshop, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(style_tokens, "BATCH", 4)
+    monkeypatch.setattr(style_tokens, "BATCH", 8)
     tokenizer, before = text.load()
-    recipes.RECIPES["style-tokens"](minutes=1, steps=2)
+    recipes.RECIPES["style-tokens"](minutes=1, steps=8)
     _, after = text.load()
     changed = {k: v for k, v in after.state_dict().items() if not torch.equal(v, before.state_dict()[k])}
     assert len(changed) == 1, "the table alone"
