@@ -75,8 +75,9 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
         looks = [latents(count), styled_latents(style, count)]
         looks += [styled_latents(other, count) for other in TOKENS if other != style]
         z = torch.from_numpy(np.stack(looks)).to(device())
-    scenes = [replace(sample(seed), degraded=None) for seed in range(count)]
-    spoilt = torch.tensor([sample(seed).degraded is not None for seed in range(count)])
+    sampled = [sample(seed) for seed in range(count)]
+    scenes = [replace(scene, degraded=None) for scene in sampled]
+    spoilt = torch.tensor([scene.degraded is not None for scene in sampled])
     batch = BATCH[device().type]
     name, unet = f"delta-{style}", build()
     moved = name in store.stale()
@@ -98,10 +99,8 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
         drawn = torch.randint(0, count, (batch,), generator=generator)
         called = (torch.rand((batch,), generator=generator) >= PLAIN) | spoilt[drawn]
         states = denoising.states([words(i, c, rng) for i, c in zip(drawn.tolist(), called.tolist(), strict=True)])
-        begun, chance = (
-            torch.randint(0, len(z), (batch,), generator=generator),
-            torch.rand((batch,), generator=generator),
-        )
+        begun = torch.randint(0, len(z), (batch,), generator=generator)
+        chance = torch.rand((batch,), generator=generator)
         called, drawn, begun, chance = (values.to(z.device) for values in (called, drawn, begun, chance))
         clean = z[called.long(), drawn].float()
         noisy, noise, t, snr = denoising.noised(clean, generator)
