@@ -44,7 +44,8 @@ def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Pat
     """List the notebooks that `names` mean, in order; no name means every chapter.
 
     A name is a number ("1", "01"), a file name with or without .ipynb, or a path; "solutions" means all of those, and
-    "all" the chapters and the solutions. An unknown one raises `ValueError` with the nearest known names.
+    "all" the chapters and the solutions, "solutions/05" one solution. An unknown one raises `ValueError` with the
+    nearest known names.
     """
     known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
     found: list[Path] = []
@@ -59,7 +60,10 @@ def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Pat
             continue
         stem = path.name.removesuffix(".ipynb")
         start = f"{int(stem):02d}_" if stem.isdecimal() else None
-        match = [known[key] for key in known if key == stem or (start and key.startswith(start))]
+        shelf = known
+        if path.parent.name == "solutions":
+            shelf = {file.stem: file for file in sorted((folder / "solutions").glob("*.ipynb"))}
+        match = [shelf[key] for key in shelf if key == stem or (start and key.startswith(start))]
         if not match:
             raise ValueError(f"chapter={name!r}: {folder.name}/ has none called so. {did_you_mean(stem, known)}")
         found += match

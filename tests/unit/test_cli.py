@@ -320,3 +320,9 @@ def test_the_doctor_shows_itself_in_a_notebook() -> None:
     found = checkup.Checkup({"Machine": [checkup.Row("system", "<b>", "ok")]}, "make lab")
     assert "&lt;b&gt;" in found._repr_html_() and "<b>Next:</b> make lab" in found._repr_html_()
     assert str(found) == repr(found) == "Machine\n  ✓ system  <b>\n\nNext: make lab"
+
+
+def test_a_solution_is_named_by_its_folder():
+    [solution] = notebooks.chapters(["solutions/05", "solutions/05_parameters"])
+    assert solution == notebooks.NOTEBOOKS / "solutions" / "05_parameters.ipynb"
+    assert notebooks.chapters(["05"]) == [notebooks.NOTEBOOKS / "05_parameters.ipynb"]
