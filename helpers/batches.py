@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from PIL import Image
+
 PROMPTS = ("prompt", "prompt_2", "negative_prompt", "negative_prompt_2")
 PICTURES = ("image", "mask_image", "control_image", "masked_image_latents", "image_embeds", "negative_image_embeds")
+OWN = ("image", "image_embeds", "negative_image_embeds")  # of the pictures: never shared by a batch
 EMBEDDED = tuple(f"{start}prompt_embeds" for start in ("", "negative_", "pooled_", "negative_pooled_"))
 
 
@@ -55,6 +58,19 @@ def _item(name: str, value: Any, number: int, count: int) -> Any:
         return [value[number]] if name in PROMPTS or name in PICTURES else value[number]
     if hasattr(value, "shape") and value.shape[0] == count and (len(value.shape) >= 4 or name not in PICTURES[:3]):
         return value[number : number + 1]
+    return value
+
+
+def repeated(name: str, value: Any, count: int) -> Any:
+    """One picture's argument as a call for `count` of them takes it: texts and pictures in a list, tensors stacked.
+
+    What the pipelines share among a batch's pictures by themselves (masks, control pictures) stays as it is.
+    """
+    if (name in PROMPTS and isinstance(value, str)) or (name == "image" and isinstance(value, Image.Image)):
+        return [value] * count
+    if name in (*EMBEDDED, *OWN) and hasattr(value, "repeat_interleave") and len(value) == 1:
+        if name != "image" or value.ndim == 4:  # of three dimensions, the one in front is a grey picture's channel
+            return value.repeat_interleave(count, dim=0)
     return value
 
 

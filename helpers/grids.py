@@ -30,7 +30,8 @@ def grid(
     over: one to three arguments, by default those that the sweep varied, else those in which the records differ; values
         stand in the order in which they first appear. size: the longer side of a cell in pixels. title: a line above.
     A record that failed shows its error in its place, a combination without a record stays empty, and pictures made in
-    a batch are marked as inexact. ValueError for no records, and where two records belong in one place.
+    a batch are noted as inexact: by a line below, and by a star in each where others are exact. ValueError for no
+    records, and where two records belong in one place.
     """
     records = list(records)
     if not records:
@@ -50,11 +51,11 @@ def grid(
     head = max(len(lines) for lines in heads) * LINE + 6
     block = LINE * (len(names) > 2) + LINE + head + len(rows) * (shape[1] + GAP)
     notes = [title] if title else []
-    foot = "* made in a batch: pixels may differ a little from a single call's"
-    inexact = any(not record.exact for record in records)
+    foot = "made in a batch: pixels may differ a little from a single call's"
+    inexact, mixed = any(not record.exact for record in records), len({record.exact for record in records}) > 1
     width = 2 * MARGIN + side + len(columns) * (shape[0] + GAP) - GAP
     notes = [line for text in notes for line in wrap(text, width - 2 * MARGIN, font)]
-    feet = wrap(foot, width - 2 * MARGIN, font) if inexact else []
+    feet = wrap(f"* {foot}" if mixed else foot.capitalize(), width - 2 * MARGIN, font) if inexact else []
     height = 2 * MARGIN + (len(notes) + len(feet)) * LINE + len(blocks) * block
 
     sheet = Image.new("RGB", (width, height), "white")
@@ -83,7 +84,7 @@ def grid(
                     draw.text((MARGIN, start + number * LINE), line, fill=INK, font=font)
             for column, mark in enumerate(columns):
                 at = (MARGIN + side + column * (shape[0] + GAP), top)
-                _draw(sheet, draw, at, shape, cells.get((mark, row, blocked)))
+                _draw(sheet, draw, at, shape, cells.get((mark, row, blocked)), starred=mixed)
             top += shape[1] + GAP
     for number, line in enumerate(feet):
         draw.text((MARGIN, top + number * LINE), line, fill=INK, font=font)
@@ -145,8 +146,16 @@ def _side(labels: list[tuple[str, str]], names: list[str], font: Any) -> int:
     return int(min(SIDE, widest)) + GAP
 
 
-def _draw(sheet: Image.Image, draw: Any, at: tuple[int, int], shape: tuple[int, int], record: Record | None) -> None:
-    """One cell: the picture, the error, or an empty field."""
+def _draw(
+    sheet: Image.Image,
+    draw: Any,
+    at: tuple[int, int],
+    shape: tuple[int, int],
+    record: Record | None,
+    *,
+    starred: bool,
+) -> None:
+    """One cell: the picture, the error, or an empty field. starred: pictures of a batch get a star."""
     x, y = at
     box = (x - 1, y - 1, x + shape[0], y + shape[1])
     if record is None or record.image is None or record.error:
@@ -167,5 +176,5 @@ def _draw(sheet: Image.Image, draw: Any, at: tuple[int, int], shape: tuple[int, 
         picture = picture.resize(fitted, Image.Resampling.LANCZOS)
     sheet.paste(picture, (x + (shape[0] - fitted[0]) // 2, y + (shape[1] - fitted[1]) // 2))
     draw.rectangle(box, outline=FRAME)
-    if not record.exact:
+    if starred and not record.exact:
         draw.text((x + shape[0] - 3, y + 1), "*", fill=RED, font=ImageFont.load_default(18), anchor="ra")

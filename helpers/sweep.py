@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import archive, calls, checks, origin
+from helpers import archive, batches, calls, checks, origin
 from helpers.records import Record, key_of
 from helpers.reuse import reusing
 from helpers.turns import turn
@@ -44,8 +44,8 @@ def sweep(
 
     over: one to three of the call's arguments, "seed" and "scheduler" among them, each with its values:
         `{"strength": [0.6, 0.8, 1.0], "seed": range(4)}`. Without a seed, all have seed 0.
-    batch: True makes up to eight seeds in one call, a number up to that many. Faster on a graphics card; the pixels may
-        differ a little from single calls, and the records say so (`exact` is False).
+    batch: True makes up to eight seeds in one call, a number up to that many. Faster, for small models on a CPU too;
+        pixels may differ a little from single calls, and the records say so (`exact` is False).
     folder: where each picture is saved as PNG; those that are there already, made by this pipeline, are not made again.
     progress: a bar with the time left.
 
@@ -122,10 +122,9 @@ def _batched(pipe: Any, cells: list[_Cell]) -> list[Record]:
     Every picture has an image of its own in the batch: only then does its generator draw in the order of a single call.
     """
     first, count = cells[0].parameters, len(cells)
-    call = {name: value for name, value in first.items() if name not in ("seed", "scheduler")}
-    for name in ("prompt", "prompt_2", "negative_prompt", "negative_prompt_2", "image"):
-        if name in call and (isinstance(call[name], str) or hasattr(call[name], "mode")):
-            call[name] = [call[name]] * count
+    call = {
+        name: batches.repeated(name, value, count) for name, value in first.items() if name not in ("seed", "scheduler")
+    }
     seeds = [cell.parameters["seed"] for cell in cells]
     result = calls.run(pipe, seeds, call, schedulers=calls.chosen_scheduler(pipe, first))
     return [

@@ -279,6 +279,18 @@ def test_what_all_pictures_share_stays_whole():
     assert batches.singles({"prompt": "x"}) == [{"prompt": "x"}]
 
 
+def test_one_pictures_arguments_become_a_batchs():
+    image, one = Image.new("RGB", (8, 8)), torch.arange(2.0).reshape(1, 2, 1, 1)
+    assert batches.repeated("negative_prompt", "x", 3) == ["x"] * 3
+    assert batches.repeated("image", image, 2) == [image, image]
+    for name in ("image", "prompt_embeds", "negative_pooled_prompt_embeds", "image_embeds"):
+        assert torch.equal(batches.repeated(name, one, 3), torch.cat([one] * 3))
+    grey = torch.zeros(1, 8, 8)
+    assert batches.repeated("image", grey, 3) is grey, "its first dimension is a channel"
+    for name, shared in {"mask_image": image, "control_image": one, "latents": one, "strength": 0.5}.items():
+        assert batches.repeated(name, shared, 3) is shared
+
+
 def test_outputs_are_joined():
     from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput as Output
 

@@ -97,6 +97,18 @@ def test_a_batch_is_near_the_single_calls_and_says_it_is_inexact(name, strength,
         assert difference.max() <= 2  # another generator order differs by dozens
 
 
+def test_a_batch_shares_one_pictures_embeddings(runs) -> None:
+    pipe = load("sd15")
+    said = dict(
+        zip(("prompt_embeds", "negative_prompt_embeds"), pipe.encode_prompt("a cat", "cpu", 1, True), strict=True)
+    )
+    given = said | {"num_inference_steps": 4, "guidance_scale": 3.0, "progress": False}
+    exact, batched = (list(sweep(pipe, over={"seed": range(3)}, batch=batch, **given)) for batch in (False, True))
+    assert runs == [[0], [1], [2], [0, 1, 2]]
+    for one, other in zip(exact, batched, strict=True):
+        assert np.abs(np.asarray(one.image).astype(int) - np.asarray(other.image)).max() <= 2
+
+
 def test_a_batch_that_fails_is_made_one_by_one(inpaint, runs, monkeypatch) -> None:
     forward = inpaint.unet.forward
 
@@ -287,6 +299,8 @@ def test_labels_errors_titles_and_batches_are_written() -> None:
     assert red(failed) > 20 and red(plain) == 0
     marked = grid([record("white", seed=1, exact=False), records[1]], size=120)
     assert marked.height > plain.height and red(marked) > 0
+    noted = grid([record("white", seed=seed, exact=False) for seed in (1, 2)], size=120)
+    assert noted.height == marked.height and red(noted) == 0, "where all are, a star in each tells nothing"
     assert ink(grid([record("white", seed=1), record("white", seed=22222)], size=120)) > ink(plain)
 
 
