@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-from . import store
+from . import factors, store
 from .captions import caption
 from .dataset import SIZE, pictures
 from .denoising import Denoising
 from .depth import depths
-from .factors import factorise, merged, take_up
+from .factors import factorise, merged
 from .strokes import training_mask
-from .training import Training, device, leader_first
+from .training import device, leader_first
 from .unet import EARLY, epsilon_loss, latents, masked_latents
 from .world import sample
 
@@ -80,13 +80,9 @@ def train(*, kind: str, minutes: float, steps: int | None = None, resume: bool =
             rgb = _kept(rgb)
             masks = _kept(np.stack([training_mask(subject[i], random.Random(i)) for i in range(count)]))
     name, batch = f"delta-controlnet-{kind}", BATCH[device().type]
-    net, moved = build(), name in store.stale()
-    if resume and moved:
-        take_up(net, store.FOLDER / name)
-    training = Training(name, {"net": net}, lr=3e-3, ema_decay=0.998, weight_decay=0.0)
-    if resume and not moved:
-        training.resume()
-    net = training.modules["net"].train().to(memory_format=torch.channels_last)
+    net = build()
+    training = factors.training(name, net, lr=3e-3, resume=resume)
+    net.train().to(memory_format=torch.channels_last)
     hosts = {
         host: store.load_component(host, UNet2DConditionModel)
         .to(device(), memory_format=torch.channels_last).eval().requires_grad_(False)
@@ -119,7 +115,7 @@ def train(*, kind: str, minutes: float, steps: int | None = None, resume: bool =
         return epsilon_loss(predicted, noise, snr, repaint, early=EARLY)
 
     def export() -> None:
-        store.save_delta(name, BASE, merged(training.average["net"]), rank=RANK)
+        store.save_delta(name, BASE, merged(training.average["model"]), rank=RANK)
 
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
     export()

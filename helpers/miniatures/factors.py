@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from .. import deltas
+from . import store
+from .training import Training
 
 
 class Factors(nn.Module):
@@ -62,6 +64,20 @@ def take_up(model: nn.Module, delta: Path) -> nn.Module:
             parameter = model.get_parameter(name)
             parameter.copy_(value if kind == "new" else parameter + value)
     return model
+
+
+def training(name: str, model: nn.Module, *, lr: float, resume: bool) -> Training:
+    """The training of a factorised model that is shipped as the delta `name`.
+
+    resume: on from its last checkpoint; or, where its base was trained on since, from the shipped delta.
+    """
+    moved = name in store.stale()
+    if resume and moved:
+        take_up(model, store.FOLDER / name)
+    run = Training(name, {"model": model}, lr=lr, ema_decay=0.998, weight_decay=0.0)
+    if resume and not moved:
+        run.resume()
+    return run
 
 
 @torch.no_grad()

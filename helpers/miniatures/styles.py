@@ -11,13 +11,13 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 
-from . import evaluate, judge, probe, store
+from . import evaluate, factors, judge, probe, store
 from .captions import caption
 from .dataset import SCRATCH, styled_pictures
 from .denoising import Denoising
-from .factors import factorise, merged, take_up
+from .factors import factorise, merged
 from .looks import TOKENS
-from .training import Training, device, leader_first
+from .training import device, leader_first
 from .unet import EARLY, _vae_key, encode, epsilon_loss, latents
 from .world import HELD_OUT, sample
 
@@ -80,13 +80,8 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
     spoilt = torch.tensor([scene.degraded is not None for scene in sampled])
     batch = BATCH[device().type]
     name, unet = f"delta-{style}", build()
-    moved = name in store.stale()
-    if resume and moved:
-        take_up(unet, store.FOLDER / name)
-    training = Training(name, {"unet": unet}, lr=5e-3, ema_decay=0.998, weight_decay=0.0)
-    if resume and not moved:
-        training.resume()
-    unet = training.modules["unet"].train().to(memory_format=torch.channels_last)
+    training = factors.training(name, unet, lr=5e-3, resume=resume)
+    unet.train().to(memory_format=torch.channels_last)
     denoising = Denoising()
 
     def words(i: int, called: bool, rng: random.Random) -> str:
@@ -109,7 +104,7 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
         return epsilon_loss(unet(noisy, t, encoder_hidden_states=states).sample, noise, snr, early=EARLY)
 
     def export() -> None:
-        store.save_delta(name, BASE, merged(training.average["unet"]), rank=RANK)
+        store.save_delta(name, BASE, merged(training.average["model"]), rank=RANK)
 
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
     export()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from helpers.catalog import CATALOG
-from helpers.miniatures import judge, probe, recipes, store, styles
+from helpers.miniatures import factors, judge, probe, recipes, store, styles
 from helpers.miniatures.looks import LOOKS, TOKENS, styled
 from helpers.miniatures.world import draw, sample
 from tests.unit.workshop import workshop  # noqa: F401
@@ -115,6 +115,20 @@ def test_training_is_taken_up_where_it_stopped(workshop, few):  # noqa: F811
     twice = store.load_component("delta-comic", diffusers.UNet2DConditionModel).state_dict()
     assert any(not torch.equal(once[key], twice[key]) for key in once)
     assert "4 steps" in (workshop / "training.json").read_text().split('"delta-comic"')[1].splitlines()[0]
+
+
+def test_training_goes_on_from_the_shipped_delta_when_its_base_has_moved(workshop, few, monkeypatch):  # noqa: F811
+    train, taken, take_up = recipes.RECIPES["comic"], [], factors.take_up
+    train(**few)
+    base = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)
+    with torch.no_grad():
+        base.conv_in.bias += 1
+    store.save_component("unet-sd15", base)
+    assert "delta-comic" in store.stale()
+    monkeypatch.setattr(factors, "take_up", lambda model, delta: taken.append(delta.name) or take_up(model, delta))
+    train(**few, resume=True)
+    assert taken == ["delta-comic"] and "delta-comic" not in store.stale()
+    assert "2 steps" in (workshop / "training.json").read_text().split('"delta-comic"')[1].splitlines()[0]
 
 
 def test_measures_say_what_they_are_named_for():
