@@ -26,8 +26,8 @@ from tests.hub.server import Data, Hub
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = {"sd": 512, "sdxl": 1024, "kandinsky22": 768, "upscale-x2": 512, "upscale-x4": 128, "controlnet": 512}
-# None of these is a size of the mini edition, so a chapter that counts on 128 pixels is found out.
-SMALL = {"sd": 192, "sdxl": 384, "kandinsky22": 320, "upscale-x2": 192, "upscale-x4": 48, "controlnet": 192}
+# None of these is its family's size in the mini edition, so a chapter that counts on 128 pixels is found out.
+SMALL = {"sd": 96, "sdxl": 256, "kandinsky22": 192, "upscale-x2": 96, "upscale-x4": 24, "controlnet": 96}
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SD15_INPAINT = "stable-diffusion-v1-5/stable-diffusion-inpainting"

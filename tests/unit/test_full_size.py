@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 
 import pytest
 
@@ -12,7 +13,7 @@ from helpers.catalog import CATALOG
 from tests.gpu import fullsize, memory_plan
 
 asked = pytest.mark.skipif(
-    not os.environ.get("COURSE_FULL_SIZE"), reason="COURSE_FULL_SIZE=1 writes and loads 2 GB of random weights"
+    not os.environ.get("COURSE_FULL_SIZE"), reason="COURSE_FULL_SIZE=1 writes and loads up to 10 GB of random weights"
 )
 
 
@@ -37,15 +38,23 @@ def test_the_catalogue_counts_parameters_right(name):
 
 
 @asked
-def test_a_full_size_checkpoint_is_saved_and_loaded_and_shared(full, tmp_path):
-    folder = fullsize.save("sd15", tmp_path / "sd15")
-    full.setitem(CATALOG, "sd15", dataclasses.replace(CATALOG["sd15"], hub_id=str(folder)))
+@pytest.mark.parametrize(
+    ("name", "task", "side"),
+    [("sd15", "image2image", 64), ("sdxl-inpaint", "inpaint", 128), ("kandinsky22", "image2image", 64)],
+)
+def test_a_full_size_checkpoint_is_saved_and_loaded_and_shared(name, task, side, full, tmp_path):
+    folder = fullsize.save(name, tmp_path / name)
+    full.setitem(CATALOG, name, dataclasses.replace(CATALOG[name], hub_id=str(folder), variant="fp16"))
     full.setattr(hardware, "_device", lambda: "cpu")
-    pipe = pipelines.load("sd15", dtype="float16")
-    assert sum(tensor.numel() for tensor in pipe.unet.parameters()) == 859_520_964
-    assert str(pipe.unet.dtype) == "torch.float16" and pipe.unet.config.sample_size == 64
-    other = pipelines.load("sd15", task="image2image", dtype="float16")
-    assert other.unet is pipe.unet and other.vae is pipe.vae
+    pipe = pipelines.load(name, dtype="float16")
+    parts = CATALOG[name].parameters
+    counted = {part: sum(tensor.numel() for tensor in pipe.components[part].parameters()) / 1e6 for part in parts}
+    assert {part: round(number) for part, number in counted.items()} == pytest.approx(dict(parts), rel=0.002)
+    assert {str(pipe.components[part].dtype) for part in parts} == {"torch.float16"}
+    assert pipe.unet.config.sample_size == side
+    other = pipelines.load(name, task=task, dtype="float16")
+    assert all(other.components[part] is pipe.components[part] for part in parts)
+    shutil.rmtree(folder)
 
 
 def test_the_measuring_command_runs_on_tiny_models(capsys, tmp_path, monkeypatch):
