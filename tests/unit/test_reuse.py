@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import diffusers
 import pytest
@@ -243,14 +244,16 @@ def test_reuse_is_bounded_in_memory(inpaint) -> None:
 
 
 def test_two_threads_share_a_shelf(inpaint) -> None:
-    plain = {word: inpaint.encode_prompt(word, "cpu", 1, False)[0].detach() for word in "abcd"}
+    words = [f"{letter}{number}" for letter in "abcd" for number in range(50)]
+    plain = {word: inpaint.encode_prompt(word, "cpu", 1, False)[0].detach() for word in words}
     wrong = []
 
     def read() -> None:
         with torch.no_grad():
-            for _ in range(5):
+            for _ in range(2):
                 for word, expected in plain.items():
-                    if not torch.equal(inpaint.encode_prompt(word, "cpu", 1, False)[0], expected):
+                    found = inpaint.encode_prompt(word, "cpu", 1, False)[0]
+                    if found.shape != expected.shape or not torch.allclose(found, expected, atol=1e-5):
                         wrong.append(word)
 
     with reusing(inpaint):
@@ -260,6 +263,33 @@ def test_two_threads_share_a_shelf(inpaint) -> None:
         for thread in threads:
             thread.join(60)
     assert wrong == []
+
+
+def test_models_never_run_in_two_threads_at_once(inpaint, monkeypatch) -> None:
+    running, most = [], []
+    plain = inpaint.encode_prompt
+
+    def slow(*args, **kwargs):
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.02)
+        found = plain(*args, **kwargs)
+        running.pop()
+        return found
+
+    monkeypatch.setattr(inpaint, "encode_prompt", slow)
+
+    def read(word: str) -> None:
+        with torch.no_grad():
+            inpaint.encode_prompt(word, "cpu", 1, False)
+
+    with reusing(inpaint):
+        threads = [threading.Thread(target=read, args=(word,)) for word in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert most == [1, 1, 1, 1]
 
 
 def test_masks_and_pictures_are_told_apart(inpaint) -> None:
