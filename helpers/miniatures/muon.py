@@ -14,15 +14,24 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonal(update: torch.Tensor, rounds: int = 5) -> torch.Tensor:
-    """The nearest (semi-)orthogonal matrices to a stack (N, rows, columns), roughly: singular values in 0.7 to 1.2."""
+    """The nearest (semi-)orthogonal matrices to a stack (N, rows, columns), roughly: singular values in 0.7 to 1.2.
+
+    Every round is a polynomial of x xᵀ times x, so the rounds are made on that small square, and x is met once at the
+    end: a third of the work where a matrix is nine times as wide as it is high, as those of convolutions are.
+    """
     a, b, c = QUINTIC
     x = update / (update.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT
-    for _ in range(rounds):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+    square, product = x @ x.mT, None
+    for left in reversed(range(rounds)):
+        factor = b * square + c * square @ square
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = factor if product is None else factor @ product
+        if left:
+            square = factor @ (factor @ square)
+    x = product @ x
     return x.mT if tall else x
 
 

@@ -13,14 +13,13 @@ from tqdm import tqdm
 
 from . import text
 from .captions import PLACE_NAMES, caption
-from .dataset import SCRATCH, pictures
+from .dataset import GUIDED, SCRATCH, pictures, scene
 from .denoising import SCHEDULE, Denoising, pool
 from .store import FOLDER, load_component, save_component
 from .strokes import training_mask
 from .training import Training, device, leader_first
-from .world import sample
 
-BATCH = 16
+BATCH = 32
 EARLY = 20.0  # how much more an error counts at most where there is much noise
 # inpainting learns text-to-image beside it: this share of its pictures is masked whole (and sd15 starts from it again)
 WHOLE = 0.35
@@ -105,21 +104,21 @@ def encode(images: np.ndarray, vae: AutoencoderKL, *, batch: int = 32) -> np.nda
     return np.concatenate(parts)
 
 
-def latents(count: int) -> np.ndarray:
-    """Latents of the first `count` training pictures, cached for as long as the encoder stays the same."""
-    file = SCRATCH / "latents" / f"{_vae_key()}-{count}.npy"
+def latents(count: int, *, first: int = 0) -> np.ndarray:
+    """Latents of the training pictures `first` to `first + count`, cached for as long as the encoder stays the same."""
+    file = SCRATCH / "latents" / f"{_vae_key()}-{first}-{count}.npy"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, encode(pictures(count)[0], load_component("vae", AutoencoderKL)))
+        np.save(file, encode(pictures(count, first=first)[0], load_component("vae", AutoencoderKL)))
     return np.load(file)
 
 
-def masked_latents(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def masked_latents(count: int, *, first: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Latents of masked pictures (N, 4, h, w), masks (N, 1, h, w), and whether each touches its subject (N,)."""
-    file = SCRATCH / "latents" / f"{_vae_key()}-{count}-masked.npz"
+    file = SCRATCH / "latents" / f"{_vae_key()}-{first}-{count}-masked.npz"
     if not file.exists():
-        rgb, subject = pictures(count)
-        masks = np.stack([training_mask(subject[i], random.Random(i)) for i in range(count)])
+        rgb, subject = pictures(count, first=first)
+        masks = np.stack([training_mask(subject[i], random.Random(first + i)) for i in range(count)])
         grey = np.where(masks[..., None], np.uint8(127), rgb)
         touched = np.array(
             [(m & (s > 0)).sum() > 0.25 * max(1, (s > 0).sum()) for m, s in zip(masks, subject, strict=False)]
@@ -142,14 +141,14 @@ def epsilon_loss(
 ) -> torch.Tensor:
     """Mean squared error on the noise, weighted min(SNR, 5) / SNR (https://arxiv.org/abs/2303.09556).
 
-    With a mask (B, 1, h, w) of what is repainted the rest counts a third: there the answer is in the input.
+    With a mask (B, 1, h, w) of what is repainted the rest counts half: there the answer is in the input.
     early: where there is more noise than signal, the error on the noise says little of that on the clean latents,
     which decides the picture's shapes; it counts 1 + 1 / SNR times as much, at most this many times.
     """
     weight = snr.clamp(max=5) / snr * (1 + 1 / snr).clamp(max=early)
     error = F.mse_loss(predicted, noise, reduction="none")
     if mask is not None:
-        share = (1 + 2 * mask) / 3
+        share = (1 + mask) / 2
         error = error * share / share.mean((1, 2, 3), keepdim=True)
     return (error.mean((1, 2, 3)) * weight).mean()
 
@@ -162,13 +161,19 @@ def train(
     inpaint: bool = False,
     from_inpaint: bool = False,
     count: int = 12_000,
+    guides: int = 4_000,
 ) -> None:
-    """Train sd15; or sd15-inpaint, started from it; or sd15 again, from what inpainting has learnt since."""
+    """Train sd15; or sd15-inpaint, started from it; or sd15 again, from what inpainting has learnt since.
+
+    count: pictures of anything; guides: pictures of what the guides' prompts ask for, beside them.
+    """
     denoising = Denoising()
+    parts = ((count, 0), (guides, GUIDED))
     with leader_first():
-        z = torch.from_numpy(latents(count))
+        z = torch.from_numpy(np.concatenate([latents(n, first=first) for n, first in parts]))
         if inpaint:
-            z_masked, mask, touched = (torch.from_numpy(a) for a in masked_latents(count))
+            columns = zip(*(masked_latents(n, first=first) for n, first in parts), strict=True)
+            z_masked, mask, touched = (torch.from_numpy(np.concatenate(column)) for column in columns)
             blank = nothing().to(device())
     name = "unet-sd15-inpaint" if inpaint else "unet-sd15"
     if resume and (FOLDER / name).is_dir():
@@ -181,8 +186,8 @@ def train(
     if resume:
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
-    scenes = [sample(seed) for seed in range(count)]
-    numbers = pool(scenes)
+    scenes = [scene(first + i) for n, first in parts for i in range(n)]
+    numbers = torch.cat([pool(scenes[:count]), torch.arange(count, len(scenes))])
 
     def words(i: int, whole: bool, generator: torch.Generator) -> str:
         dice = torch.rand((2,), generator=generator).tolist()

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from helpers.miniatures import dataset, store, training
-from helpers.miniatures.muon import orthogonal
+from helpers.miniatures.captions import caption
+from helpers.miniatures.muon import QUINTIC, orthogonal
 from helpers.miniatures.strokes import training_mask
 from helpers.miniatures.training import Training
+from helpers.miniatures.world import HELD_OUT, sample
 
 
 @pytest.fixture
@@ -89,6 +91,16 @@ def test_muon_makes_every_update_orthogonal():
         assert singular.min() > 0.6 and singular.max() < 1.25
         u, _, v = torch.linalg.svd(matrices, full_matrices=False)
         assert torch.nn.functional.cosine_similarity((u @ v).flatten(1), orthogonal(matrices).flatten(1)).min() > 0.97
+
+
+def test_muon_meets_a_wide_matrix_once_and_finds_what_the_plain_rounds_find():
+    matrices = torch.randn(2, 16, 144, generator=torch.Generator().manual_seed(0))
+    a, b, c = QUINTIC
+    plain = matrices / matrices.norm(dim=(-2, -1), keepdim=True)
+    for _ in range(5):
+        square = plain @ plain.mT
+        plain = a * plain + (b * square + c * square @ square) @ plain
+    assert torch.allclose(orthogonal(matrices), plain, atol=1e-5)
 
 
 def test_muon_leaves_embeddings_to_adamw(scratch):
@@ -191,13 +203,23 @@ def test_noise_is_added_by_the_schedule_of_diffusers():
 
 def test_cats_are_drawn_three_times_as_often():
     from helpers.miniatures.denoising import pool
-    from helpers.miniatures.world import sample
 
     scenes = [sample(seed, subject=subject) for seed, subject in enumerate(("castle", "cat", "boat"))]
     assert pool(scenes).tolist() == [0, 1, 1, 1, 2]
 
 
-def test_what_is_repainted_counts_three_times_as_much():
+def test_the_guides_pictures_are_what_their_prompts_ask_for():
+    made = [dataset.scene(dataset.GUIDED + i) for i in range(len(dataset.GUIDES))]
+    cats = [scene for scene in made if (scene.subject, scene.colour) == ("cat", "black")]
+    assert len(cats) == 8 and sum(scene.attribute == "glowing eyes" for scene in cats) >= 4
+    captions = [caption(scene, random.Random(0)) for scene in made]
+    assert all("black" in text for scene, text in zip(made, captions, strict=True) if scene in cats)
+    faces = [scene for scene in made if scene.close and scene.on_bench and scene.colour == "yellow"]
+    assert len(faces) == 3 and sum(scene.subject is None and scene.place == "road" for scene in made) == 2
+    assert dataset.scene(7) == sample(7) and dataset.scene(HELD_OUT + 7) == sample(HELD_OUT + 7)
+
+
+def test_what_is_repainted_counts_twice_as_much():
     from helpers.miniatures.unet import epsilon_loss
 
     mask = torch.zeros(1, 1, 4, 4)
@@ -207,7 +229,7 @@ def test_what_is_repainted_counts_three_times_as_much():
         epsilon_loss(mask.expand(1, 4, 4, 4), noise, snr, mask),
         epsilon_loss((1 - mask).expand(1, 4, 4, 4), noise, snr, mask),
     )
-    assert inside.item() == pytest.approx(3 * outside.item())
+    assert inside.item() == pytest.approx(2 * outside.item())
     assert (inside + outside).item() == pytest.approx(1), "the weights' mean is one"
 
 
