@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -195,13 +196,23 @@ def _decodes(pipe: Any, finite: list[bool]) -> Iterator[None]:
 
 @contextmanager
 def silent(pipe: Any) -> Iterator[None]:
-    """No progress bar of the pipeline's own for a while."""
-    before = getattr(pipe, "_progress_bar_config", None)
-    pipe.set_progress_bar_config(disable=True)
+    """No progress bar of the pipeline's own for a while; such whiles may overlap, of several threads too."""
+    with _silencing:
+        while_ = _silenced.setdefault(id(pipe), [0, getattr(pipe, "_progress_bar_config", None)])
+        while_[0] += 1
+        pipe.set_progress_bar_config(disable=True)
     try:
         yield
     finally:
-        pipe.set_progress_bar_config(**before or {})
+        with _silencing:
+            while_[0] -= 1
+            if not while_[0]:  # the last to end puts back what the first has found
+                del _silenced[id(pipe)]
+                pipe.set_progress_bar_config(**while_[1] or {})
+
+
+_silencing = threading.Lock()
+_silenced: dict[int, list] = {}  # of each pipeline that is silent: in how many whiles, and its settings before
 
 
 def let_go(error: BaseException) -> None:

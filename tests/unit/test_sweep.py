@@ -335,3 +335,15 @@ def test_records_that_do_not_fit_a_grid_are_refused() -> None:
 
 def test_the_public_names_are_functions() -> None:
     assert callable(helpers.sweep) and helpers.grid is grid
+
+
+def test_silence_ends_with_the_last_of_those_who_asked_for_it() -> None:
+    pipe = load("sd15")
+    pipe.set_progress_bar_config(leave=False)
+    one, other = calls.silent(pipe), calls.silent(pipe)
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert pipe._progress_bar_config == {"disable": True}
+    other.__exit__(None, None, None)
+    assert pipe._progress_bar_config == {"leave": False}
