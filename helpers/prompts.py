@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -79,6 +82,7 @@ def _embed(pipe: Any, read: list[Any], tokenizer: Any, model: Any) -> Any:
     device = pipe._execution_device
     learnt = set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)  # textual inversions
     inversions = learnt and hasattr(pipe, "maybe_convert_prompt") and pipe.tokenizer is tokenizer
+    tokenizer = _own(tokenizer)
     compel = Compel(
         tokenizer,
         _Encoder(model, device),
@@ -89,9 +93,27 @@ def _embed(pipe: Any, read: list[Any], tokenizer: Any, model: Any) -> Any:
         else kinds.LAST_HIDDEN_STATES_NORMALIZED,
         device=device,
     )
-    with _unwarned(tokenizer):
+    with _tokenizing, _unwarned(tokenizer):
         made = [compel.build_conditioning_tensor_for_conjunction(one)[0] for one in read]
     return torch.cat(compel.pad_conditioning_tensors_to_same_length(made))
+
+
+_tokenizing = threading.Lock()
+_copies: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # tokenizer: how many words it had, its copy
+
+
+def _own(tokenizer: Any) -> Any:
+    """A copy of the tokenizer, kept while it knows the same words.
+
+    A tokenizer remembers how it padded last. Compel pads not at all, a pipeline to 77; if both use one from two threads
+    at once, as a widget and a cell may, one's text comes out at the other's length.
+    """
+    with _tokenizing:
+        size, copied = _copies.get(tokenizer, (None, None))
+        if size != len(tokenizer):
+            copied = copy.deepcopy(tokenizer)
+            _copies[tokenizer] = len(tokenizer), copied
+        return copied
 
 
 @contextmanager
@@ -110,12 +132,10 @@ def _pool(pipe: Any, read: Any, tokenizer: Any, model: Any) -> Any:
     """The pooled embedding of a text's plain words: (1, width). Compel would read brackets and weights as words."""
     shares = syntax.texts(read)
     total = sum(share for _, share in shares) or 1.0
-    ids = [
-        tokenizer(
-            text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-        ).input_ids
-        for text, _ in shares
-    ]
+    tokenizer = _own(tokenizer)
+    whole = {"padding": "max_length", "max_length": tokenizer.model_max_length, "truncation": True}
+    with _tokenizing:
+        ids = [tokenizer(text, **whole, return_tensors="pt").input_ids for text, _ in shares]
     pooled = [model(one.to(pipe._execution_device))[0] for one in ids]
     return sum(one * (share / total) for one, (_, share) in zip(pooled, shares, strict=True))
 

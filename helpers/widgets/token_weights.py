@@ -139,14 +139,13 @@ class TokenWeights(anywidget.AnyWidget):
         """A slider moved. The answer lets the browser send the next value, so that none pile up."""
         try:
             if content["kind"] == "change":
-                with self._lock:
-                    if content["moving"]:
-                        self._go(self._check_weights(traitlets.Bunch(value=content["weights"])), moving=True)
-                    else:
-                        before = self.weights
-                        self.weights = content["weights"]
-                        if self.weights == before:  # back where it was, and only drafts were made since
-                            self._go()
+                if content["moving"]:
+                    self._go(self._check_weights(traitlets.Bunch(value=content["weights"])), moving=True)
+                else:
+                    before = self.weights
+                    self.weights = content["weights"]
+                    if self.weights == before:  # back where it was, and only drafts were made since
+                        self._go()
         except Exception as error:  # whatever it is, it belongs on the screen, not in a log
             self._tell(phase="failed", text=str(error))
         finally:
@@ -154,17 +153,18 @@ class TokenWeights(anywidget.AnyWidget):
 
     def _go(self, weights: list[float] | None = None, *, moving: bool = False) -> None:
         """Make the picture of these weights, else of the present ones."""
-        with self._lock:
-            weights = self.weights if weights is None else weights
-            self._weighted = _written(self._parts, weights)
-            shown = _written(self._parts, [1.0] * len(weights)) if self.plain and not moving else self._weighted
-            try:
-                self._runs.start(self._embed(shown) | self._fixed, moving=moving)
-            except (TypeError, ValueError, RuntimeError) as error:
-                self._runs.drop()
-                self._tell(phase="failed", text=str(error))
-                return
-            self._tell(phase="running", text="")
+        weights = self.weights if weights is None else weights
+        self._weighted = _written(self._parts, weights)
+        shown = _written(self._parts, [1.0] * len(weights)) if self.plain and not moving else self._weighted
+        try:
+            # Not under the lock: this may wait for its turn, and whose turn it is takes the lock at each step.
+            call = self._embed(shown) | self._fixed
+            with self._lock:
+                self._runs.start(call, moving=moving)
+                self._tell(phase="running", text="")
+        except (TypeError, ValueError, RuntimeError) as error:
+            self._runs.drop()
+            self._tell(phase="failed", text=str(error))
 
     def _embed(self, prompt: str) -> dict[str, Any]:
         if prompt not in self._made:

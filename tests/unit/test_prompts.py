@@ -251,6 +251,17 @@ def test_a_learnt_word_is_all_of_its_tokens(sd) -> None:
 # Records
 
 
+def test_the_pipelines_tokenizer_keeps_the_padding_it_had(sdxl) -> None:
+    """Another thread may be between setting it and using it."""
+    tokenizers = (sdxl.tokenizer, sdxl.tokenizer_2)
+    for tokenizer in tokenizers:
+        tokenizer("a cat", padding="max_length", truncation=True)
+    before = [(tokenizer._tokenizer.padding, tokenizer._tokenizer.truncation) for tokenizer in tokenizers]
+    assert before[0][0] is not None
+    weigh(sdxl, "a (red)1.3 cat")
+    assert [(tokenizer._tokenizer.padding, tokenizer._tokenizer.truncation) for tokenizer in tokenizers] == before
+
+
 def test_a_weighed_picture_is_saved_and_repeated(sd, tmp_path) -> None:
     made = make(sd, seed=3, num_inference_steps=2, **weigh(sd, "a (red)1.4 cat", "blurry"))
     kept = Record.load(made.save(tmp_path / "weighed.png"))

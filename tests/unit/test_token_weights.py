@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 
 import pytest
 from PIL import Image
@@ -168,3 +169,29 @@ def test_wrong_weights_are_refused_and_change_nothing(widget) -> None:
     assert send(widget, [1, -1, 1, 1]) == [{"kind": "heard"}]
     assert "the weight of 'red' is -1" in widget._state["text"] and widget._state["phase"] == "failed"
     assert widget.weights == before
+
+
+def test_a_slider_waits_for_offloaded_models_without_stopping_the_run_that_has_them(sd, monkeypatch) -> None:
+    monkeypatch.setattr(sd.vae, "_hf_hook", object(), raising=False)  # as models have that move between devices
+    widget = TokenWeights(sd, "a cat", num_inference_steps=3, draft_steps=2)
+    assert widget.wait(LONG)
+    computing, go_on, forward = threading.Event(), threading.Event(), sd.unet.forward
+
+    def held(*args, **kwargs):
+        computing.set()
+        assert go_on.wait(LONG)
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(sd.unet, "forward", held)
+    message = {"kind": "change", "moving": True}
+    monkeypatch.setattr(widget, "send", lambda content, buffers=None: None)
+    widget._receive(widget, message | {"weights": [1, 1.5]}, [])
+    assert computing.wait(LONG)
+    mover = threading.Thread(target=widget._receive, args=(widget, message | {"weights": [1, 0.5]}, []), daemon=True)
+    mover.start()
+    mover.join(0.2)  # it waits for the run
+    go_on.set()
+    mover.join(LONG)
+    assert not mover.is_alive() and widget.wait(LONG)
+    assert widget.weighted == "a (cat)0.5" and widget._state["phase"] == "done"
+    widget.close()
