@@ -76,9 +76,10 @@ def _rounded(side: int, new: dict[str, int], names: tuple[str, str], multiple: i
     first, second = (first, second + missing) if second else (first + missing, second)
     for name, pixels in zip(names, (first, second), strict=True):
         if pixels > side:
+            grown = f", made up to {pixels} so that the canvas is a multiple of {multiple}," if missing else ""
             raise ValueError(
-                f"{name}={new[name]} is more than the picture itself has ({side} pixels), too little to go by. Extend "
-                "it in steps: outpaint, paint, outpaint again."
+                f"{name}={new[name]}{grown} is more than the picture itself has ({side} pixels), too little to go by. "
+                "Extend it in steps: outpaint, paint, outpaint again."
             )
     return first, second
 

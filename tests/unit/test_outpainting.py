@@ -100,6 +100,7 @@ def test_a_mask_of_it_passes_the_courses_check(picture) -> None:
         ({"right": 8, "overlap": -1}, "overlap=-1"),
         ({"right": 8, "multiple": 0}, "multiple=0: expected a whole number of pixels, 1 or more"),
         ({"right": 72}, "right=72 is more than the picture itself has (64 pixels), too little to go by. Extend it in"),
+        ({"right": 60, "top": 16, "multiple": 72}, "right=60, made up to 80 so that the canvas is a multiple of 72"),
         ({"left": 8, "right": 8, "overlap": 32}, "overlap=32 leaves nothing of the picture of 64 x 48 pixels"),
         ({"left": 8, "fill": "blurr"}, "fill='blurr' is unknown. Did you mean 'blur'?"),
         ({"right": 64, "multiple": 64}, "side of 48 pixels that is no multiple of 64 and is not extended"),
