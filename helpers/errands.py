@@ -11,10 +11,12 @@ from pathlib import Path
 from helpers import conversion, download, hub, notebooks, pictures, pins, snapshots
 from helpers.catalog import CATALOG, Checkpoint
 from helpers.checks import did_you_mean
+from helpers.conditioning import ESTIMATOR
 from helpers.download import Order
 from helpers.hub import HubError
 
 PICTURES = "pictures"
+ESTIMATES = {"depth_map", "depth_agreement"}  # these ask the depth estimator, and chapters do not name it
 
 
 @dataclass
@@ -125,12 +127,16 @@ def meant(names: Sequence[str]) -> list[str]:
 
 
 def needed(chapter: Path) -> list[str]:
-    """The checkpoints that a chapter loads: every course name that stands as a string in its code."""
+    """The checkpoints that a chapter loads: every course name that stands as a string in its code.
+
+    The depth estimator is not named there: what uses `depth_map` or `depth_agreement` may need it.
+    """
     cells = [cell.source for cell in notebooks.read(chapter).cells if cell.cell_type == "code"]
     lines = [line for cell in cells for line in cell.splitlines()]
-    tree = ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines))
-    words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return [name for name in CATALOG if name in words]
+    nodes = list(ast.walk(ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines))))
+    words = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    used = {node.id if isinstance(node, ast.Name) else getattr(node, "attr", "") for node in nodes}
+    return [name for name in CATALOG if name in words or (name == ESTIMATOR and used & ESTIMATES)]
 
 
 def _jobs(names: Sequence[str], *, pickles: bool) -> list[Job]:

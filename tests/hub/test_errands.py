@@ -129,6 +129,20 @@ def test_a_chapters_checkpoints_are_read_from_its_code(tmp_path):
     assert errands.needed(path) == ["sd15", "kandinsky22", "upscale-x2", "controlnet-depth"]
 
 
+@pytest.mark.parametrize(
+    "code", ["depth_map('castle')", "conditioning.depth_map(x)", "[*map(partial(depth_agreement, depth=depth), shown)]"]
+)
+def test_depth_is_estimated_by_a_model_that_no_chapter_names(tmp_path, code):
+    path = chapter(tmp_path, "08", "from helpers.conditioning import depth_map, depth_agreement")
+    assert errands.needed(path) == []  # an import alone asks for nothing
+    assert errands.needed(chapter(tmp_path, "08", "load('sd15')", code)) == ["sd15", "depth-estimator"]
+
+
+def test_the_eighth_chapter_and_its_solution_bring_the_estimator():
+    assert all("depth-estimator" in errands.needed(path) for path in notebooks.chapters(["08", "solutions/08"]))
+    assert "depth-estimator" in errands.meant([])  # the doctor asks for it too
+
+
 def test_names_chapters_and_paths_are_understood(tmp_path):
     path = chapter(tmp_path, "09_mine", "load('comic')")
     assert errands.meant([str(path), "sd15"]) == ["sd15", "comic", "pictures"]
