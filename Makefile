@@ -25,7 +25,7 @@ help:  ## list these commands
 setup: $(READY)  ## create .venv and install the course in it
 
 lab: $(READY)  ## open the course in JupyterLab, at chapter 00
-	$(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) --LabApp.default_url=$(FIRST) $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) --LabApp.default_url=$(FIRST) $(ARGS)
 
 test: $(READY)  ## run every test
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)

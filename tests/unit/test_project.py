@@ -259,18 +259,36 @@ def test_readme_and_makefile_know_the_same_commands() -> None:
     assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
+def test_readme_says_how_a_terminal_finds_course_before_it_types_it() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w+\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    typed = [block for block in blocks if re.search(r"^course ", block, re.MULTILINE)]
+    assert typed and all("activate" in re.split(r"^course ", block, flags=re.MULTILINE)[0] for block in typed)
+    assert r".venv\Scripts\activate" in readme and '$env:COURSE_EDITION="full"' in readme
+
+
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 @pytest.mark.parametrize(
     ("target", "command"),
     [("lab", "jupyter lab --ip=127.0.0.1"), ("test", "python -m pytest"), ("course", "course run")],
 )
 def test_make_ends_in_the_command(target: str, command: str) -> None:
+    assert f".venv/bin/{command}" in dry_run(target)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_a_terminal_in_jupyterlab_finds_course() -> None:
+    assert f'PATH="{ROOT}/.venv/bin:$PATH" .venv/bin/jupyter lab' in dry_run("lab")
+
+
+def dry_run(target: str) -> str:
+    """The last command of a target, as make would give it to the shell."""
     # What an outer make was told must not reach this one.
     told = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV", "ARGS", "PORT")
     environment = {name: value for name, value in os.environ.items() if name not in told}
     dry = ["make", "-n", target]
     shown = subprocess.run(dry, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    assert f".venv/bin/{command}" in shown.splitlines()[-1]
+    return shown.splitlines()[-1]
 
 
 PAGES = sorted((ROOT / "notebooks").glob("**/*.ipynb")) if (ROOT / "notebooks").is_dir() else []
