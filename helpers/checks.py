@@ -22,9 +22,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def as_size(size: Any, *, name: str = "size") -> tuple[int, int]:
-    """Read (width, height) in pixels from an int (a square), a pair, or a PIL picture."""
+    """Read (width, height) in pixels from an int (a square), a pair, or a PIL picture (once upright, by EXIF)."""
     if hasattr(size, "size") and hasattr(size, "mode"):  # a PIL picture
-        return size.size
+        return size.size[::-1] if _on_its_side(size) else size.size
     pair = (size, size) if isinstance(size, int) else size
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(f"{name}={size!r}: expected one int, a (width, height) pair, or a PIL picture.")
@@ -73,3 +73,10 @@ def check_strength(strength: float, num_inference_steps: int) -> int:
             f"{remedy}raise strength to at least {math.ceil(1000 / num_inference_steps) / 1000:g}."
         )
     return steps
+
+
+def _on_its_side(picture: Any) -> bool:
+    try:
+        return picture.getexif().get(0x0112) in (5, 6, 7, 8)  # the orientations that swap width and height
+    except Exception:  # a damaged tag says nothing about which way is up
+        return False

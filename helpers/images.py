@@ -10,7 +10,7 @@ from PIL import Image
 
 from helpers.catalog import CATALOG
 from helpers.checks import as_size, check_size
-from helpers.masks import alpha_mask, as_mask, by, fit, grow, has_holes, share, shrink, threshold
+from helpers.masks import alpha_mask, as_mask, by, fit, grow, has_holes, share, shrink, strokes, threshold
 from helpers.reading import course_pictures, open_picture, to_grey, to_rgb
 from helpers.sheet import show
 
@@ -32,7 +32,9 @@ def load_image(what: Any, *, size: int | tuple[int, int] | None = None) -> Image
     """
     target = _target(what, size)
     picture = to_rgb(open_picture(what))
-    return picture if target is None else fit(picture, target)
+    if target is None or target == picture.size:
+        return picture
+    return picture.resize(target, Image.Resampling.LANCZOS)
 
 
 def load_mask(what: Any, *, image: Any = None, size: int | tuple[int, int] | None = None) -> Image.Image:
@@ -111,11 +113,8 @@ def _is_of_the_course(what: Any) -> bool:
 def _read_mask(picture: Image.Image) -> Image.Image:
     if not has_holes(picture):
         return to_grey(picture)
-    rgba = picture.convert("RGBA")
-    alpha = rgba.getchannel("A")
-    painted = rgba.convert("L").histogram(mask=alpha.point([0] + [255] * 255))
-    if sum(painted[:250]) == 0:  # nothing but white paint: strokes on a transparent layer
-        return alpha
+    if (painted := strokes(picture)) is not None:
+        return painted
     warnings.warn(
         "mask was read from the picture's transparency: what is transparent is repainted. "
         "If it is the other way round, use invert(mask).",

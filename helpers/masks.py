@@ -81,6 +81,16 @@ def has_holes(picture: Image.Image) -> bool:
     return picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255
 
 
+def strokes(picture: Image.Image) -> Image.Image | None:
+    """The mask that was painted white on a transparent layer; None for a picture of any other kind."""
+    if not has_holes(picture):
+        return None
+    rgba = picture.convert("RGBA")
+    alpha = rgba.getchannel("A")
+    painted = rgba.convert("L").histogram(mask=alpha.point([0] + [255] * 255))
+    return alpha if sum(painted[:250]) == 0 else None
+
+
 def grow(mask: Any, pixels: int = 8) -> Image.Image:
     """Widen the white by `pixels` to every side, with a round brush (grey dilation by a disc)."""
     mask = as_mask(mask)
@@ -141,8 +151,12 @@ def share(mask: Any) -> float:
 def fit(picture: Any, image: Any = None, *, multiple: int = 8) -> Image.Image:
     """Resize a picture or mask to `image`'s size, or, without one, down to multiples of `multiple` pixels.
 
-    `image = fit(image); mask = fit(mask, image)` makes a pair that any pipeline takes. A black-and-white mask stays
-    black and white; pictures are resized by Lanczos. Proportions follow `image`, as diffusers' own resize does.
+    `image = fit(image); mask = fit(mask, image)` makes a pair for a pipeline. A mask comes back as "L", black and white
+    if it was. Taken for one: a grey picture, white strokes on a transparent layer, and what is resized to `image` and
+    holds nothing but black and white. All else comes back as "RGB", by Lanczos, transparent parts laid on white. So
+    open a grey photograph with `load_image`, and a mask that is made of holes with `load_mask`.
+
+    Proportions follow `image`, as diffusers' own resize does.
     """
     picture = as_picture(picture, name="picture")
     if image is None:
@@ -151,10 +165,12 @@ def fit(picture: Any, image: Any = None, *, multiple: int = 8) -> Image.Image:
         size = tuple(max(multiple, side // multiple * multiple) for side in picture.size)
     else:
         size = as_size(image, name="image")
-    if picture.mode not in ("L", "1"):
+    mask = to_grey(picture) if picture.mode in ("L", "1") else strokes(picture)
+    if mask is None:
         rgb = to_rgb(picture)
-        return rgb if rgb.size == size else rgb.resize(size, Image.Resampling.LANCZOS)
-    mask = as_mask(picture)
+        if image is None or not _black_and_white(rgb):
+            return rgb if rgb.size == size else rgb.resize(size, Image.Resampling.LANCZOS)
+        mask = to_grey(rgb)
     if mask.size == size:
         return mask
     hard = sum(mask.histogram()[1:255]) == 0
@@ -188,6 +204,11 @@ def check_same_size(before: Any, after: Any, mask: Any = None) -> tuple[Image.Im
 def as_mask(mask: Any) -> Image.Image:
     """Return a mask of mode "L" from any picture or array, without judging it."""
     return to_grey(as_picture(mask, name="mask"))
+
+
+def _black_and_white(rgb: Image.Image) -> bool:
+    """Tell whether a picture holds both, and no colour or grey beside them."""
+    return sorted(colour for _, colour in rgb.getcolors(2) or []) == [(0, 0, 0), (255, 255, 255)]
 
 
 def _check_box(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:

@@ -69,13 +69,13 @@ def open_picture(what: Any, *, name: str = "image") -> Image.Image:
 
 
 def as_pictures(what: Any, *, name: str = "image") -> list[Image.Image]:
-    """Turn a PIL picture, an array or a batch of either into PIL pictures.
+    """Turn a PIL picture, an array or a batch of either into PIL pictures, upright by their EXIF tag.
 
     Arrays (numpy or torch): (H, W), (H, W, C), (C, H, W) or a batch (B, ...) of these, C = 1, 3 or 4; bool, integers
     0..255, floats 0..1, or floats -1..1 where one is negative. A pipeline's output is read as its `.images`.
     """
     if isinstance(what, Image.Image):
-        return [what]
+        return [_upright(what)]
     if isinstance(what, (list, tuple)):
         return [picture for item in what for picture in as_pictures(item, name=name)]
     if hasattr(what, "images"):
@@ -87,9 +87,7 @@ def as_pictures(what: Any, *, name: str = "image") -> list[Image.Image]:
         what = what.detach().cpu()
         what = what.float() if what.is_floating_point() else what  # numpy has no bfloat16
     array = np.asarray(what)
-    if array.ndim == 4:
-        return [_from_array(one, name) for one in array]
-    return [_from_array(array, name)]
+    return [_from_array(one, name) for one in (array if array.ndim == 4 else [array])]
 
 
 def as_picture(what: Any, *, name: str = "image") -> Image.Image:
@@ -199,6 +197,11 @@ def _checked(picture: Image.Image, label: str) -> Image.Image:
                 ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
     except Exception as error:
         raise ValueError(f"{label} is broken or cut off ({error}): download or save it again.") from error
+    return _upright(picture)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """A copy, turned as its EXIF tag says."""
     try:
         return ImageOps.exif_transpose(picture)
     except Exception:  # a damaged tag says nothing about which way is up

@@ -20,6 +20,16 @@ def test_check_size_names_the_size_that_works(size, remedy):
         check_size(size)
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8, 99, "sideways"])
+def test_the_size_of_a_picture_is_that_of_the_upright_one(orientation):
+    picture = Image.new("L", (128, 64))
+    picture.getexif()[0x0112] = orientation
+    assert as_size(picture) == ((64, 128) if orientation in (6, 8) else (128, 64))
+    damaged = Image.new("L", (128, 64))
+    damaged.info["exif"] = b"Exif\0\0nonsense"
+    assert as_size(damaged) == (128, 64)
+
+
 def test_check_size_takes_another_multiple():
     assert check_size((192, 128), multiple=64) == (192, 128)
     with pytest.raises(ValueError, match="multiples of 64.*Use 64 x 64.*multiple=64"):

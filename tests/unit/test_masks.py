@@ -1,9 +1,12 @@
 """Masks are drawn, changed and applied as documented; scipy and diffusers are the oracles."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from helpers.images import load_image, load_mask
 from helpers.masks import (
     alpha_mask,
     as_mask,
@@ -19,6 +22,8 @@ from helpers.masks import (
     shrink,
     threshold,
 )
+from helpers.outpainting import outpaint
+from helpers.sheet import show
 
 SIZE = (40, 24)  # not square, so that a swapped axis shows
 
@@ -192,6 +197,51 @@ def test_fit_keeps_a_soft_mask_soft_and_refuses_nonsense():
         fit(noise(), multiple=0)
     with pytest.raises(TypeError, match="picture: expected a PIL picture"):
         fit("castle")
+
+
+@pytest.mark.parametrize("under", [(0, 0, 0, 0), (255, 255, 255, 0)])
+def test_fit_reads_white_strokes_on_a_transparent_layer_as_load_mask_does(under):
+    layer = Image.new("RGBA", SIZE, under)
+    layer.paste((255, 255, 255, 255), (10, 6, 30, 18))
+    assert fit(layer, SIZE).mode == "L" and fit(layer, SIZE).tobytes() == load_mask(layer).tobytes()
+    mask = fit(layer, noise((80, 48)))
+    assert mask.mode == "L" and set(mask.tobytes()) == {0, 255} and mask.getbbox() == (20, 12, 60, 36)
+    holed = noise().convert("RGBA")
+    holed.paste((0, 0, 0, 0), (10, 6, 30, 18))
+    assert fit(holed, SIZE).mode == "RGB" and fit(holed, SIZE).getpixel((12, 8)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "LA", "P"])
+def test_fit_keeps_a_black_and_white_mask_so_in_any_mode(mode):
+    mask = ellipse_mask((70, 45), (10, 5, 60, 40))
+    fitted = fit(mask.convert(mode), noise((64, 40)))
+    assert fitted.mode == "L" and fitted.tobytes() == fit(mask, (64, 40)).tobytes()
+    assert set(fitted.tobytes()) == {0, 255}
+
+
+def test_fit_leaves_a_drawing_a_picture():
+    drawing = ellipse_mask((70, 45), (10, 5, 60, 40)).convert("RGB")
+    expected = drawing.resize((64, 40), Image.Resampling.LANCZOS).tobytes()
+    assert fit(drawing).mode == "RGB" and fit(drawing).tobytes() == expected
+    assert load_image(drawing, size=(64, 40)).tobytes() == expected
+    assert fit(Image.new("RGB", SIZE), (64, 40)).mode == "RGB"  # an empty canvas
+    coloured = Image.merge("RGB", [drawing.getchannel(0), Image.new("L", (70, 45)), Image.new("L", (70, 45))])
+    assert fit(coloured, (64, 40)).mode == "RGB"
+
+
+def test_a_photograph_that_lies_on_its_side_is_turned_everywhere():
+    tags, file = Image.Exif(), io.BytesIO()
+    tags[0x0112] = 6
+    noise((48, 32)).save(file, "PNG", exif=tags)
+    photo, upright = Image.open(file), noise((48, 32)).transpose(Image.Transpose.ROTATE_270)
+    assert load_image(file.getvalue()).tobytes() == upright.tobytes()
+    assert fit(photo).tobytes() == upright.tobytes() and "exif" not in fit(photo).info
+    mask = fit(box_mask((64, 96), (16, 24, 48, 72)), photo)
+    assert mask.size == upright.size == box_mask(photo, (8, 8, 24, 40)).size
+    other = noise(upright.size, seed=1)
+    assert keep_unmasked(photo, other, mask).tobytes() == keep_unmasked(upright, other, mask).tobytes()
+    assert show(photo).tobytes() == show(upright).tobytes()
+    assert outpaint(photo, left=8)[0].tobytes() == outpaint(upright, left=8)[0].tobytes()
 
 
 # Applied
