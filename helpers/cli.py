@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     names = "01, 01_basics, a path, or solutions; default: every chapter and solution"
     run.add_argument("chapters", nargs="*", metavar="CHAPTER", help=names)
     run.add_argument("--check", action="store_true", help="execute only: write nothing back")
-    run.add_argument("--edition", choices=("mini", "full"), default="mini", help="default: mini")
+    run.add_argument("--edition", choices=("mini", "full"), help="default: mini, as the committed outputs are")
     run.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="for one cell (default: 900)")
     run.set_defaults(act=_run)
 
@@ -87,6 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.timeout <= 0:
         raise ValueError(f"--timeout={arguments.timeout:g}: expected seconds above 0.")
+    arguments.edition = arguments.edition or _edition()
     paths = notebooks.chapters(arguments.chapters or ["all"])
     if not paths:
         raise FileNotFoundError(f"no chapters in {notebooks.NOTEBOOKS}. Restore them: git checkout -- notebooks")
@@ -96,6 +97,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if failures:
         print(f"\n{len(failures)} of {len(paths)} stopped; their files are as they were.", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _edition() -> str:
+    """The miniatures, whose outputs are committed; ValueError where the environment asks for another edition."""
+    from helpers import catalog
+
+    if (wanted := catalog.edition()) != "mini":
+        raise ValueError(
+            f"COURSE_EDITION={wanted} is set, but unless told otherwise this runs the mini edition, as the committed "
+            f"outputs are. Say which one you mean: course run --edition mini, or --edition {wanted}."
+        )
+    return "mini"
 
 
 def _download(arguments: argparse.Namespace) -> int:

@@ -160,6 +160,35 @@ def test_a_timeout_must_be_positive(chapter, capsys) -> None:
     assert "--timeout=0: expected seconds above 0." in capsys.readouterr().err
 
 
+@pytest.fixture
+def full(monkeypatch) -> None:
+    monkeypatch.setattr(catalog, "_chosen", None)
+    monkeypatch.setenv("COURSE_EDITION", "full")
+
+
+def test_another_edition_in_the_environment_is_not_passed_over(full, chapter, capsys) -> None:
+    path = chapter("1")
+    before = path.read_bytes()
+    assert main(["run", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "course run: COURSE_EDITION=full is set" in error and "--edition mini, or --edition full." in error
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("edition", ["mini", "full"])
+def test_the_edition_that_is_asked_for_runs(full, chapter, edition: str) -> None:
+    path = chapter("import os\nos.environ['COURSE_EDITION']")
+    assert main(["run", "--edition", edition, str(path)]) == 0
+    assert outputs(path) == [f"'{edition}'"]
+
+
+def test_no_edition_in_the_environment_means_the_miniatures(chapter, monkeypatch) -> None:
+    monkeypatch.delenv("COURSE_EDITION")
+    path = chapter("import os\nos.environ['COURSE_EDITION']")
+    assert main(["run", str(path)]) == 0
+    assert outputs(path) == ["'mini'"]
+
+
 @pytest.mark.parametrize("argv", [[], ["dance"], ["run", "--edition", "tiny"]])
 def test_a_wrong_command_shows_the_usage(argv: list[str], capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
