@@ -123,9 +123,10 @@ def _order(repo: str, checkpoint: Checkpoint, *, commit: str | None = None) -> O
     commit, listed = _ask(repo, name=name, revision=revision)
     follows = revision is None
     folder, index = _folder(repo, commit), listed.get(layout.INDEX)
-    if index and snapshots.fault(folder / layout.INDEX, index):
+    if fault := index and snapshots.fault(folder / layout.INDEX, index):
         only = Order(name, Snapshot(repo, commit, folder, (index,)), {layout.INDEX: "missing"})
-        snapshots.discard([folder / layout.INDEX])
+        if fault != "missing":  # by now another thread may have fetched it
+            snapshots.discard([folder / layout.INDEX])
         _fetch(only, index)
         _link(only)
     try:
