@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import pytest
@@ -232,7 +233,13 @@ def test_closed_while_running(inpaint, call) -> None:
     running = engine.submit(inpaint, seed=0, **call, on_step=gate)
     waiting = engine.submit(inpaint, seed=1, **call)
     assert gate.reached.wait(LONG)
-    threading.Timer(0.1, gate.opened.set).start()
+
+    def open_once_it_is_closed() -> None:
+        while running._stop is None:
+            time.sleep(0.005)
+        gate.opened.set()
+
+    threading.Thread(target=open_once_it_is_closed, daemon=True).start()
     assert engine.close(LONG) and engine.close()
     assert (running.state, waiting.state) == ("cancelled", "cancelled")
     assert running.wait(0) and waiting.wait(0)
