@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(_tier(item))
     items.sort(key=lambda item: TIERS.index(_tier(item)))
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: (_rank(item), _tier(item) != "notebooks"))
+        items.sort(key=lambda item: (_rank(item), _tier(item) == "unit"))  # its many small files even out the end
 
 
 def _rank(item: pytest.Item) -> int:

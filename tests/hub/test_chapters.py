@@ -48,7 +48,12 @@ def runs(
     machine = Machine(folder, small_hub)
     wanted = [item.callspec.params["path"] for item in request.session.items if item.path == Path(__file__)]
     convert_pickles(machine, wanted)
-    environment = machine.env | {"COURSE_TEST_SIZES": json.dumps(SIZES), "OMP_NUM_THREADS": "1"}
+    environment = machine.env | {
+        "COURSE_TEST_SIZES": json.dumps(SIZES),
+        "COURSE_TEST_ROUNDS": "1",
+        "OMP_NUM_THREADS": "1",
+        "TORCHDYNAMO_DISABLE": "1",  # compiling takes a minute and knows no edition: 09 on the miniatures does it
+    }
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
         for name in set(os.environ) - set(environment) - {"PYTEST_CURRENT_TEST"}:
             patch.delenv(name)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from nbformat import NotebookNode
 
-from helpers import notebooks
+from helpers import costs, notebooks
 
 
 def cells(page: Path) -> dict[str, str]:
@@ -64,7 +65,20 @@ def exercises(page: Path) -> list[str]:
 
 def checked(page: Path) -> list[str]:
     """The numbers under which a page checks its answers, in order."""
-    return re.findall(r'check\("(\d\d\.\d)", answer\)', "\n".join(cells(page).values()))
+    return re.findall(r'check\("(\d\d\.\d)"', "\n".join(cells(page).values()))
+
+
+def verdicts(executed: NotebookNode) -> dict[str, str]:
+    """What each check of an executed notebook said, by its number."""
+    found = [(re.search(r'check\("([\d.]+)"', cell.source), cell) for cell in executed.cells]
+    return {
+        match[1]: cell.outputs[-1].data["text/plain"] for match, cell in found if match and cell.cell_type == "code"
+    }
+
+
+def one_round(variants: Mapping[str, Callable], **_: Any) -> costs.Costs:
+    """For `measure_each`: each once after a warm-up. Results and memory, which are claimed, need no more rounds."""
+    return costs.measure_each(variants, repeats=1)
 
 
 def mean(values: Iterable[float]) -> float:

@@ -9,19 +9,14 @@ import pytest
 import torch
 
 import helpers
-from helpers import change, check, costs, measured, notebooks
+from helpers import change, check, measured, notebooks
 from helpers.exercises import chapter_09
-from tests.notebooks.running import cells, mean, run, visited
+from tests.notebooks.running import checked, mean, one_round, visited
 
 CHAPTER = notebooks.NOTEBOOKS / "09_optimization.ipynb"
 SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "09_optimization.ipynb"
 MIB = 2**20
 COMPILING = ("compile", "compile-gain")  # a test of its own does it, on fewer steps
-
-
-def one_round(variants, **_):
-    """Each once after a warm-up: results and memory are what is claimed here, and more rounds change neither."""
-    return costs.measure_each(variants, repeats=1)
 
 
 @pytest.fixture(scope="module")
@@ -198,12 +193,8 @@ def test_the_text_names_what_the_table_says(chapter):
     assert chapter.table.choice("sd15", 8).offload == "none"
 
 
-def test_solutions_pass():
-    names: dict = {"display": lambda *what: None}
-    results = [run(source, names) for source in cells(SOLUTIONS).values()]
-    results = [one for one in results if hasattr(one, "passed")]
-    assert [one.id for one in results] == [f"09.{number}" for number in range(1, 6)]
-    assert [one.message for one in results if not one.passed] == []
+def test_the_solutions_have_the_chapters_exercises():
+    assert checked(SOLUTIONS) == checked(CHAPTER) == [f"09.{number}" for number in range(1, 6)]
 
 
 def test_the_count_of_the_exercise_is_what_the_unet_sees(chapter):

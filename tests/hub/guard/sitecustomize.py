@@ -3,10 +3,12 @@
 COURSE_TEST_NETWORK   "local": connections to this machine alone; "none": no connection at all
 COURSE_TEST_MEMORY    bytes that hardware.free_memory() finds: the plan counts the real checkpoints' weights
 COURSE_TEST_SIZES     JSON, family to pixels: a smaller full_size for the catalogue, as the served checkpoints have it
+COURSE_TEST_ROUNDS    how often measure_each() repeats at most: a chapter runs the same cells, in less time
 COURSE_TEST_DISK      bytes that the disk has left: disk_usage() says so, and a download that writes more fails
 """
 
 import errno
+import functools
 import importlib.abc
 import importlib.util
 import ipaddress
@@ -85,6 +87,16 @@ def _memory(module):
     module.free_memory = lambda device: int(os.environ["COURSE_TEST_MEMORY"])
 
 
+def _rounds(module):
+    plain, most = module.measure_each, int(os.environ["COURSE_TEST_ROUNDS"])
+
+    @functools.wraps(plain)
+    def measure_each(variants, *, repeats=3, **more):
+        return plain(variants, repeats=min(repeats, most), **more)
+
+    module.measure_each = measure_each
+
+
 class _After(importlib.abc.MetaPathFinder):
     """Calls a function with a module as soon as it was imported."""
 
@@ -109,5 +121,9 @@ if "COURSE_TEST_NETWORK" in os.environ:
     _network(os.environ["COURSE_TEST_NETWORK"])
 if "COURSE_TEST_DISK" in os.environ:
     _disk(int(os.environ["COURSE_TEST_DISK"]))
-changes = {"COURSE_TEST_SIZES": ("helpers.catalog", _sizes), "COURSE_TEST_MEMORY": ("helpers.hardware", _memory)}
+changes = {
+    "COURSE_TEST_SIZES": ("helpers.catalog", _sizes),
+    "COURSE_TEST_MEMORY": ("helpers.hardware", _memory),
+    "COURSE_TEST_ROUNDS": ("helpers.costs", _rounds),
+}
 sys.meta_path.insert(0, _After({name: call for key, (name, call) in changes.items() if key in os.environ}))
