@@ -51,15 +51,20 @@ def check_size(size: Any, *, multiple: int = 8, name: str = "size") -> tuple[int
     return width, height
 
 
+def check_range(strength: float) -> None:
+    """Raise TypeError or ValueError unless strength is a number from 0 to 1."""
+    if isinstance(strength, bool) or not isinstance(strength, (int, float)):
+        raise TypeError(f"strength={strength!r}: expected a number from 0 to 1.")
+    if not 0 <= strength <= 1:  # catches NaN too
+        raise ValueError(f"strength={strength}: expected a number from 0 (keep the picture) to 1 (start from noise).")
+
+
 def check_strength(strength: float, num_inference_steps: int) -> int:
     """Return how many steps really run: `int(strength * num_inference_steps)`; fewer than one raises `ValueError`.
 
     Strength is 0..1: how much of the noise schedule the picture goes through. This is the pipelines' own arithmetic.
     """
-    if isinstance(strength, bool) or not isinstance(strength, (int, float)):
-        raise TypeError(f"strength={strength!r}: expected a number from 0 to 1.")
-    if not 0 <= strength <= 1:  # catches NaN too
-        raise ValueError(f"strength={strength}: expected a number from 0 (keep the picture) to 1 (start from noise).")
+    check_range(strength)
     if isinstance(num_inference_steps, bool) or not isinstance(num_inference_steps, int):
         raise TypeError(f"num_inference_steps={num_inference_steps!r}: expected a whole number.")
     if num_inference_steps < 1:

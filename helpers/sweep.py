@@ -59,8 +59,7 @@ def sweep(
         _Cell(place, fixed | dict(zip(axes, values, strict=True)))
         for place, values in enumerate(itertools.product(*axes.values()))
     ]
-    for cell in cells:
-        _check_alone(cell.parameters)
+    _check(pipe, cells)
     target = None if folder is None else _folder(folder)
     return _records(pipe, cells, tuple(axes), size, target, progress)
 
@@ -181,13 +180,29 @@ def _groups(cells: list[_Cell], axes: tuple[str, ...], size: int) -> Iterator[li
 def _check_alone(parameters: dict[str, Any]) -> None:
     """What no pipeline accepts, said before the first of them runs; a product of two values may still fail later."""
     if (strength := parameters.get("strength")) is not None:
-        checks.check_strength(strength, 1000)
+        checks.check_range(strength)
     for name in ("height", "width"):
         if (side := parameters.get(name)) is not None:
             checks.check_size(side, name=name)
     steps = parameters.get("num_inference_steps")
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
         raise ValueError(f"num_inference_steps={steps!r}: expected a whole number, 1 or more.")
+
+
+def _check(pipe: Any, cells: list[_Cell]) -> None:
+    """Refuse what no cell can run: a strength too low for all steps that it meets, steps too few for all strengths."""
+    default = getattr(origin.parameters_of(pipe).get("num_inference_steps"), "default", None)
+    pairs = []
+    for call in (cell.parameters for cell in cells):
+        _check_alone(call)
+        strength, steps = call.get("strength"), call.get("num_inference_steps", default)
+        otherwise = any(call.get(name) is not None for name in ("denoising_start", "timesteps", "sigmas"))
+        if strength is not None and isinstance(steps, int) and not otherwise:
+            pairs.append((strength, steps))
+    most = [max(values) for values in zip(*pairs, strict=True)]
+    for strength, steps in pairs:
+        checks.check_strength(strength, most[1])
+        checks.check_strength(most[0], steps)
 
 
 def _folder(folder: str | os.PathLike) -> Path:

@@ -234,6 +234,12 @@ def test_the_pipelines_own_bars_come_back(inpaint, capfd) -> None:
         ({"over": {"seed": [1]}, "seed": 2}, ValueError, "seed is in over and in the call as well"),
         ({"over": {"strength": [0.5, 1.5]}}, ValueError, "strength=1.5: expected a number from 0"),
         ({"over": {"num_inference_steps": [4, 0]}}, ValueError, "num_inference_steps=0: expected a whole number"),
+        ({"over": {"strength": [0, 0.5]}}, ValueError, "strength=0 with num_inference_steps=4 .*strength to .* 0.25"),
+        ({"over": {"strength": [0.5, 0.2]}}, ValueError, "strength=0.2 with num_inference_steps=4 .*steps to .* 5, or"),
+        ({"over": {"seed": [1]}, "strength": 0.2}, ValueError, "strength=0.2 with num_inference_steps=4 leaves no"),
+        ({"over": {"num_inference_steps": [2, 4]}, "strength": 0.2}, ValueError, "strength=0.2 with .*steps=4 "),
+        ({"over": {"strength": [0, 1], "num_inference_steps": [2, 9]}}, ValueError, "strength=0 with .*steps=9 leaves"),
+        ({"over": {"strength": [0.2, 0.4], "num_inference_steps": [2, 9]}}, ValueError, "strength=0.4 with .*steps=2 "),
         ({"over": {"height": [32, 33]}}, ValueError, "height=33 x 33: width and height must be multiples of 8"),
         ({"over": {"scheduler": ["DDIM"]}}, ValueError, "diffusers has no such scheduler"),
         ({"over": {"guidance_scale": [1, 2]}, "batch": True}, ValueError, "name 'seed' last in over"),
@@ -248,6 +254,16 @@ def test_bad_input_is_refused_at_once(inpaint, runs, more, kind, message) -> Non
         given["prompt"] = "a cat"
     with pytest.raises(kind, match=message):
         sweep(inpaint, **given | more)  # not even started
+    assert runs == []
+
+
+def test_a_strength_is_checked_against_the_pipelines_own_steps_where_the_call_names_none(inpaint, runs) -> None:
+    given = without(call(inpaint), "strength", "num_inference_steps")
+    with pytest.raises(ValueError, match="strength=0.01 with num_inference_steps=50 leaves no step to run"):
+        sweep(inpaint, over={"strength": [0.01, 0.5]}, **given)
+    sweep(inpaint, over={"strength": [0.02, 0.5]}, **given)
+    with pytest.raises(TypeError, match="strength='0.5': expected a number from 0 to 1"):
+        sweep(inpaint, over={"strength": ["0.5", 0.7]}, **given)
     assert runs == []
 
 
