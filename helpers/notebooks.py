@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,8 @@ def execute(
             on_cell(cell_index)
         where["cell"] = cell_index
 
-    client = NotebookClient(
+    client = partial(
+        NotebookClient,
         notebook,
         timeout=timeout,
         kernel_name=KERNEL["name"],
@@ -142,7 +144,12 @@ def execute(
         return ChapterError(path, cell=number, source=cells[-1].source if cells else "", reason=reason)
 
     try:
-        client.execute(env=environment)
+        try:
+            client().execute(env=environment)
+        except RuntimeError as error:  # its ports were free when they were chosen, and taken when it came to use them
+            if "died before replying" not in str(error):
+                raise
+            client().execute(env=environment)
     except CellExecutionError as error:
         raise stopped(f"{error.ename}: {error.evalue}") from None
     except CellTimeoutError:

@@ -9,6 +9,7 @@ import json
 from importlib import metadata
 from pathlib import Path
 
+import nbclient
 import nbformat
 import numpy as np
 import pytest
@@ -91,6 +92,20 @@ def test_a_kernel_that_dies_or_hangs_is_named(chapter, cell: str, timeout: float
         notebooks.execute(chapter(cell), timeout=timeout)
     assert caught.value.cell == 1
     assert cell.splitlines()[0] in str(caught.value)
+
+
+def test_a_kernel_that_cannot_start_is_started_once_more(chapter, monkeypatch) -> None:
+    starts, execute = [], nbclient.NotebookClient.execute
+
+    def first_in_vain(self, **options):
+        starts.append(self)
+        if len(starts) == 1:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return execute(self, **options)
+
+    monkeypatch.setattr(nbclient.NotebookClient, "execute", first_in_vain)
+    executed = notebooks.execute(chapter("1 + 1"))
+    assert len(starts) == 2 and executed.cells[1].outputs[0].data["text/plain"] == "2"
 
 
 def test_every_cell_is_counted_and_a_wanted_error_is_let_pass(chapter) -> None:
