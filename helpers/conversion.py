@@ -41,7 +41,7 @@ def converted(checkpoint: Checkpoint) -> Path | None:
 
     A copy is whole or not there at all: it is moved into its place when the last file is written.
     """
-    place = _place(checkpoint)
+    place = place_of(checkpoint)
     try:
         note = json.loads((place / NOTE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -51,12 +51,17 @@ def converted(checkpoint: Checkpoint) -> Path | None:
     return place if sizes == note["sizes"] and pin in (None, note["commit"]) else None
 
 
+def place_of(checkpoint: Checkpoint) -> Path:
+    """The folder that the converted copy of `checkpoint` has on this machine, whether it is there yet or not."""
+    return cache_folder() / "converted" / checkpoint.name
+
+
 def convert(checkpoint: Checkpoint, source: Snapshot) -> Path:
     """Write the files of `source`, a whole snapshot with pickles, as safetensors; the folder they are in.
 
     Raises ValueError, and writes nothing, where a pickle holds anything but tensors.
     """
-    place = _place(checkpoint)
+    place = place_of(checkpoint)
     place.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
     try:
@@ -105,10 +110,6 @@ def _write(target: Path, state: dict[str, torch.Tensor]) -> None:
 
     # safetensors refuses tensors that share memory, and views
     save_file({name: part.clone().contiguous() for name, part in state.items()}, target, metadata={"format": "pt"})
-
-
-def _place(checkpoint: Checkpoint) -> Path:
-    return cache_folder() / "converted" / checkpoint.name
 
 
 def _renamed(name: str) -> str:

@@ -158,8 +158,11 @@ def _controlnet(net: Any) -> str | None:
 
 
 def _source(config: Any) -> str:
-    """What it was loaded from; below the home folder from "~", for a picture should not tell whose machine it was."""
-    source = str(config.get("_name_or_path") or "")
+    return below_home(str(config.get("_name_or_path") or ""))
+
+
+def below_home(source: str) -> str:
+    """A path below the home folder from "~", for a picture should not tell whose machine it was; all else as it is."""
     path = Path(source)
     inside = path.is_absolute() and path.is_relative_to(Path.home())
     return f"~/{path.relative_to(Path.home()).as_posix()}" if inside else source

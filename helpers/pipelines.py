@@ -163,6 +163,7 @@ def _read(checkpoint: Checkpoint, source: str, plan: hardware.Plan) -> _Held:
     with _quiet(checkpoint.mini):
         if checkpoint.family == "controlnet":
             net = _from_pretrained(diffusers.ControlNetModel, folder, kwargs)
+            net.register_to_config(_name_or_path=source)  # not the folder of this machine's cache
             components, config = {"controlnet": net}, {}
         else:
             # diffusers would look for a prior on the Hub, at this checkpoint's commit.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from helpers import archive, overlay, schedulers
-from helpers.catalog import CATALOG
+from helpers import archive, conversion, origin, overlay, pins, schedulers
+from helpers.catalog import CATALOG, Checkpoint
 
 if TYPE_CHECKING:
     from helpers.records import Record
@@ -25,6 +25,9 @@ def write(record: Record, folder: str | os.PathLike | None = None) -> str:
     made = record.origin
     if not made["source"]:
         raise ValueError("this record's pipeline came from no checkpoint, so no script can load it.")
+    checkpoint = _published(made)
+    if checkpoint and checkpoint.pickled:
+        made = made | {"source": origin.below_home(str(conversion.place_of(checkpoint)))}
     files = _Files(None if folder is None else Path(folder).expanduser())
     call = {name: value for name, value in record.parameters.items() if name not in ("seed", "scheduler")}
     shown = {name: files.expression(name, value) for name, value in call.items() if name not in overlay.NAMES}
@@ -32,10 +35,24 @@ def write(record: Record, folder: str | os.PathLike | None = None) -> str:
     arguments = [f"{name}={text}" for name, text in shown.items()]
     arguments.append(f'generator=torch.Generator("cpu").manual_seed({record.parameters["seed"]})')
     lines = [*_pipeline(made), "", *before, *_call("image = pipe", arguments, ".images[0]"), *after]
-    head = [] if record.exact else ["# Made in a batch: alone, its pixels may differ a little."]
-    if made["adapters"]:
-        head.append(f"# LoRA adapters were active in {', '.join(made['adapters'])}: load them as well.")
-    return "\n".join([*head, *_imports(made, files), "", *lines]) + "\n"
+    return "\n".join([*_notes(record, checkpoint), *_imports(made, files), "", *lines]) + "\n"
+
+
+def _published(made: dict[str, Any]) -> Checkpoint | None:
+    """The catalogue's entry for what the full edition loaded; None for miniatures, and for what it does not list."""
+    return CATALOG.get(made["checkpoint"]) if made["edition"] == "full" else None
+
+
+def _notes(record: Record, checkpoint: Checkpoint | None) -> list[str]:
+    """What the reader of the script has to know, as comments."""
+    notes = [] if record.exact else ["Made in a batch: alone, its pixels may differ a little."]
+    if checkpoint and checkpoint.pickled:
+        notes.append(f"Published as pickles only; this copy was made by: course download {checkpoint.name} --pickles")
+    if checkpoint and checkpoint.prior and any(map(pins.revision, checkpoint.repositories)):
+        notes.append("The course pins this and its prior; diffusers takes one revision for both, so here it is main.")
+    if adapters := record.origin["adapters"]:
+        notes.append(f"LoRA adapters were active in {', '.join(adapters)}: load them as well.")
+    return [f"# {note}" for note in notes]
 
 
 def _around(made: dict[str, Any], call: dict[str, Any], shown: dict[str, str]) -> tuple[list[str], list[str]]:
@@ -112,10 +129,10 @@ def _imports(made: dict[str, Any], files: _Files) -> list[str]:
 def _pipeline(made: dict[str, Any]) -> list[str]:
     """The lines that load the pipeline and bring it into the state it was in."""
     arguments = [_source(made["source"]), f"dtype=torch.{made['dtype']}", "use_safetensors=True"]
-    checkpoint = CATALOG.get(made["checkpoint"]) if made["checkpoint"] else None
-    if made["edition"] == "full" and checkpoint is not None:
+    if (checkpoint := _published(made)) is not None:
         if checkpoint.variant:
             arguments.append(f'variant="{checkpoint.variant}"')
+        arguments += _revision(made["source"])
         if checkpoint.family == "sd":
             arguments += ["safety_checker=None", "requires_safety_checker=False"]
     if "CombinedPipeline" in made["pipeline"]:
@@ -123,6 +140,7 @@ def _pipeline(made: dict[str, Any]) -> list[str]:
     lines = []
     if made["controlnet"]:
         net = [_source(made["controlnet"]), *arguments[1:3], *(['variant="fp16"'] if made["edition"] == "full" else [])]
+        net += _revision(made["controlnet"])
         lines += _call("controlnet = ControlNetModel.from_pretrained", net)
         arguments.insert(1, "controlnet=controlnet")
     lines += _call(f"pipe = {made['pipeline']}.from_pretrained", arguments)
@@ -146,6 +164,13 @@ def _pipeline(made: dict[str, Any]) -> list[str]:
             if "CombinedPipeline" in made["pipeline"] and name.startswith("prior_") == (inner == "prior_pipe"):
                 lines.append(f"pipe.{inner}.scheduler = pipe.{name}")
     return lines
+
+
+def _revision(source: str) -> list[str]:
+    """The commit that load() passes for this Hub id; none for one with a prior, of which it would be asked as well."""
+    known = any(one.hub_id == source and not one.prior for one in CATALOG.values())
+    pin = pins.revision(source) if known else None
+    return [f'revision="{pin}"'] if pin else []
 
 
 def _signature(name: str) -> dict[str, inspect.Parameter]:

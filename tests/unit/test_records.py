@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +18,8 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from helpers import archive, drafts, origin, records, schedulers, turns
+from helpers import archive, conversion, drafts, origin, pins, records, schedulers, turns
+from helpers.catalog import CATALOG
 from helpers.pipelines import load
 from helpers.records import Record, make
 from tests.unit.test_pipelines import CALLS
@@ -113,6 +115,53 @@ def test_the_script_hides_the_home_folder(inpaint, tmp_path, monkeypatch) -> Non
     assert str(tmp_path) not in code and "Path.home() / " in code and "from pathlib import Path" in code
     assert 'image=Image.open("image-' in code
     assert str(tmp_path) not in json.dumps(record.origin)
+
+
+def as_full(record: Record, name: str) -> Record:
+    """The record as if the full edition had made it with this checkpoint."""
+    record.origin |= {"edition": "full", "checkpoint": name, "source": CATALOG[name].hub_id}
+    return record
+
+
+def test_the_script_of_a_checkpoint_of_pickles_loads_its_converted_copy(tiny_course) -> None:  # noqa: F811
+    record = make(quiet("sd15"), seed=1, **arguments(quiet("sd15"), "text2image"))
+    shutil.copytree(CATALOG["sd15"].source, conversion.place_of(CATALOG["pixel-art"]))
+    pins.write({CATALOG["pixel-art"].hub_id: "a" * 40})  # the copy is of that commit
+    code = as_full(record, "pixel-art").code()
+    assert code.startswith("# Published as pickles only; this copy was made by: course download pixel-art --pickles\n")
+    assert CATALOG["pixel-art"].hub_id not in code and "revision" not in code
+    space: dict = {}
+    exec(code, space)  # noqa: S102
+    assert same(record, space["image"])
+
+
+def test_the_converted_copy_is_named_from_the_home_folder(inpaint, tmp_path, monkeypatch) -> None:
+    record = as_full(make(inpaint, seed=1, **arguments(inpaint, "inpaint")), "elden-ring")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code = record.code()
+    assert 'Path.home() / "cache/converted/elden-ring"' in code and "from pathlib import Path" in code
+
+
+def test_the_script_names_the_pinned_commits_and_no_other() -> None:
+    pipe = quiet("sd15", controlnet="controlnet-depth")
+    record = make(pipe, seed=1, **arguments(pipe, "text2image"))
+    net, own = CATALOG["controlnet-depth"].hub_id, CATALOG["sd15"].hub_id
+    pins.write({net: "b" * 40, own: "c" * 40, CATALOG["comic"].hub_id: "d" * 40})
+    assert "revision" not in record.code()  # a miniature has none
+    code = as_full(record, "sd15").code()
+    assert f'revision="{"c" * 40}"' in code and code.count("revision") == 1
+    record.origin["controlnet"] = net
+    assert record.code().index(f'revision="{"b" * 40}"') < record.code().index(f'revision="{"c" * 40}"')
+    pins.write({})
+    assert "revision" not in record.code()
+
+
+def test_the_script_says_where_a_pin_cannot_be_passed() -> None:
+    pipe = quiet("kandinsky22")
+    record = as_full(make(pipe, seed=1, **arguments(pipe, "text2image")), "kandinsky22")
+    assert "#" not in record.code()
+    pins.write({CATALOG["kandinsky22"].prior: "a" * 40})
+    assert record.code().startswith("# The course pins this and its prior;") and "revision=" not in record.code()
 
 
 def test_a_chosen_scheduler_is_used_once_and_recorded(inpaint, tmp_path) -> None:
