@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import MaskPainter
+from helpers import MaskPainter, turns
 from helpers.pipelines import load
 from helpers.records import make
 from helpers.widgets.explorer import Explorer
@@ -453,14 +454,30 @@ def test_a_cell_may_call_the_pipeline_while_the_explorer_works(explorer, inpaint
     assert same(mine, expected[5]) and same(explorer.image, expected[6])
 
 
+def interrupt_the_waiting(called: threading.Event) -> None:
+    """Ctrl-C for the main thread once it waits for its turn: any earlier, and it would end the tests' process."""
+    while not called.is_set():
+        with turns._change:  # which the main thread lets go of only to wait
+            waits = bool(turns._waiting)
+        time.sleep(0.05)
+        if waits:
+            return signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
 def test_a_cell_that_waits_for_the_pipeline_can_be_interrupted(explorer, inpaint) -> None:
     call = {name: value for name, value in explorer.parameters.items() if name != "seed"}
     hold = Hold(inpaint)
     explorer.set(seed=6)
     assert hold.reached.wait(LONG)
-    threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+    called = threading.Event()
+    interrupter = threading.Thread(target=interrupt_the_waiting, args=[called])
+    interrupter.start()
     with pytest.raises(KeyboardInterrupt):
-        inpaint(**call)
+        try:
+            inpaint(**call)
+        finally:
+            called.set()
+    interrupter.join()
     hold.opened.set()
     assert explorer.wait(LONG) and explorer._state["phase"] == "done" and explorer.record.parameters["seed"] == 6
     assert inpaint(**call).images[0].size == (SIZE, SIZE)
