@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browser.waiting import settled, two_frames
+
+LOADED = "node => [...node.querySelectorAll('img')].every((image) => image.complete && image.naturalWidth)"
 COLOURS = {"red": (255, 0, 0), "blue": (0, 0, 255), "green": (0, 128, 0)}
 
 
@@ -18,10 +21,7 @@ class Comparison:
         self.root = notebook.widget(".compare", index)
         self.stage, self.handle = self.root.locator(".cm-stage"), self.root.get_by_role("slider")
         self.root.locator(".cm-stage[style*=width]").wait_for()
-        self.page.wait_for_function(
-            "node => [...node.querySelectorAll('img')].every((image) => image.complete && image.naturalWidth)",
-            arg=self.root.element_handle(),
-        )
+        self.page.wait_for_function(LOADED, arg=self.root.element_handle())
 
     def at(self, x, y=0.25):
         """Where a point of the stage, in shares of its sides, lies on the page."""
@@ -51,7 +51,9 @@ class Comparison:
         return [float(value) for value in self.notebook.python("print(c.position, c.left, c.right)").split()]
 
     def shown(self, x, y=0.25):
-        """The colour of one point on the screen."""
+        """The colour of one point on the screen, once its pictures are there."""
+        self.page.wait_for_function(LOADED, arg=self.root.element_handle())
+        two_frames(self.page)
         left, top = self.at(x, y)
         clip = {"x": left, "y": top, "width": 1, "height": 1}
         return Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB").getpixel((0, 0))
@@ -90,7 +92,7 @@ def test_the_divider_follows_the_mouse(open_compare):
     assert compare.now() == 20 and compare.shown(0.3) == COLOURS["blue"]
     compare.drag(0.2, 1.4)
     assert compare.now() == 100
-    assert compare.python() == [1.0, 0, 1]
+    assert settled(compare.page, compare.python, [1.0, 0, 1]) == [1.0, 0, 1]
 
 
 def test_the_divider_follows_the_keys_and_says_so(open_compare):
@@ -105,7 +107,7 @@ def test_the_divider_follows_the_keys_and_says_so(open_compare):
     assert compare.now() == 0 and compare.shown(0.05) == COLOURS["blue"]
     compare.keys("ArrowLeft", "End")
     assert compare.now() == 100 and compare.shown(0.95) == COLOURS["red"]
-    assert compare.python() == [1.0, 0, 1]
+    assert settled(compare.page, compare.python, [1.0, 0, 1]) == [1.0, 0, 1]
 
 
 def test_every_control_is_reached_by_keyboard(open_compare):
@@ -126,7 +128,7 @@ def test_any_two_of_several_are_compared(open_compare):
     compare.button("Swap").click()
     assert compare.shown(0.75) == COLOURS["red"] and compare.shown(0.25) == COLOURS["green"]
     assert compare.handle.get_attribute("aria-label") == "Divider between g and r"
-    assert compare.python() == [0.5, 2, 0]
+    assert settled(compare.page, compare.python, [0.5, 2, 0]) == [0.5, 2, 0]
     compare.notebook.python("c.left, c.right, c.position = 1, 2, 0.9")
     assert compare.now() == 90 and compare.shown(0.8) == COLOURS["blue"] and compare.shown(0.95) == COLOURS["green"]
 
@@ -139,7 +141,7 @@ def test_zoom_shows_pixels_as_they_are(open_compare):
     assert compare.button("Fit the picture").inner_text() == "1600 %"
     box = compare.stage.bounding_box()
     assert (box["width"], box["height"]) == (1024, 768)
-    compare.page.wait_for_timeout(200)
+    two_frames(compare.page)
     left, top = compare.root.locator(".cm-mat").bounding_box()["x"] + 40, compare.at(0, 0.5)[1]
     clip = {"x": left, "y": top, "width": 64, "height": 64}
     pixels = np.asarray(Image.open(io.BytesIO(compare.page.screenshot(clip=clip))).convert("L"))

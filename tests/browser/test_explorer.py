@@ -115,7 +115,7 @@ def test_a_click_in_the_history_brings_everything_back(explore) -> None:
     explorer.status("Full picture")
     assert explorer.made() != first and explorer.values()["keep_unmasked"] is True
     explorer.thumbs().last.click()
-    explorer.root.locator('.ex-thumb[aria-current="true"]').last.wait_for()
+    explorer.root.locator('.ex-thumb:last-child[aria-current="true"]').wait_for()
     assert explorer.values() == values and explorer.shown() == first
     assert explorer.root.get_by_role("spinbutton", name="Seed").input_value() == "0"
     assert explorer.root.get_by_role("combobox", name="Scheduler").input_value() == "UniPCMultistepScheduler"
@@ -144,7 +144,7 @@ def test_cancel_stops_a_long_picture(explore) -> None:
 def test_previews_grow_on_the_stage(explore) -> None:
     explorer = explore()
     box = explorer.root.get_by_role("spinbutton", name="Steps, exactly")
-    box.fill("400")
+    box.fill("900")  # it is cancelled
     box.press("Tab")
     preview = explorer.root.locator(".ex-preview")
     preview.wait_for(timeout=SOON)

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 import helpers.widgets.mask_painter as module
 from helpers import CATALOG, MaskPainter, box_mask, ellipse_mask, grow, invert, shrink
+from tests.browser.waiting import settled, two_frames
 
 SCRIPT = Path(module.__file__).with_suffix(".js")
 
@@ -47,6 +48,17 @@ class Painter:
         return self.root.get_by_role("button", name=name)
 
     def mask(self):
+        """What Python has, once that is as much as the browser shows."""
+        found = []
+
+        def agrees():
+            found[:] = [self._read()]
+            return abs(float(self.status().split()[0]) - 100 * found[0].mean()) < 0.06
+
+        settled(self.page, agrees, True)
+        return found[0]
+
+    def _read(self):
         assert self.notebook.python("painter.mask.save('mask.png'); print(painter.mask.mode)") == "L"
         with Image.open(self.notebook.lab.root / "mask.png") as mask:
             values = np.asarray(mask)
@@ -286,10 +298,10 @@ def test_a_stroke_looks_as_it_will_while_it_is_drawn(open_painter):
     painter.page.mouse.down()
     for point in ((150, 80), (90, 140), (220, 30)):
         painter.page.mouse.move(*painter.at(*point), steps=6)
-    painter.page.wait_for_timeout(200)
+    two_frames(painter.page)
     drawn_in_parts = painter.canvas.evaluate("canvas => canvas.toDataURL()")
     painter.page.mouse.up()
-    painter.page.wait_for_timeout(200)
+    two_frames(painter.page)
     assert drawn_in_parts == painter.canvas.evaluate("canvas => canvas.toDataURL()")
 
 
@@ -368,7 +380,10 @@ def test_any_size_at_any_pixel_ratio(open_painter, width, height, ratio):
     devtools.send("Emulation.setDeviceMetricsOverride", screen)  # the window moves to another screen
     painter.canvas.hover()
     frame = painter.canvas.bounding_box()
-    painter.page.wait_for_timeout(100)
+    painter.page.wait_for_function(
+        "([canvas, ratio]) => canvas.width === Math.round(canvas.getBoundingClientRect().width * ratio)",
+        arg=[painter.canvas.element_handle(), ratio],
+    )
     assert painter.canvas.evaluate("canvas => canvas.width") == round(frame["width"] * ratio)
     assert frame["width"] <= painter.root.bounding_box()["width"]
     if min(frame["width"], frame["height"]) > 48:  # a narrower picture lies in the middle of its frame
@@ -395,7 +410,7 @@ def test_zoom_keeps_the_point_under_the_pointer(open_painter):
     for _ in range(6):
         painter.page.mouse.wheel(0, -100)
     painter.page.keyboard.up("Control")
-    painter.page.wait_for_timeout(200)
+    two_frames(painter.page)
     assert painter.button("Fit the picture").inner_text() == "3200 %"
     painter.page.mouse.click(*spot)
     assert np.argwhere(painter.mask()).tolist() == [[60, 200]]

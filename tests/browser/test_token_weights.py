@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browser.waiting import settled
+
 CELL = """from helpers import TokenWeights, load
 w = TokenWeights(load("sd15"), "a red castle at night", num_inference_steps=4, guidance_scale=4.0)
 w.wait(60)
@@ -121,7 +123,7 @@ def test_without_weights_and_back(sliders):
     plain = sliders.button("Without weights")
     plain.click()
     sliders.root.locator(".tw-badge", has_text="without weights").wait_for()
-    assert sliders.python("w.wait(60), w.plain") == "True True"
+    assert settled(sliders.page, lambda: sliders.python("w.wait(60), w.plain"), "True True") == "True True"
     sliders.rest()
     assert plain.get_attribute("aria-pressed") == "true" and sliders.value("night") == 0
     assert np.abs(sliders.shown() - weighed)[40:].mean() > 1  # below the badge
