@@ -2,6 +2,7 @@
 
 import json
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,11 +44,18 @@ def test_training_moves_weights_and_their_average_to_the_minimum(scratch):
     assert run.average["line"].weight.item() == pytest.approx(3, abs=0.1)
 
 
-def test_training_stops_when_its_time_is_up(scratch):
-    run = line()
-    run.run(pull(run), minutes=0.01, warmup=1)
-    assert run.step > 0
-    assert 0.5 < run.seconds < 20
+def test_training_stops_when_its_time_is_up(scratch, monkeypatch):
+    run, clock = line(), SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def slow(generator):
+        clock.now += 8
+        return pull(run)(generator)
+
+    run.run(slow, minutes=0.5, warmup=1)
+    assert (run.step, run.seconds) == (4, 32)  # after three steps, half a minute was not over
+    run.run(slow, minutes=0.25)
+    assert (run.step, run.seconds) == (6, 48)
 
 
 def test_training_resumes_where_it_stopped(scratch):
