@@ -32,8 +32,9 @@ MASKED = ("blur_factor", "padding_mask_crop", "keep_unmasked")
 
 
 @pytest.fixture
-def explore():
+def explore(monkeypatch):
     """Makes Explorers of few steps, waits for their first picture, and closes them."""
+    monkeypatch.setattr("helpers.preview.SIDE", 32)  # each has a VAE of its own, and a map of it is fitted
     made = []
 
     def explore(pipe, *inputs, wait: bool = True, **parameters) -> Explorer:
