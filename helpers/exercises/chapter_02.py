@@ -75,7 +75,7 @@ def repaired(answer: Any) -> str | None:
     if 0 < strays <= 16:
         return (
             f"{strays} white pixel{'s' * (strays != 1)} lie{'s' * (strays == 1)} far from the rock: the stray one is "
-            "still there. Which side of 50 % is it on, before and after invert?"
+            "still there. Is it on the side of the threshold that it should be on?"
         )
     overlap = (white & wanted).sum() / (white | wanted).sum()
     if overlap < 0.9:
