@@ -17,8 +17,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import time
 import urllib.parse
@@ -30,6 +28,8 @@ from typing import Any
 
 import nbformat
 import pytest
+
+from tests.browser.server import started
 
 FLAGS = [
     "--no-sandbox",
@@ -174,12 +174,6 @@ def chromium() -> Iterator:
         browser.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Lab]:
     """A JupyterLab with settings, data and notebooks of its own, at the newest code of this checkout."""
@@ -196,34 +190,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[
         environment[name] = str(home / name.lower())
     for name in ("SETTINGS", "WORKSPACES"):
         environment[f"JUPYTERLAB_{name}_DIR"] = str(home / name.lower())
-    port = _free_port()
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1"]
     command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=", "--allow-root"]
     command += [f"--ServerApp.root_dir={root}", "--ServerApp.disable_check_xsrf=True"]
     command += ["--LabApp.extension_manager=readonly"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    log = home / "lab.log"
-    with log.open("w") as output:
-        server = subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        running = Lab(f"http://127.0.0.1:{port}/", root)
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{running.url}api/status", timeout=5).close()
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}") from None
-                time.sleep(0.2)
+    with started(command, Path(environment["JUPYTER_RUNTIME_DIR"]), cwd=root, env=environment) as url:
+        running = Lab(url, root)
         running.setting(f"{APPUTILS}notification", fetchNews="false", checkForUpdates=False, doNotDisturbMode=True)
         yield running
-    finally:
-        server.terminate()
-        try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            server.kill()
 
 
 class Opener:
