@@ -67,17 +67,9 @@ class Record:
 
         path: of the file, or its bytes.
         """
-        label = f"path=<{len(path)} bytes>" if isinstance(path, bytes) else f"path={os.fspath(path)!r}"
-        image, content, blobs = archive.read(path)
-        try:
-            parameters = {name: archive.decode(value, blobs) for name, value in content["parameters"].items()}
-            rest = {key: content[key] for key in ("seconds", "origin", "exact", "error")}
-            record = cls(image, parameters, **rest, axes=tuple(content["axes"]))
-            edited = content["pixels"] != archive.digest_of(image)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{label}: its record is damaged ({error}).") from error
+        record, edited = loaded(path)
         if edited:
-            warnings.warn(f"{label}: the picture was edited after it was recorded.", UserWarning, stacklevel=2)
+            warnings.warn(f"{_label(path)}: the picture was edited after it was recorded.", UserWarning, stacklevel=2)
         return record
 
     def repeat(self, pipe: Any, **inputs: Any) -> Record:
@@ -132,6 +124,18 @@ class Record:
         return self.parameters | inputs
 
 
+def loaded(path: str | os.PathLike | bytes) -> tuple[Record, bool]:
+    """What `Record.load` reads, and whether the pixels were edited since, for who says it in another way."""
+    image, content, blobs = archive.read(path)
+    try:
+        parameters = {name: archive.decode(value, blobs) for name, value in content["parameters"].items()}
+        rest = {key: content[key] for key in ("seconds", "origin", "exact", "error")}
+        record = Record(image, parameters, **rest, axes=tuple(content["axes"]))
+        return record, content["pixels"] != archive.digest_of(image)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{_label(path)}: its record is damaged ({error}).") from error
+
+
 def make(
     pipe: Any,
     *,
@@ -155,6 +159,10 @@ def make(
     call = {name: value for name, value in parameters.items() if name not in given}
     swapped = calls.chosen_scheduler(pipe, parameters)
     return _record(calls.run(pipe, [parameters["seed"]], call, schedulers=swapped, watch=watch), parameters)
+
+
+def _label(path: str | os.PathLike | bytes) -> str:
+    return f"path=<{len(path)} bytes>" if isinstance(path, bytes) else f"path={os.fspath(path)!r}"
 
 
 def _record(result: calls.Result, parameters: dict[str, Any]) -> Record:

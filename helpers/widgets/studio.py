@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-import warnings
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from PIL import Image
 from helpers import archive, calls, drafts, origin
 from helpers.checks import check_strength
 from helpers.masks import share
-from helpers.records import Record
+from helpers.records import Record, loaded
 from helpers.rescue import said
 from helpers.widgets.control_picture import ControlPicture
 from helpers.widgets.controls import Form
@@ -104,10 +103,8 @@ class Studio(Screen):
 
         ValueError, and everything stays as it is, for another kind of file and for another pipeline's picture.
         """
-        with warnings.catch_warnings(record=True) as noted:
-            warnings.simplefilter("always")
-            record = what if isinstance(what, Record) else Record.load(what)
-        notes = ["The picture was edited after it was recorded."] * bool(noted)
+        record, edited = (what, False) if isinstance(what, Record) else loaded(what)
+        notes = ["The picture was edited after it was recorded."] if edited else []
         with self._lock:
             self._adopt(record)
             if different := origin.differences(record.origin, origin.describe(self._pipe)):

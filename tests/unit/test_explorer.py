@@ -14,9 +14,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from helpers import MaskPainter, turns
+from helpers import MaskPainter, archive, turns
 from helpers.pipelines import load
 from helpers.records import make
 from helpers.widgets.explorer import Explorer
@@ -289,6 +289,26 @@ def test_other_weights_are_named_when_a_picture_is_restored(explorer, inpaint, t
         inpaint.unet.conv_in.weight.mul_(1.1)
     explorer.restore(file)
     assert "made again here it may differ: the weights of unet" in explorer._state["text"]
+
+
+def test_only_an_edited_picture_is_said_to_be_edited(explorer, tmp_path, monkeypatch) -> None:
+    file, read = explorer.save(tmp_path / "a.png"), archive.read
+
+    def warning(path):
+        warnings.warn("about something else, perhaps in another thread", UserWarning, stacklevel=2)
+        return read(path)
+
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="something else"):
+        patch.setattr(archive, "read", warning)
+        explorer.restore(file)
+    assert explorer._state["text"] == ""
+    picture, content, inputs = archive.read(file)
+    del content["format"]
+    archive.write(file, ImageOps.invert(picture), content, inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        explorer.restore(file)
+    assert explorer._state["text"] == "The picture was edited after it was recorded."
 
 
 def test_a_pipeline_with_another_scheduler_takes_the_records(explorer, explore, tmp_path) -> None:
