@@ -14,6 +14,16 @@ function element(tag, attributes = {}, ...children) {
 
 const number = (value) => value.toFixed(2).replace(/0$/, "");
 
+async function copied(code) {
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+  } catch {  // not a secure page, or not allowed: mark it for Ctrl+C
+    window.getSelection().selectAllChildren(code);
+    return document.execCommand("copy");
+  }
+  return true;
+}
+
 // One a widget: all its views share it.
 class Mailbox {
   held = null;  // the weights under the hand, until Python has answered: a late answer must not move a slider back
@@ -97,8 +107,7 @@ function render(mailbox, { model, el, signal }) {
   const all = button("All back to 1", () => mailbox.send(words.map(() => 1), false));
   const plain = button("Without weights", () => { model.set("plain", !model.get("plain")); model.save_changes(); });
   const copy = button("Copy prompt", async () => {
-    await navigator.clipboard.writeText(model.get("_weighted"));
-    copy.textContent = "Copied";
+    if (await copied(written)) copy.textContent = "Copied";
     setTimeout(() => { copy.textContent = "Copy prompt"; }, 1500);
   });
   const written = element("code", { class: "tw-written", "aria-label": "The prompt with its weights" });

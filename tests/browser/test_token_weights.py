@@ -115,6 +115,16 @@ def test_one_word_or_all_go_back_to_one(sliders):
     assert sliders.python("w.weights") == "[1.0, 1.0, 1.0, 1.0, 1.0]"
 
 
+def test_the_prompt_is_copied_without_a_clipboard_too(sliders):
+    sliders.python("setattr(w, 'weights', [1.0, 1.5, 1.0, 1.0, 1.0])")
+    sliders.root.get_by_text("a (red)1.5 castle at night", exact=True).wait_for()
+    sliders.page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true })")
+    sliders.button("Copy prompt").click()
+    sliders.button("Copied").wait_for()
+    assert sliders.page.evaluate("String(window.getSelection())") == "a (red)1.5 castle at night"
+    sliders.page.evaluate("delete navigator.clipboard")
+
+
 def test_without_weights_and_back(sliders):
     before = sliders.shown()
     sliders.python("(setattr(w, 'weights', [1.0, 1.0, 1.0, 1.0, 0.0]), w.wait(60))")
