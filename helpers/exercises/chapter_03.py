@@ -16,13 +16,19 @@ from helpers.masks import by
 from helpers.measure import adherence, change
 
 POPULAR = ("sd15-inpaint", "sdxl-inpaint", "kandinsky22-inpaint")
-# The needs of exercise 03.1, and what of a checkpoint decides.
-NEEDS: dict[str, tuple[str, Callable[[str], str]]] = {
-    "the smallest download": ("sd15-inpaint", lambda name: f"its download is {gigabytes(CATALOG[name].download_size)}"),
-    "the largest pictures": ("sdxl-inpaint", lambda name: f"it was trained on {CATALOG[name].full_size} pixels"),
-    "a licence without forbidden uses": ("kandinsky22-inpaint", lambda name: f"its licence is {CATALOG[name].licence}"),
-    "a picture as part of the prompt": ("kandinsky22-inpaint", lambda name: "its UNet was taught to read words alone"),
-}
+# The needs of exercise 03.1: who serves them, the section that shows it, and what of a checkpoint decides.
+NEEDS: dict[str, tuple[str, int, Callable[[str], str]]] = {
+    "the smallest download": (
+        "sd15-inpaint", 1, lambda name: f"its download is {gigabytes(CATALOG[name].download_size)}",
+    ),
+    "the largest pictures": ("sdxl-inpaint", 2, lambda name: f"it was trained on {CATALOG[name].full_size} pixels"),
+    "a licence without forbidden uses": (
+        "kandinsky22-inpaint", 1, lambda name: f"its licence is {CATALOG[name].licence}",
+    ),
+    "a picture as part of the prompt": (
+        "kandinsky22-inpaint", 5, lambda name: "its UNet was taught to read words alone",
+    ),
+}  # fmt: skip
 REPAINTED = 4.0  # grey levels inside the mask: less than any new subject changes
 KEPT = 40.0  # grey levels outside: more than any decoder does, less than another picture
 BOAT = "a red boat"  # the prompt of exercise 03.2
@@ -35,7 +41,7 @@ def chosen(answer: Any) -> str | None:
         return f'Expected a dict such as {{"the smallest download": "sd15-inpaint", ...}}, got {describe(answer)}.'
     if missing := [need for need in NEEDS if need not in answer]:
         return f"No checkpoint is named for {missing[0]!r}."
-    for need, (right, because) in NEEDS.items():
+    for need, (right, section, because) in NEEDS.items():
         name = answer[need]
         if name is None or name is ...:
             return f"No checkpoint is named for {need!r} yet."
@@ -43,7 +49,7 @@ def chosen(answer: Any) -> str | None:
             hint = did_you_mean(str(name), POPULAR)
             return f"For {need!r} you name {str(name)[:40]!r}, which is none of the three. {hint}"
         if name != right:
-            return f"Not {name!r} for {need!r}: {because(name)}. Sections 1 and 5 tell who does better."
+            return f"Not {name!r} for {need!r}: {because(name)}. Section {section} tells who does better."
     return None
 
 

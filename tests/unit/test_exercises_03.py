@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +12,10 @@ import torch
 from helpers import CATALOG, load_image, load_mask
 from helpers.exercises import chapter_03
 from helpers.miniatures.world import Scene, draw
+from helpers.notebooks import NOTEBOOKS
 from tests.unit.answers import hint, right
 
-RIGHT = {need: name for need, (name, _) in chapter_03.NEEDS.items()}
+RIGHT = {need: name for need, (name, *_) in chapter_03.NEEDS.items()}
 
 
 # 03.1
@@ -40,6 +42,26 @@ def test_wrong_choices_are_told_what_speaks_against_them() -> None:
     wrong = {"a picture as part of the prompt": "sd15-inpaint"}
     assert "taught to read words alone" in hint("03.1", RIGHT | wrong)
     assert "none of the three" in hint("03.1", RIGHT | {"the largest pictures": 3})
+
+
+def test_a_wrong_choice_is_sent_to_the_section_that_shows_better() -> None:
+    sections = {section[0]: section for section in chapter_text().split("\n## ")[1:]}
+    shown = {
+        "the smallest download": "models(*names)",
+        "the largest pictures": "CATALOG[name].size} pixels",
+        "a licence without forbidden uses": "Read licences",
+        "a picture as part of the prompt": "a picture can take the place of a prompt",
+    }
+    for need, words in shown.items():
+        wrong = next(name for name in chapter_03.POPULAR if name != RIGHT[need])
+        said = hint("03.1", RIGHT | {need: wrong})
+        assert words in sections[said.partition("Section ")[2][0]], said
+
+
+def chapter_text() -> str:
+    """All that stands in the chapter's cells."""
+    chapter = json.loads((NOTEBOOKS / "03_popular_models.ipynb").read_text(encoding="utf-8"))
+    return "\n".join("".join(cell["source"]) for cell in chapter["cells"])
 
 
 # 03.2
