@@ -50,8 +50,9 @@ MADE: list[tuple[tuple[str, ...], str]] = [
         ("unet-sd15-inpaint",),
         """(9 channels): started from unet-sd15, the new inputs at zero; boxes, ellipses, brush strokes,
   subjects with a margin; in four cases of ten the whole picture, so that it learns text-to-image beside it, and sd15
-  starts from it again. What is repainted counts three times as much as the rest; in the end, early steps
-  count by the error of the clean latents.""",
+  starts from it again. What is repainted counts more than the rest: three times, in the end twice. Early steps count
+  by the error of the clean latents; and in the end 4,000 drawings of what the guides' prompts ask for came to the
+  12,000 of anything: black cats with and without glowing eyes, a yellow cat's face on a bench, empty roads, ...""",
     ),
     (
         ("delta-comic", "delta-pixel-art", "delta-elden-ring"),

@@ -88,7 +88,7 @@ def test_guidance_helps_until_it_burns(chapter, task):
     burns = means(records, chapter.burnt, "guidance_scale")
     off, least, *between, most = follows
     assert (off, most) == (1.0, 30.0)
-    assert follows[least] > follows[off] + 0.1  # it helps,
+    assert follows[least] > follows[off] + (0.03 if task == "inpainting" else 0.1)  # it helps, a hole less,
     assert max(follows[one] for one in (*between, most)) < follows[least] + 0.1  # has soon given all,
     assert burns[least] < 0.01 and burns[most] > burns[least] + 0.02  # and burns
     assert burns[most] > 2 * max(burns[one] for one in between)
