@@ -198,17 +198,17 @@ def _decodes(pipe: Any, finite: list[bool]) -> Iterator[None]:
 def silent(pipe: Any) -> Iterator[None]:
     """No progress bar of the pipeline's own for a while; such whiles may overlap, of several threads too."""
     with _silencing:
-        while_ = _silenced.setdefault(id(pipe), [0, getattr(pipe, "_progress_bar_config", None)])
-        while_[0] += 1
+        held = _silenced.setdefault(id(pipe), [0, getattr(pipe, "_progress_bar_config", None)])
+        held[0] += 1
         pipe.set_progress_bar_config(disable=True)
     try:
         yield
     finally:
         with _silencing:
-            while_[0] -= 1
-            if not while_[0]:  # the last to end puts back what the first has found
+            held[0] -= 1
+            if not held[0]:  # the last to end puts back what the first has found
                 del _silenced[id(pipe)]
-                pipe.set_progress_bar_config(**while_[1] or {})
+                pipe.set_progress_bar_config(**held[1] or {})
 
 
 _silencing = threading.Lock()

@@ -163,8 +163,9 @@ class TokenWeights(anywidget.AnyWidget):
                 self._runs.start(call, moving=moving)
                 self._tell(phase="running", text="")
         except (TypeError, ValueError, RuntimeError) as error:
-            self._runs.drop()
-            self._tell(phase="failed", text=str(error))
+            with self._lock:
+                self._runs.drop()
+                self._tell(phase="failed", text=str(error))
 
     def _embed(self, prompt: str) -> dict[str, Any]:
         if prompt not in self._made:
