@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from helpers import adherence, change, check, load_image, measured, notebooks
+from helpers import adherence, change, check, classifier, load_image, measured, notebooks
 from helpers.exercises import chapter_05
 from helpers.measure import sharpness
 from helpers.miniatures.world import draw, sample
@@ -92,6 +92,15 @@ def test_guidance_helps_until_it_burns(chapter, task):
     assert max(follows[one] for one in (*between, most)) < follows[least] + 0.1  # has soon given all,
     assert burns[least] < 0.01 and burns[most] > burns[least] + 0.02  # and burns
     assert burns[most] > 2 * max(burns[one] for one in between)
+
+
+def test_the_orange_that_is_pushed_too_far_turns_red(chapter):
+    def seen(colour, scale):
+        images = [record.image for record in chapter.by_guidance if record.parameters["guidance_scale"] == scale]
+        return mean(one["colour"][colour] for one in classifier.read(images))
+
+    assert seen("orange", 2.5) > 0.9 and seen("orange", 12.5) < 0.6
+    assert seen("red", 12.5) > seen("red", 2.5) + 0.3
 
 
 def test_guidance_below_one_is_off(chapter):
