@@ -173,8 +173,9 @@ function render(mailbox, { model, el, signal }) {
     status.classList.toggle("tw-error", phase === "failed");
     frame.setAttribute("aria-busy", phase === "running");
     plain.setAttribute("aria-pressed", isPlain);
-    written.textContent = model.get("_weighted");
-    picture.alt = isPlain ? "the picture without weights" : `the picture of ${model.get("_weighted")}`;
+    const weighted = model.get("_weighted");
+    if (written.textContent !== weighted) written.textContent = weighted;  // a text set anew loses the reader's selection
+    picture.alt = isPlain ? "the picture without weights" : `the picture of ${weighted}`;
   }
 
   mailbox.views.add(showWeights);
