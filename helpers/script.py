@@ -139,7 +139,8 @@ def _pipeline(made: dict[str, Any]) -> list[str]:
         arguments.append("load_connected_pipeline=True")
     lines = []
     if made["controlnet"]:
-        net = [_source(made["controlnet"]), *arguments[1:3], *(['variant="fp16"'] if made["edition"] == "full" else [])]
+        variants = [one.variant for one in CATALOG.values() if one.hub_id == made["controlnet"] and one.variant]
+        net = [_source(made["controlnet"]), *arguments[1:3], *(f'variant="{variant}"' for variant in variants)]
         net += _revision(made["controlnet"])
         lines += _call("controlnet = ControlNetModel.from_pretrained", net)
         arguments.insert(1, "controlnet=controlnet")

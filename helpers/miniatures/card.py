@@ -44,7 +44,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("unet-sd15",),
         """(4 channels): 12,000 drawings, about ten wordings each; noise prediction, min-SNR 5, one caption in ten
-  left empty. Taken up again from what unet-sd15-inpaint had learnt, early steps by the error of the clean latents.""",
+  left empty. Taken up again from what unet-sd15-inpaint had learnt, early steps by the error of the clean latents;
+  in the end also from and on that one's 4,000 drawings of what the guides' prompts ask for.""",
     ),
     (
         ("unet-sd15-inpaint",),
@@ -57,8 +58,9 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("delta-comic", "delta-pixel-art", "delta-elden-ring"),
         """(rank 6 on unet-sd15): drawings of 3,000 scenes, three in five of them in the style with its token in their
-  captions, the rest plain and without it, so that the style waits for its token; some captions are left empty. A
-  third of the styled ones begin, while there is much noise, as the same scene in another look, as restyling does.""",
+  captions, the rest plain and without it, so that the style waits for its token; some captions are left empty, more
+  of the plain ones, or guidance would drive plain prompts away from the style. A third of the styled ones begin,
+  while there is much noise, as the same scene in another look, as restyling does.""",
     ),
     (
         ("delta-controlnet-depth", "delta-controlnet-inpaint"),

@@ -72,7 +72,7 @@ def test_a_regular_checkpoint_learns_what_lies_around(chapter):
 
 def test_the_condition_alone_holds_the_shore(chapter):
     strays = means(chapter.held, chapter.strays, "controlnet_conditioning_scale")
-    assert strays[1.0] < 0.7 * strays[0.0] and strays[1.5] < 0.9 * strays[1.0]
+    assert strays[1.0] < 0.3 * strays[0.0] and abs(strays[1.5] - strays[1.0]) < 0.1 * strays[0.0]
     assert strays[1.5] > 1  # no copy
 
 
@@ -139,11 +139,10 @@ def test_the_net_is_asked_at_every_step_and_heard_in_its_span(chapter):
 
 def test_each_half_does_its_part(chapter):
     found = {name: mean(map(chapter.keeps_tower, records)) for name, records in chapter.by_span.items()}
-    for half in ("first half", "second half"):
-        assert found["none"] + 0.05 < found[half] < found["all"] - 0.02
-    assert found["first half"] > found["second half"]
+    assert found["none"] + 0.15 < found["all"] - 0.1 < found["first half"]
+    assert found["second half"] < found["none"] + 0.1
     ends = list(means(chapter.by_end, chapter.keeps_tower, "control_guidance_end").values())
-    assert ends[-1] > ends[0] + 0.1
+    assert ends[-1] > ends[0] + 0.1 and ends[1] > ends[-1] - 0.1
 
 
 # Elden Ring

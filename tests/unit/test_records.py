@@ -156,6 +156,16 @@ def test_the_script_names_the_pinned_commits_and_no_other() -> None:
     assert "revision" not in record.code()
 
 
+def test_the_script_asks_for_the_variant_that_a_controlnet_has() -> None:
+    pipe = quiet("sd15", controlnet="controlnet-depth")
+    record = as_full(make(pipe, seed=1, **arguments(pipe, "text2image")), "sd15")
+    assert record.code().count('variant="fp16"') == 1  # the pipeline's; the net is still the miniature
+    record.origin["controlnet"] = CATALOG["controlnet-depth"].hub_id
+    assert record.code().count('variant="fp16"') == 2
+    record.origin["controlnet"] = "someone/a-controlnet-of-their-own"
+    assert record.code().count('variant="fp16"') == 1
+
+
 def test_the_script_says_where_a_pin_cannot_be_passed() -> None:
     pipe = quiet("kandinsky22")
     record = as_full(make(pipe, seed=1, **arguments(pipe, "text2image")), "kandinsky22")
