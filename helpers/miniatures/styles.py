@@ -27,7 +27,8 @@ FROZEN = ("time_emb",)  # a look is the same at every step
 BATCH = {"cpu": 16, "cuda": 128}
 # Captions left out, of the plain ones and of those with the token. Guidance drives away from what no words call: from
 # the look, if that is mostly it, and a plain prompt suffers; from what is plain, if that is all: the look is overdone.
-EMPTY = (0.15, 0.05)
+# The comic gave plain pictures a black rim for its white one. Pixel art with shares like its own is told in 69 % only.
+EMPTY = {"comic": (0.15, 0.05), "pixel-art": (0.10, 0.10), "elden-ring": (0.10, 0.10)}
 PLAIN = 0.4  # of the drawings: as sd15 knows them, and their captions without the token
 RESTYLED = 0.35  # of the styled drawings: begun as the same scene in another look, as image-to-image begins
 LATE = 4.0  # signal to noise from which on a look is no longer changed
@@ -87,7 +88,7 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
     denoising = Denoising()
 
     def words(i: int, called: bool, rng: random.Random) -> str:
-        if rng.random() < EMPTY[called]:
+        if rng.random() < EMPTY[style][called]:
             return ""
         return asking(caption(scenes[i], rng), style, rng) if called else caption(scenes[i], rng)
 
