@@ -27,7 +27,7 @@ FROZEN = ("time_emb",)  # a look is the same at every step
 BATCH = {"cpu": 16, "cuda": 128}
 # Captions left out, of the plain ones and of those with the token. Guidance drives away from what no words call: from
 # the look, if that is mostly it, and a plain prompt suffers; from what is plain, if that is all: the look is overdone.
-# The comic gave plain pictures a black rim for its white one. Pixel art with shares like its own is told in 69 % only.
+# Only the comic needs less of its own: its white rim gave plain pictures a black one.
 EMPTY = {"comic": (0.15, 0.05), "pixel-art": (0.10, 0.10), "elden-ring": (0.10, 0.10)}
 PLAIN = 0.4  # of the drawings: as sd15 knows them, and their captions without the token
 RESTYLED = 0.35  # of the styled drawings: begun as the same scene in another look, as image-to-image begins
