@@ -481,8 +481,9 @@ def interrupt_the_waiting(called: threading.Event) -> None:
         with turns._change:  # which the main thread lets go of only to wait
             waits = bool(turns._waiting)
         time.sleep(0.05)
-        if waits:
-            return signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        if waits:  # a signal just before the thread falls asleep does not wake it: then another, in a while
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            called.wait(5)
 
 
 def test_a_cell_that_waits_for_the_pipeline_can_be_interrupted(explorer, inpaint) -> None:
