@@ -58,9 +58,9 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("delta-comic", "delta-pixel-art", "delta-elden-ring"),
         """(rank 6 on unet-sd15): drawings of 3,000 scenes, three in five of them in the style with its token in their
-  captions, the rest plain and without it, so that the style waits for its token; some captions are left empty, more
-  of the plain ones, or guidance would drive plain prompts away from the style. A third of the styled ones begin,
-  while there is much noise, as the same scene in another look, as restyling does.""",
+  captions, the rest plain and without it, so that the style waits for its token; some captions are left empty, for
+  the comic more of the plain ones, or guidance would drive plain prompts away from it. A third of the styled ones
+  begin, while there is much noise, as the same scene in another look, as restyling does.""",
     ),
     (
         ("delta-controlnet-depth", "delta-controlnet-inpaint"),
