@@ -16,17 +16,14 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError
 from typing import Any
 
-from helpers import calls, origin
-from helpers.records import Record, key_of, make
+from helpers import calls
+from helpers.records import Record, make
 from helpers.rescue import survive
-from helpers.reuse import Shelf, reusing
 from helpers.turns import guard, turn
 
 logger = logging.getLogger(__name__)
 
 ENDED = ("done", "failed", "cancelled", "superseded")
-REMEMBERED = 64 * 2**20  # bytes of pictures that are not made twice
-_RECORD = 16_384  # bytes of a record besides its picture, about
 
 
 class NoPicture(RuntimeError):
@@ -50,7 +47,7 @@ class Job:
         self.record: Record | None = None
         self.error: BaseException | None = None
         self.traceback, self.changes = "", []
-        self.recalled, self.group = False, group  # recalled: the picture was remembered, not made
+        self.group = group
         self.on_step, self.on_end = listeners
         self._engine, self._pipe, self._call = engine, pipe, call
         self._stop: str | None = None  # the state that was asked for
@@ -125,7 +122,6 @@ class Engine:
         self._running: Job | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
-        self._seen, self._parts = Shelf(REMEMBERED), Shelf()
 
     def submit(
         self,
@@ -140,7 +136,7 @@ class Engine:
 
         group: earlier jobs of the same group that have not ended are superseded; None supersedes nothing.
         on_step(job, latents): after each step, with a copy, (B, 4, H/8, W/8), or None. on_end(job): once, whatever the
-        end. A picture that was made before is remembered, not made again.
+        end.
         """
         job = Job(self, guard(pipe), calls.check(pipe, call), group, on_step, on_end)
         with self._change:
@@ -197,8 +193,9 @@ class Engine:
 
     def _run(self, job: Job) -> None:
         try:
-            with turn(job._check), calls.silent(job._pipe), reusing(job._pipe, shelf=self._parts):
-                record = self._record(job)
+            with turn(job._check), calls.silent(job._pipe):
+                pipe, call = job._pipe, job._call
+                record, job.changes = survive(pipe, lambda: make(pipe, watch=job._watch, **call), call=call)
         except _Stopped:
             job._end(job._stop or "cancelled")
         except BaseException as error:  # whatever it is, the worker lives on
@@ -207,19 +204,6 @@ class Engine:
         else:
             error = NoPicture(record.error) if record.error else None
             job._end("failed" if error else "done", record=record, error=error)
-
-    def _record(self, job: Job) -> Record:
-        """The remembered picture of this call, or a new one."""
-        # Without a seed it is another picture each time.
-        key = key_of(job._call, origin.describe(job._pipe)) if "seed" in job._call else None
-        record = None if key is None else self._seen.get(key)
-        job.recalled = record is not None
-        if record is None:
-            pipe, call = job._pipe, job._call
-            record, job.changes = survive(pipe, lambda: make(pipe, watch=job._watch, **call), call=call)
-            if key and record.error is None and not job.changes:  # a changed pipeline has another key
-                self._seen.put(key, record, 3 * record.image.width * record.image.height + _RECORD)
-        return record
 
 
 def _told(listener: Callable[..., Any], *values: Any) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 from helpers import archive, batches, calls, checks, origin
 from helpers.records import Record, key_of
-from helpers.reuse import reusing
 from helpers.turns import turn
 
 AXES = 3
@@ -76,7 +75,7 @@ def _records(
             _find(cell, axes, folder, here, size > 1)
     done = sum(cell.file is not None and cell.file.is_file() for cell in cells)
     bar = tqdm(total=len(cells), initial=done, unit="picture", disable=not progress)
-    with bar, calls.silent(pipe), reusing(pipe):
+    with bar, calls.silent(pipe):
         for group in _groups(cells, axes, size):
             kept = [_read(cell) for cell in group]
             missing = [cell for cell, record in zip(group, kept, strict=True) if record is None]

@@ -153,17 +153,6 @@ def test_no_drafts_where_none_are_wanted(explore, inpaint) -> None:
     assert len(explorer.records) == 1  # it is not chosen yet
 
 
-def test_a_seen_state_comes_back_without_a_model_call(explorer, inpaint) -> None:
-    ran = counted(inpaint)
-    explorer.set(seed=1)
-    assert explorer.wait(LONG) and ran
-    second, before = explorer.image, len(ran)
-    explorer.set(seed=0)
-    explorer.set(seed=1)
-    assert explorer.wait(LONG) and len(ran) == before
-    assert same(explorer.image, second) and len(explorer.records) == 2
-
-
 def test_previews_and_steps_reach_the_browser(explore, inpaint, monkeypatch) -> None:
     monkeypatch.setattr("helpers.widgets.explorer.PACE", 0.0)
     explorer = explore(inpaint, noise(1), half_mask())

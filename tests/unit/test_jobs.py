@@ -192,21 +192,6 @@ def test_bad_arguments_are_refused_where_they_are_given(engine, inpaint, call) -
     assert engine._thread is None
 
 
-def test_a_seen_state_comes_back_without_a_run(engine, inpaint, call) -> None:
-    ran = []
-    inpaint.unet.register_forward_pre_hook(lambda *_: ran.append(1))
-    first = engine.submit(inpaint, seed=1, **call).result(LONG)
-    steps = len(ran)
-    job = engine.submit(inpaint, seed=1, **call)
-    assert job.result(LONG) is first and job.recalled and len(ran) == steps
-    other = engine.submit(inpaint, seed=2, **call)
-    assert other.result(LONG) is not first and not other.recalled and len(ran) == 2 * steps
-    with torch.no_grad():
-        inpaint.unet.conv_in.weight.mul_(1.1)
-    again = engine.submit(inpaint, seed=1, **call)
-    assert again.result(LONG).image.tobytes() != first.image.tobytes() and not again.recalled
-
-
 def test_the_kernel_may_call_the_same_pipeline_meanwhile(engine, inpaint, call) -> None:
     expected = {seed: plain(inpaint, call, seed) for seed in range(4)}
     gate = Gate()

@@ -34,7 +34,7 @@ FLOORS = [
     | {"outpainting", "pins"}
     | {"conversion", "download", "hub", "layout", "pictures", "snapshots"},
     {"conditioning", "handoff", "latent_spaces", "pipelines", "prompts", "switching", "syntax", "tasks"},
-    {"rescue", "reuse"},
+    {"rescue"},
     {"drafts", "exercises", "jobs", "sweep"},
     {"widgets"},
     {"__main__", "checkup", "cli", "errands", "notebooks", "stock"},
