@@ -1,62 +1,57 @@
-"""Everything a chapter of the course uses, by name; nothing heavy is imported before it is asked for.
-
-Some names (`handoff`, `measure`, `rescue`, `sweep`) belong to a function and to a module as well. Here they mean the
-function; `from helpers.measure import ...` still reaches the module.
-"""
+"""Everything a chapter of the course uses, by name; nothing heavy is imported before it is asked for."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
-from types import ModuleType
 
 # public name: the module that owns it
 _OWNERS = {
-    "CATALOG": "catalog",
-    "edition": "catalog",
-    "use": "catalog",
-    "load": "pipelines",
-    "weigh": "prompts",
-    "unload": "pipelines",
-    "load_image": "images",
-    "load_mask": "images",
-    "show": "images",
-    "box_mask": "masks",
-    "ellipse_mask": "masks",
-    "polygon_mask": "masks",
-    "alpha_mask": "masks",
-    "grow": "masks",
-    "shrink": "masks",
-    "invert": "masks",
-    "blur": "masks",
-    "fit": "masks",
-    "share": "masks",
-    "threshold": "masks",
-    "keep_unmasked": "masks",
-    "change": "measure",
-    "seam": "measure",
-    "adherence": "measure",
-    "measure": "costs",
-    "measure_each": "costs",
-    "outpaint": "outpainting",
-    "handoff": "handoff",
-    "switch": "switching",
-    "Record": "records",
-    "chart": "charts",
-    "measured": "quantities",
-    "rescue": "rescue",
-    "sweep": "sweep",
-    "grid": "grids",
+    "CATALOG": "catalog.checkpoints",
+    "edition": "catalog.checkpoints",
+    "use": "catalog.checkpoints",
+    "load": "pipelines.loading",
+    "weigh": "pipelines.prompt_weighting",
+    "unload": "pipelines.loading",
+    "load_image": "images.loading",
+    "load_mask": "images.loading",
+    "show": "images.loading",
+    "box_mask": "images.masks",
+    "ellipse_mask": "images.masks",
+    "polygon_mask": "images.masks",
+    "alpha_mask": "images.masks",
+    "grow": "images.masks",
+    "shrink": "images.masks",
+    "invert": "images.masks",
+    "blur": "images.masks",
+    "fit": "images.masks",
+    "share": "images.masks",
+    "threshold": "images.masks",
+    "keep_unmasked": "images.masks",
+    "change": "analysis.image_metrics",
+    "seam": "analysis.image_metrics",
+    "adherence": "analysis.image_metrics",
+    "measure": "analysis.benchmark",
+    "measure_each": "analysis.benchmark",
+    "outpaint": "images.outpainting",
+    "handoff": "pipelines.latent_handoff",
+    "switch": "pipelines.switching",
+    "Record": "generation.records",
+    "chart": "analysis.charts",
+    "measured": "analysis.record_metrics",
+    "rescue": "generation.oom",
+    "sweep": "generation.sweeps",
+    "grid": "analysis.grids",
     "Compare": "widgets",
     "MaskPainter": "widgets",
     "Explorer": "widgets",
     "TokenWeights": "widgets",
-    "canny_edges": "conditioning",
-    "depth_map": "conditioning",
-    "inpaint_condition": "conditioning",
+    "canny_edges": "pipelines.control_images",
+    "depth_map": "pipelines.control_images",
+    "inpaint_condition": "pipelines.control_images",
     "check": "exercises",
-    "doctor": "checkup",
-    "models": "listing",
+    "doctor": "cli.doctor",
+    "models": "hub.listing",
 }
 
 __all__ = sorted(_OWNERS)
@@ -80,15 +75,3 @@ def _unknown(name: str) -> str:
     near = get_close_matches(name, __all__, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(__all__)}"
     return f"helpers has no {name!r}; {hint}"
-
-
-class _Package(ModuleType):
-    """Keeps `helpers.measure` the function when something imports the module of the same name."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in _OWNERS and isinstance(value, ModuleType):
-            return
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

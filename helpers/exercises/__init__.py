@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.checks import did_you_mean
+from helpers.common.validation import did_you_mean
 
 __all__ = ["Result", "check", "describe", "exercise"]
 

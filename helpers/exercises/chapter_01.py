@@ -6,12 +6,12 @@ from typing import Any
 
 from PIL import Image
 
-from helpers.catalog import edition
+from helpers.analysis.image_metrics import Change, change
+from helpers.catalog.checkpoints import edition
 from helpers.exercises import describe, exercise
-from helpers.images import load_image, load_mask
-from helpers.masks import by
-from helpers.measure import Change, change
-from helpers.reading import course_pictures
+from helpers.images.loading import load_image, load_mask
+from helpers.images.masks import by
+from helpers.images.reading import course_pictures
 
 REPAINTED = 4.0  # grey levels inside the mask: less than any new subject changes
 

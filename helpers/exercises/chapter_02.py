@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from helpers.checks import as_size
+from helpers.analysis.image_metrics import change
+from helpers.common.validation import as_size
 from helpers.exercises import describe, exercise
-from helpers.images import load_image, load_mask
-from helpers.masks import THRESHOLD, as_mask, by, grow, shrink
-from helpers.measure import change
+from helpers.images.loading import load_image, load_mask
+from helpers.images.masks import THRESHOLD, as_mask, by, grow, shrink
 
 WRONG = 0.01  # share of pixels that may be on the wrong side: about a rim of one pixel
 REPAINTED = 4.0  # grey levels inside the mask: less than any new subject changes

@@ -7,13 +7,13 @@ from typing import Any
 
 from PIL import Image
 
-from helpers.catalog import CATALOG, edition
-from helpers.checks import did_you_mean
+from helpers.analysis.image_metrics import adherence, change
+from helpers.catalog.checkpoints import CATALOG, edition
+from helpers.common.validation import did_you_mean
 from helpers.exercises import describe, exercise
-from helpers.images import load_image, load_mask
-from helpers.listing import gigabytes
-from helpers.masks import by
-from helpers.measure import adherence, change
+from helpers.hub.listing import gigabytes
+from helpers.images.loading import load_image, load_mask
+from helpers.images.masks import by
 
 POPULAR = ("sd15-inpaint", "sdxl-inpaint", "kandinsky22-inpaint")
 # The needs of exercise 03.1: who serves them, the section that shows it, and what of a checkpoint decides.

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from helpers.analysis.image_metrics import change
 from helpers.exercises import describe, exercise
-from helpers.images import load_image, load_mask
-from helpers.masks import by
-from helpers.measure import change
+from helpers.images.loading import load_image, load_mask
+from helpers.images.masks import by
 
 REPAINTED = 4.0  # grey levels inside the mask: less than any erased rock changes
 CLOSE = 1e-3  # latents are about 1 large; half precision rounds by less

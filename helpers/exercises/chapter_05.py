@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from helpers.catalog import CATALOG, edition
+from helpers.analysis.image_metrics import adherence, change
+from helpers.catalog.checkpoints import CATALOG, edition
 from helpers.exercises import describe, exercise
-from helpers.images import load_image
-from helpers.masks import THRESHOLD, by, ellipse_mask, shrink
-from helpers.measure import adherence, change
-from helpers.records import Record
+from helpers.generation.records import Record
+from helpers.images.loading import load_image
+from helpers.images.masks import THRESHOLD, by, ellipse_mask, shrink
 
 STRENGTH, WANTED = 0.6, 20  # of exercise 05.1: steps that shall run
 STRENGTHS, SEEDS = (0.3, 0.6, 0.9), (0, 1, 2)  # of exercise 05.2

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from helpers.catalog import edition
+from helpers.analysis.image_metrics import adherence, change
+from helpers.catalog.checkpoints import edition
 from helpers.exercises import describe, exercise
-from helpers.images import load_image
-from helpers.masks import by
-from helpers.measure import adherence, change
-from helpers.outpainting import FILLS, outpaint
+from helpers.images.loading import load_image
+from helpers.images.masks import by
+from helpers.images.outpainting import FILLS, outpaint
 
 CALLS = (3, 4, 0, 1)
 HAND_OFFS = {
@@ -146,7 +146,7 @@ def two_tasks(answer: Any) -> str | None:
 
 
 def _sd15() -> Any:
-    from helpers.pipelines import load
+    from helpers.pipelines.loading import load
 
     return load("sd15")
 

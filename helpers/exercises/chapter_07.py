@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from helpers import syntax
-from helpers.catalog import edition
+from helpers.analysis.image_metrics import adherence
+from helpers.catalog.checkpoints import edition
 from helpers.exercises import describe, exercise
-from helpers.measure import adherence
-from helpers.pipelines import load
-from helpers.prompts import weigh
-from helpers.records import make
+from helpers.generation.records import make
+from helpers.pipelines import prompt_syntax
+from helpers.pipelines.loading import load
+from helpers.pipelines.prompt_weighting import weigh
 
 SIGNS, WANTED = 4, 1.4  # of exercise 07.1
 SAID = [("a castle (ruined) at", 1.0), ("night", 1.3)]  # what the prompt of exercise 07.2 says
@@ -138,7 +138,7 @@ def _said(answer: Any) -> tuple[str | None, list[tuple[str, float]]]:
     if not isinstance(answer, str):
         return f"Expected a prompt, a text in quotes, got {describe(answer)}.", []
     try:
-        (flat,) = syntax.read(answer, name="answer").prompts
+        (flat,) = prompt_syntax.read(answer, name="answer").prompts
     except ValueError as error:
         return str(error), []
     if not hasattr(flat, "children"):

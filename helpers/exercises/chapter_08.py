@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from helpers.catalog import CATALOG
-from helpers.conditioning import depth_agreement, depth_map, inpaint_condition
+from helpers.catalog.checkpoints import CATALOG
 from helpers.exercises import describe, exercise
-from helpers.images import load_image, load_mask
-from helpers.masks import by
-from helpers.records import Record
+from helpers.generation.records import Record
+from helpers.images.loading import load_image, load_mask
+from helpers.images.masks import by
+from helpers.pipelines.control_images import depth_agreement, depth_map, inpaint_condition
 
 STEPS, START, END = 20, 0.2, 0.6  # of exercise 08.1
 PICTURE = "road"  # of exercise 08.2

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from helpers.catalog import CATALOG, edition
-from helpers.decisions import WAYS, full_plan
+from helpers.analysis.image_metrics import adherence
+from helpers.catalog.checkpoints import CATALOG, edition
+from helpers.catalog.memory_plan import WAYS, full_plan
 from helpers.exercises import describe, exercise
-from helpers.measure import adherence
-from helpers.records import Record
+from helpers.generation.records import Record
 
 PICTURES, STEPS = 4, 30  # of exercise 09.1
 FEW, SEEDS, HOUSE, FOLLOWS = 6, (0, 1, 2), "a red house in the snow", 0.9  # of exercise 09.3
@@ -105,7 +105,7 @@ def kept_embeddings(answer: Any) -> str | None:
             return "One holds the prompt as text: pass prompt_embeds=… alone, and no prompt."
         if not hasattr(record.parameters.get("prompt_embeds"), "shape"):
             return "One has no prompt_embeds. pipe.encode_prompt(…) returns them, first."
-    from helpers.pipelines import load
+    from helpers.pipelines.loading import load
 
     pipe = load("sd15")
     positive, negative = pipe.encode_prompt(BOAT, pipe.device, 1, True)

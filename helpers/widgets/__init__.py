@@ -1,7 +1,7 @@
 """Widgets of the course: each is one module, one plain ES module and one stylesheet, with no build step and no CDN."""
 
 from helpers.widgets.compare import Compare
-from helpers.widgets.explorer import Explorer
+from helpers.widgets.explorer.widget import Explorer
 from helpers.widgets.mask_painter import MaskPainter
 from helpers.widgets.token_weights import TokenWeights
 

@@ -10,11 +10,11 @@ import anywidget
 import traitlets
 from PIL import Image
 
-from helpers.checks import did_you_mean
-from helpers.images import load_image
-from helpers.masks import by
-from helpers.records import Record
-from helpers.sheet import show
+from helpers.common.validation import did_you_mean
+from helpers.generation.records import Record
+from helpers.images.contact_sheet import show
+from helpers.images.loading import load_image
+from helpers.images.masks import by
 from helpers.widgets.mask_painter import MAX_PIXELS, _encoded, _file
 
 STILL_SIDE = 1024  # pixels of the picture that stands in where no kernel runs

@@ -15,12 +15,13 @@ import anywidget
 import traitlets
 from PIL import Image
 
-from helpers import calls, drafts, origin, syntax
-from helpers.checks import check_strength
-from helpers.prompts import weigh
-from helpers.records import Record
-from helpers.sheet import show
-from helpers.turns import turn
+from helpers.common.lock import turn
+from helpers.common.validation import check_strength
+from helpers.generation import calls, drafts, provenance
+from helpers.generation.records import Record
+from helpers.images.contact_sheet import show
+from helpers.pipelines import prompt_syntax
+from helpers.pipelines.prompt_weighting import weigh
 
 MOST = 2.0  # the sliders' upper end; 1 is in the middle
 STILL_WAIT = 8.0  # seconds that showing the widget waits for its first picture, which stays in the notebook as a still
@@ -171,7 +172,7 @@ class TokenWeights(anywidget.AnyWidget):
         if prompt not in self._made:
             # Where models move between devices, two threads must not ask one at once.
             moves = hasattr(self._pipe, "components") and any(
-                getattr(model, "_hf_hook", None) for model in origin.models(self._pipe).values()
+                getattr(model, "_hf_hook", None) for model in provenance.models(self._pipe).values()
             )
             with turn() if moves else nullcontext():
                 self._made[prompt] = weigh(self._pipe, prompt, self._negative)
@@ -204,7 +205,7 @@ def _read(prompt: Any) -> tuple[list[tuple[str, int | None]], list[float]]:
     """The prompt's words and signs, each word with its number, and a weight for each word."""
     if not isinstance(prompt, str):
         raise TypeError(f"prompt: expected a text, got {type(prompt).__name__} {prompt!r:.60}.")
-    read = syntax.read(prompt)
+    read = prompt_syntax.read(prompt)
     if len(read.prompts) != 1 or hasattr(read.prompts[0], "prompts"):
         raise ValueError(f"prompt={prompt!r}: .blend() and .and() have no single words to weigh; give one prompt.")
     parts, weights = [], []

@@ -12,17 +12,17 @@ MIB = 2**20
 
 def course(quick: bool) -> None:
     """Every chapter and solution from its first cell to its last: seconds, and the most memory that its kernel held."""
-    from helpers import notebooks
+    from helpers.cli import notebook_runner
 
-    paths = notebooks.chapters(["all"])[: 1 if quick else None]
+    paths = notebook_runner.chapters(["all"])[: 1 if quick else None]
     total, most = 0.0, 0
     for path in paths:
         with Kernels() as kernels:
             start = time.perf_counter()
-            notebooks.execute(path, edition="mini")
+            notebook_runner.execute(path, edition="mini")
             spent = time.perf_counter() - start
         total, most = total + spent, max(most, kernels.peak)
-        tell(notebooks.label(path), f"{duration(spent):>8}, {kernels.peak / MIB:.0f} MiB")
+        tell(notebook_runner.label(path), f"{duration(spent):>8}, {kernels.peak / MIB:.0f} MiB")
     tell(f"all {len(paths)}", f"{duration(total):>8}, {most / MIB:.0f} MiB at the most")
 
 

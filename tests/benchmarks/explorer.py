@@ -61,8 +61,8 @@ def _values(rng: random.Random) -> dict[str, float]:
 
 def slider(quick: bool) -> None:
     """A slider is moved and released, 50 times: to the first draft, to the full picture; and the same plain calls."""
-    from helpers import drafts
-    from helpers.schedulers import class_named
+    from helpers.generation import drafts
+    from helpers.generation.schedulers import class_named
 
     hands, theirs, rng = Hands(), scene.pipe(), random.Random(0)
     own = theirs.scheduler

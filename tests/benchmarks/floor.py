@@ -12,7 +12,7 @@ def floor(quick: bool) -> None:
     """The plain call and the course's make(), against the bare UNet forwards of the same call; what is left over."""
     import torch
 
-    from helpers.records import make
+    from helpers.generation.records import make
 
     pipe, call = scene.pipe(), scene.call(num_inference_steps=3 if quick else scene.STEPS)
     forwards = recorded(pipe, call)

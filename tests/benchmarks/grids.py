@@ -56,7 +56,7 @@ def seeds(quick: bool) -> None:
 
 def again(quick: bool) -> None:
     """A picture that was made before: the engine's answer against the plain call."""
-    from helpers.jobs import engine
+    from helpers.generation.job_queue import engine
 
     call = scene.call(num_inference_steps=5 if quick else scene.STEPS)
     ours, theirs = scene.pipe(), scene.pipe()

@@ -67,8 +67,8 @@ def _open(way: str, name: str, task: str | None) -> Any:
         return load(name, task=task)
     import diffusers
 
-    from helpers.catalog import CATALOG
-    from helpers.tasks import class_name
+    from helpers.catalog.checkpoints import CATALOG
+    from helpers.catalog.tasks import class_name
 
     kind = getattr(diffusers, class_name(CATALOG[name], task))
     return kind.from_pretrained(CATALOG[name].source, **CATALOG[name].load_kwargs)
@@ -77,7 +77,7 @@ def _open(way: str, name: str, task: str | None) -> Any:
 def _second(way: str, name: str, task: str) -> dict[str, float]:
     import psutil
 
-    from helpers import memory
+    from helpers.common import memory
 
     first = _open(way, "sd15", None)
     memory.free()

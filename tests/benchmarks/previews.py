@@ -10,7 +10,7 @@ def preview(quick: bool) -> None:
     """The picture of one step's latents by the map, by the VAE, and the UNet's own time for the step."""
     import torch
 
-    from helpers import preview
+    from helpers.pipelines import latent_preview
 
     pipe = scene.pipe()
     side = pipe.unet.config.sample_size
@@ -27,5 +27,5 @@ def preview(quick: bool) -> None:
     def step() -> None:
         pipe.unet(sample, 500, encoder_hidden_states=states)
 
-    ways = {"linear map": lambda: preview.picture(pipe, latents), "VAE": decoded, "a guided step's UNet": step}
+    ways = {"linear map": lambda: latent_preview.picture(pipe, latents), "VAE": decoded, "a guided step's UNet": step}
     compare(in_turn(ways, 3 if quick else 50), plain="a guided step's UNet")

@@ -48,7 +48,7 @@ class Bench:
         import torch
         from PIL import Image
 
-        from helpers.catalog import CATALOG
+        from helpers.catalog.checkpoints import CATALOG
 
         steps = 2 if self.quick else STEPS
         given: dict[str, Any] = {"prompt": "a boat", "num_inference_steps": steps, "guidance_scale": 4.0}
@@ -62,8 +62,8 @@ class Bench:
 
     def measure(self, fn: Callable[[], Any], **how: Any) -> dict[str, Any]:
         """Seconds and peaks; or the error, where memory ran out."""
-        from helpers import memory
-        from helpers.costs import measure
+        from helpers.analysis.benchmark import measure
+        from helpers.common import memory
 
         try:
             found = measure(fn, **{"repeats": 1 if self.quick else 2} | how)
@@ -84,9 +84,11 @@ def main(argv: list[str] | None = None) -> None:
 
     if not torch.cuda.is_available() and not arguments.quick:
         parser.error("there is no CUDA card here. --quick tries the command out without one.")
-    from helpers import bars, catalog, origin, stored
+    from helpers.analysis import benchmark_charts, gpu_results
+    from helpers.catalog import checkpoints
+    from helpers.generation import provenance
 
-    out = arguments.out or (None if arguments.quick else catalog.DATA / "gpu_run.json")
+    out = arguments.out or (None if arguments.quick else checkpoints.DATA / "gpu_run.json")
     with tempfile.TemporaryDirectory(prefix="full-size-") as folder:
         bench = Bench(Path(folder), quick=arguments.quick)
         with warnings.catch_warnings():
@@ -95,11 +97,11 @@ def main(argv: list[str] | None = None) -> None:
                 part(bench)
     today = datetime.date.today().isoformat()
     if out is not None:
-        stored.write(
+        gpu_results.write(
             out,
-            machine=bars.machine(card=torch.cuda.is_available()),
+            machine=benchmark_charts.machine(card=torch.cuda.is_available()),
             date=today,
-            versions=origin.versions(),
+            versions=provenance.versions(),
             rows=bench.rows,
         )
         print(f"written: {out}")
@@ -109,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
 def checkpoint(bench: Bench, name: str) -> Iterator[None]:
     """The catalogue's entry reads a folder of random weights while the block runs."""
     from helpers import unload
-    from helpers.catalog import CATALOG
+    from helpers.catalog.checkpoints import CATALOG
 
     folder = bench.folder / name
     if not folder.is_dir():
@@ -198,10 +200,10 @@ def plans(bench: Bench) -> None:
     """Each checkpoint on each card, as load() would run it: what was planned, and what it took."""
     import torch
 
-    from helpers import decisions, hardware
-    from helpers.catalog import CATALOG
+    from helpers.catalog import devices, memory_plan
+    from helpers.catalog.checkpoints import CATALOG
 
-    own, total = hardware.free_memory, None
+    own, total = devices.free_memory, None
     if bench.device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
     for name in PLANNED:
@@ -211,23 +213,23 @@ def plans(bench: Bench) -> None:
         with checkpoint(bench, name):
             for card in BUDGETS[:1] + BUDGETS[-1:] if bench.quick else BUDGETS:
                 row = {"checkpoint": name, "card, GB": card}
-                plan = decisions.full_plan(CATALOG[name], card)
-                room = int(card * decisions.FREE * hardware.GB)
-                free = room if total else 64 * hardware.GB
+                plan = memory_plan.full_plan(CATALOG[name], card)
+                room = int(card * memory_plan.FREE * devices.GB)
+                free = room if total else 64 * devices.GB
                 if not plan.fits:
                     bench.note("plan", **row, way="does not fit", needs=plan.needs, worked="not tried")
                     continue
-                hardware.free_memory = lambda device, free=free: free
+                devices.free_memory = lambda device, free=free: free
                 try:
                     if total:
                         torch.cuda.set_per_process_memory_fraction(min(1.0, room / total))
                     pipe = _load(name, device=bench.device, dtype=None if total else "float32")
                     call = bench.call(name)
                     found = bench.measure(lambda pipe=pipe, call=call: pipe(**call))
-                    bench.note("plan", **row, way=decisions.WAYS[plan.offload], needs=plan.needs, **found)
+                    bench.note("plan", **row, way=memory_plan.WAYS[plan.offload], needs=plan.needs, **found)
                     del pipe, call
                 finally:
-                    hardware.free_memory = own
+                    devices.free_memory = own
                     if total:
                         torch.cuda.set_per_process_memory_fraction(1.0)
                     _forget()
@@ -249,7 +251,7 @@ def _forget() -> None:
 
 
 def _clean() -> None:
-    from helpers import memory
+    from helpers.common import memory
 
     memory.free()
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, hf_api
 
-from helpers import catalog, hub, pictures
-from helpers.catalog import CATALOG
+from helpers.catalog import checkpoints
+from helpers.catalog.checkpoints import CATALOG
+from helpers.hub import client, guide_images
 from tests.hub.server import Hub
 
 SD = CATALOG["sd15"].hub_id
@@ -60,7 +61,7 @@ def _desk() -> Iterator[Hub]:
         served.push(CATALOG["upscale-x4"].hub_id, repository("safetensors", "bin"))
         served.push(CATALOG["pixel-art"].hub_id, repository("bin"))
         drawn = Path(__file__).resolve().parents[2] / "data" / "pictures"
-        for name, (repo, *paths) in pictures.GUIDES.items():
+        for name, (repo, *paths) in guide_images.GUIDES.items():
             files = {path: (drawn / f"{name}{end}.png").read_bytes()
                      for path, end in zip(paths, ("", "_mask"), strict=True)}  # fmt: skip
             served.push(repo.removeprefix("datasets/"), files, kind="datasets")
@@ -84,10 +85,10 @@ def desk(_desk: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(catalog, "_chosen", "full")
-    monkeypatch.setattr(catalog, "DATA", tmp_path / "data")
-    monkeypatch.setattr(hub, "_said", set())
-    monkeypatch.setattr(pictures, "_failed", {})
+    monkeypatch.setattr(checkpoints, "_chosen", "full")
+    monkeypatch.setattr(checkpoints, "DATA", tmp_path / "data")
+    monkeypatch.setattr(client, "_said", set())
+    monkeypatch.setattr(guide_images, "_failed", {})
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "course"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     yield _desk

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from nbformat import NotebookNode
 
-from helpers import notebooks
-from helpers.catalog import CATALOG
+from helpers.catalog.checkpoints import CATALOG
+from helpers.cli import notebook_runner
 from tests.hub import checkpoints
 from tests.hub.conftest import Machine
 from tests.hub.server import Hub
 
 SIZES = checkpoints.REAL if os.environ.get("COURSE_HUB_SIZES") == "real" else checkpoints.SMALL
 # A draft waits for its miniatures; the full edition needs none.
-PATHS = notebooks.chapters()
+PATHS = notebook_runner.chapters()
 # Kernels; each computes on one core, and half of its time is imports.
 AT_ONCE = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 
@@ -76,7 +76,7 @@ def _run(path: Path, folder: Path) -> NotebookNode:
     """Execute a copy in a folder of its own: what a chapter saves must not land in the checkout."""
     folder.mkdir()
     copy = shutil.copy(path, folder)
-    return notebooks.execute(Path(copy), cwd=folder, edition="full")
+    return notebook_runner.execute(Path(copy), cwd=folder, edition="full")
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

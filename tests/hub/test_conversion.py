@@ -12,9 +12,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from helpers import conversion, download, errands, pins
-from helpers.catalog import CATALOG
-from helpers.cli import main
+from helpers.catalog import revisions
+from helpers.catalog.checkpoints import CATALOG
+from helpers.cli import download as errands
+from helpers.cli.main import main
+from helpers.hub import convert_pickles, download
 from tests.hub.desk import _desk, desk  # noqa: F401
 
 PIXEL = CATALOG["pixel-art"]
@@ -64,14 +66,14 @@ def test_with_the_yes_they_become_the_same_tensors_as_safetensors(published, des
     assert prior is variant is None
     files = {path: desk.files(PIXEL.hub_id)[path].bytes for path in ("model_index.json", "unet/config.json")}
     for path, data in files.items():
-        assert (conversion.folder(PIXEL) / path).read_bytes() == data
+        assert (convert_pickles.folder(PIXEL) / path).read_bytes() == data
     expected = {UNET: published[UNET], VAE: published[VAE]["state_dict"]}
     for path, state in expected.items():
         found = safetensors.torch.load_file(f"{folder}/{path.removesuffix('.bin')}.safetensors")
         assert found.keys() == state.keys()
         assert all(torch.equal(found[key], state[key]) and found[key].dtype == state[key].dtype for key in state)
-    assert not list(conversion.folder(PIXEL).rglob("*.bin"))
-    note = json.loads((conversion.folder(PIXEL) / conversion.NOTE).read_text())
+    assert not list(convert_pickles.folder(PIXEL).rglob("*.bin"))
+    note = json.loads((convert_pickles.folder(PIXEL) / convert_pickles.NOTE).read_text())
     assert note["commit"] == desk.commit(PIXEL.hub_id) and note["repo"] == PIXEL.hub_id
     assert "✓ pixel-art" in capsys.readouterr().out
 
@@ -92,7 +94,7 @@ def test_a_malicious_pickle_does_nothing_and_is_named(desk, tmp_path, capsys, sa
     assert not (tmp_path / "owned").exists()
     said = capsys.readouterr().err
     assert f"{UNET} was not read: it holds more than weights" in said and "use the mini edition" in said
-    assert conversion.converted(PIXEL) is None
+    assert convert_pickles.converted(PIXEL) is None
     assert not list((tmp_path / "course" / "converted").iterdir())
     pickle.loads(pickle.dumps(Bomb(tmp_path / "owned")))  # it would have
     assert (tmp_path / "owned").exists()
@@ -102,27 +104,27 @@ def test_a_malicious_pickle_does_nothing_and_is_named(desk, tmp_path, capsys, sa
 def test_what_holds_no_weights_is_refused(tmp_path, state, message):
     (tmp_path / "x.bin").write_bytes(saved(state))
     with pytest.raises(ValueError, match=message):
-        conversion.read(tmp_path / "x.bin")
+        convert_pickles.read(tmp_path / "x.bin")
 
 
 @pytest.mark.parametrize("data", [b"", b"not a pickle", saved({"a": torch.ones(9)})[:-50]])
 def test_a_damaged_pickle_is_named(tmp_path, data):
     (tmp_path / "x.bin").write_bytes(data)
     with pytest.raises(ValueError, match="x.bin was not read: it holds more than weights, or is damaged"):
-        conversion.read(tmp_path / "x.bin")
+        convert_pickles.read(tmp_path / "x.bin")
 
 
 def test_a_converted_copy_that_was_cut_is_none(published):
     errands.fetch(["pixel-art"], yes=True, pickles=True)
-    weights = next(conversion.folder(PIXEL).glob("unet/*.safetensors"))
+    weights = next(convert_pickles.folder(PIXEL).glob("unet/*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
-    assert conversion.converted(PIXEL) is None
-    assert errands.fetch(["pixel-art"], yes=True, pickles=True) == 0 and conversion.converted(PIXEL)
+    assert convert_pickles.converted(PIXEL) is None
+    assert errands.fetch(["pixel-art"], yes=True, pickles=True) == 0 and convert_pickles.converted(PIXEL)
 
 
 def test_a_copy_of_another_commit_than_the_pin_is_none(published, desk):
     errands.fetch(["pixel-art"], yes=True, pickles=True)
-    pins.write({PIXEL.hub_id: desk.commit(PIXEL.hub_id)})
-    assert conversion.converted(PIXEL)
-    pins.write({PIXEL.hub_id: "0" * 40})
-    assert conversion.converted(PIXEL) is None
+    revisions.write({PIXEL.hub_id: desk.commit(PIXEL.hub_id)})
+    assert convert_pickles.converted(PIXEL)
+    revisions.write({PIXEL.hub_id: "0" * 40})
+    assert convert_pickles.converted(PIXEL) is None

@@ -13,10 +13,11 @@ import pytest
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
-from helpers import download, hub, pins, snapshots
-from helpers.catalog import CATALOG
-from helpers.checkpoints import cache_folder
-from helpers.cli import main
+from helpers.catalog import revisions
+from helpers.catalog.checkpoints import CATALOG
+from helpers.catalog.miniatures import cache_folder
+from helpers.cli.main import main
+from helpers.hub import client, download, snapshots
 from tests.hub.desk import BIG, CHOSEN, SD, _desk, desk, repository, weights  # noqa: F401
 
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
@@ -158,7 +159,7 @@ def test_a_cache_without_the_hubs_list_is_used_where_it_is_whole(desk, forget_li
     forget_lists()
     assert offline_folders() == (str(found.folder), None, "fp16")
     (found.folder / UNET).write_bytes(weights("other"))
-    with pytest.raises(hub.HubError, match=r"fp16.safetensors is altered, and HF_HUB_OFFLINE=1"):
+    with pytest.raises(client.HubError, match=r"fp16.safetensors is altered, and HF_HUB_OFFLINE=1"):
         offline_folders()
 
 
@@ -174,7 +175,7 @@ def test_without_links_and_lists_the_header_of_the_weights_tells(desk, forget_li
         (found.folder / path).write_bytes(data)
     assert offline_folders() == (str(found.folder), None, "fp16")
     (found.folder / UNET).write_bytes(whole[:-1])
-    with pytest.raises(hub.HubError, match=r"fp16.safetensors is altered, and HF_HUB_OFFLINE=1"):
+    with pytest.raises(client.HubError, match=r"fp16.safetensors is altered, and HF_HUB_OFFLINE=1"):
         offline_folders()
 
 
@@ -199,7 +200,9 @@ def offline_folders():
 
 
 def test_offline_what_is_not_here_is_named_with_what_to_do(desk):
-    with pytest.raises(hub.HubError, match=f"sd15: {SD} is not whole on this machine, and HF_HUB_OFFLINE=1 keeps off"):
+    with pytest.raises(
+        client.HubError, match=f"sd15: {SD} is not whole on this machine, and HF_HUB_OFFLINE=1 keeps off"
+    ):
         offline_folders()
 
 
@@ -212,7 +215,7 @@ def test_a_damaged_file_is_named_and_fetched_again(desk, caplog, kind, damage):
     good = cached(UNET).read_bytes()
     cached(UNET).write_bytes(damage(good))
     desk.requests.clear()
-    with pytest.raises(hub.HubError, match=rf"{UNET} is {kind}, and HF_HUB_OFFLINE=1"):
+    with pytest.raises(client.HubError, match=rf"{UNET} is {kind}, and HF_HUB_OFFLINE=1"):
         offline_folders()
     folder, *_ = download.folders(CATALOG["sd15"])
     assert (Path(folder) / UNET).read_bytes() == good
@@ -251,10 +254,10 @@ def test_a_file_is_hashed_once_as_long_as_nobody_touches_it(desk, monkeypatch):
 
 def test_too_little_room_is_said_before_anything_is_fetched(desk, monkeypatch):
     orders = download.order(CATALOG["sd15"])
-    monkeypatch.setattr(hub, "free_space", lambda: 50_000)
+    monkeypatch.setattr(client, "free_space", lambda: 50_000)
     desk.requests.clear()
     with pytest.raises(
-        hub.HubError, match=r"sd15: 0.00 GB are to be fetched into .*/hub, and that disk has 0.00 GB free"
+        client.HubError, match=r"sd15: 0.00 GB are to be fetched into .*/hub, and that disk has 0.00 GB free"
     ):
         download.fetch(orders)
     assert desk.requests == []
@@ -274,7 +277,7 @@ def test_a_disk_that_fills_up_says_so_and_the_download_goes_on_later(desk, monke
     orders = download.order(CATALOG["sd15"])
     monkeypatch.setattr(file_download, "http_get", full)
     with pytest.raises(
-        hub.HubError, match=r"sd15: the disk of .* is full. Free some space, or set HF_HOME .*course download sd15"
+        client.HubError, match=r"sd15: the disk of .* is full. Free some space, or set HF_HOME .*course download sd15"
     ):
         download.fetch(orders)
     monkeypatch.setattr(file_download, "http_get", whole)
@@ -288,12 +291,12 @@ def test_a_disk_that_fills_up_says_so_and_the_download_goes_on_later(desk, monke
 def test_a_pinned_commit_is_fetched_and_needs_no_network_afterwards(desk):
     old = desk.commit(SD)
     desk.push(SD, {UNET: weights("new")})
-    pins.write({SD: old})
+    revisions.write({SD: old})
     [found] = fetch()
     assert found.commit == old and (found.folder / UNET).read_bytes() == old_unet(desk)
     desk.requests.clear()
     assert download.folders(CATALOG["sd15"])[0] == str(found.folder) and desk.requests == []
-    pins.write({})
+    revisions.write({})
     [newer] = fetch()
     assert newer.commit == desk.commit(SD) != old
 
@@ -301,7 +304,7 @@ def test_a_pinned_commit_is_fetched_and_needs_no_network_afterwards(desk):
 def test_a_pin_moves_load_to_its_commit(desk):
     fetch()
     new = desk.push(SD, {UNET: weights("new")})
-    pins.write({SD: new})
+    revisions.write({SD: new})
     assert Path(download.folders(CATALOG["sd15"])[0]).name == new
     assert CATALOG["sd15"].load_kwargs["revision"] == new  # for plain from_pretrained
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import pictures
-from helpers.catalog import CATALOG
+from helpers.catalog.checkpoints import CATALOG
+from helpers.hub import guide_images
 from tests.hub import checkpoints as served
 from tests.hub.conftest import Machine
 from tests.hub.server import Hub
@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from helpers import CATALOG, cli, load, unload
-from helpers.conditioning import depth_map, inpaint_condition
+from helpers.pipelines.control_images import depth_map, inpaint_condition
 
 said = []
 logging.getLogger("helpers").addHandler(type("Kept", (logging.Handler,), {
@@ -197,7 +197,7 @@ def test_without_a_network_the_same_pictures_come_again(first) -> None:
 
 
 def test_the_guides_pictures_are_served_where_the_course_looks_for_them(hub: Hub) -> None:
-    for repo, *paths in pictures.GUIDES.values():
+    for repo, *paths in guide_images.GUIDES.values():
         assert set(paths) <= set(hub.files(repo.removeprefix("datasets/"))), repo
 
 

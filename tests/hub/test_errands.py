@@ -12,9 +12,11 @@ import pytest
 from huggingface_hub import constants
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers import checkup, errands, hub, notebooks, pictures, pins, snapshots
-from helpers.catalog import CATALOG
-from helpers.cli import main
+from helpers.catalog import revisions
+from helpers.catalog.checkpoints import CATALOG
+from helpers.cli import doctor, download, notebook_runner
+from helpers.cli.main import main
+from helpers.hub import client, guide_images, snapshots
 from tests.hub.desk import CHOSEN, SD, _desk, desk, no_network, weights  # noqa: F401
 
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
@@ -53,7 +55,7 @@ def test_it_lists_asks_fetches_and_says_what_comes_next(desk, said, monkeypatch)
     assert re.search(r"MB to fetch into .*/hub; [\d.]+ GB are free there", out)
     assert "✓ sd15\n✓ pictures" in out and out.endswith("Next: COURSE_EDITION=full make lab\n")
     assert set(desk.fetched(SD)) == CHOSEN
-    assert {path for _, *paths in pictures.GUIDES.values() for path in paths} <= set(desk.fetched())
+    assert {path for _, *paths in guide_images.GUIDES.values() for path in paths} <= set(desk.fetched())
     status, out, _ = said("download", "sd15", "pictures")
     assert status == 0 and len(asked) == 1 and re.search(r"sd15 +here", out)
 
@@ -84,7 +86,7 @@ def test_a_variant_that_is_not_there_is_said(desk, said, caplog):
 
 
 def test_too_little_room_ends_it(desk, said, monkeypatch):
-    monkeypatch.setattr(hub, "free_space", lambda: 10)
+    monkeypatch.setattr(client, "free_space", lambda: 10)
     status, _, err = said("download", "sd15", "--yes")
     assert status == 1 and "GB free. Free some space, or set HF_HOME" in err
 
@@ -126,33 +128,33 @@ def test_a_chapters_checkpoints_are_read_from_its_code(tmp_path):
         tmp_path, "01", "%matplotlib inline\npipe = load('sd15', controlnet='controlnet-depth')  # and comic",
         "for name in ('upscale-x2', 'kandinsky22'):\n    load(name)\nprint('the sd15-inpaint one')",
     )  # fmt: skip
-    assert errands.needed(path) == ["sd15", "kandinsky22", "upscale-x2", "controlnet-depth"]
+    assert download.needed(path) == ["sd15", "kandinsky22", "upscale-x2", "controlnet-depth"]
 
 
 @pytest.mark.parametrize(
     "code", ["depth_map('castle')", "conditioning.depth_map(x)", "[*map(partial(depth_agreement, depth=depth), shown)]"]
 )
 def test_depth_is_estimated_by_a_model_that_no_chapter_names(tmp_path, code):
-    path = chapter(tmp_path, "08", "from helpers.conditioning import depth_map, depth_agreement")
-    assert errands.needed(path) == []  # an import alone asks for nothing
-    assert errands.needed(chapter(tmp_path, "08", "load('sd15')", code)) == ["sd15", "depth-estimator"]
+    path = chapter(tmp_path, "08", "from helpers.pipelines.control_images import depth_map, depth_agreement")
+    assert download.needed(path) == []  # an import alone asks for nothing
+    assert download.needed(chapter(tmp_path, "08", "load('sd15')", code)) == ["sd15", "depth-estimator"]
 
 
 def test_the_eighth_chapter_and_its_solution_bring_the_estimator():
-    assert all("depth-estimator" in errands.needed(path) for path in notebooks.chapters(["08", "solutions/08"]))
-    assert "depth-estimator" in errands.meant([])  # the doctor asks for it too
+    assert all("depth-estimator" in download.needed(path) for path in notebook_runner.chapters(["08", "solutions/08"]))
+    assert "depth-estimator" in download.meant([])  # the doctor asks for it too
 
 
 def test_names_chapters_and_paths_are_understood(tmp_path):
     path = chapter(tmp_path, "09_mine", "load('comic')")
-    assert errands.meant([str(path), "sd15"]) == ["sd15", "comic", "pictures"]
-    assert errands.meant(["pictures"]) == ["pictures"]
-    assert {"sd15", "sd15-inpaint", "pictures"} <= set(errands.meant(["01"])) <= set(errands.meant([]))
+    assert download.meant([str(path), "sd15"]) == ["sd15", "comic", "pictures"]
+    assert download.meant(["pictures"]) == ["pictures"]
+    assert {"sd15", "sd15-inpaint", "pictures"} <= set(download.meant(["01"])) <= set(download.meant([]))
 
 
 def test_every_chapter_says_what_it_needs():
-    for path in notebooks.chapters(["all"]):
-        assert set(errands.needed(path)) <= set(CATALOG)
+    for path in notebook_runner.chapters(["all"]):
+        assert set(download.needed(path)) <= set(CATALOG)
 
 
 @pytest.mark.parametrize("name, meant", [("sd16", "'sd15'"), ("01_basic", "'01_basics'"), ("picture", "'pictures'")])
@@ -166,12 +168,12 @@ def test_an_unknown_name_gets_a_suggestion(said, name, meant):
 
 def test_pin_writes_the_commits_that_the_hub_names_and_no_other(desk, said):
     status, out, err = said("pin")
-    served = {repo for repo in pins.repositories() if repo in desk.repos} | set(pictures.REPOSITORIES)
+    served = {repo for repo in revisions.repositories() if repo in desk.repos} | set(guide_images.REPOSITORIES)
     expected = {repo: desk.commit(repo.removeprefix("datasets/")) for repo in served}
-    assert pins.read() == expected == json.loads(pins.file().read_text())
-    assert status == 1 and err.count("is gone from") == len(pins.repositories()) - len(served) + 2
+    assert revisions.read() == expected == json.loads(revisions.file().read_text())
+    assert status == 1 and err.count("is gone from") == len(revisions.repositories()) - len(served) + 2
     assert f"{SD} " in out and desk.commit(SD)[:12] in out and "Next: course download" in out
-    assert list(json.loads(pins.file().read_text())) == sorted(expected)
+    assert list(json.loads(revisions.file().read_text())) == sorted(expected)
 
 
 def test_a_second_pin_says_what_has_moved(desk, said):
@@ -180,21 +182,21 @@ def test_a_second_pin_says_what_has_moved(desk, said):
     status, out, _ = said("pin", "sd15")
     assert "as before" in out and "Next" not in out
     desk.push(SD, {UNET: weights("new")})
-    assert f"was {old[:12]}" in said("pin", "sd15")[1] and pins.read() == {SD: desk.commit(SD)}
-    assert said("pin", "sd15", "--remove")[0] == 0 and pins.read() == {}
+    assert f"was {old[:12]}" in said("pin", "sd15")[1] and revisions.read() == {SD: desk.commit(SD)}
+    assert said("pin", "sd15", "--remove")[0] == 0 and revisions.read() == {}
 
 
 def test_a_repository_that_cannot_be_asked_keeps_its_pin(desk, said):
-    pins.write({SD: "a" * 40, "ogkalu/Comic-Diffusion": "b" * 40})
+    revisions.write({SD: "a" * 40, "ogkalu/Comic-Diffusion": "b" * 40})
     assert said("pin", "sd15", "comic")[0] == 1
-    assert pins.read() == {SD: desk.commit(SD), "ogkalu/Comic-Diffusion": "b" * 40}
+    assert revisions.read() == {SD: desk.commit(SD), "ogkalu/Comic-Diffusion": "b" * 40}
 
 
 def test_without_a_network_the_pins_stay(desk, said, no_network):
-    pins.write({SD: "a" * 40})
+    revisions.write({SD: "a" * 40})
     no_network()
     status, _, err = said("pin")
-    assert status == 1 and err.count("cannot be reached") == 1 and pins.read() == {SD: "a" * 40}
+    assert status == 1 and err.count("cannot be reached") == 1 and revisions.read() == {SD: "a" * 40}
 
 
 # The doctor
@@ -202,18 +204,18 @@ def test_without_a_network_the_pins_stay(desk, said, no_network):
 
 @pytest.fixture
 def on_a_card(monkeypatch):
-    from helpers import hardware
+    from helpers.catalog import devices
 
-    monkeypatch.setattr(hardware, "device", lambda: "cuda")
+    monkeypatch.setattr(devices, "device", lambda: "cuda")
 
 
-def row(found: checkup.Checkup, label: str) -> tuple[str, str]:
+def row(found: doctor.Checkup, label: str) -> tuple[str, str]:
     [row] = [row for rows in found.sections.values() for row in rows if row.label == label]
     return row.value, row.state
 
 
 def test_the_doctor_sends_for_what_the_chapters_lack(desk, on_a_card, monkeypatch):
-    found = checkup.doctor()
+    found = doctor.doctor()
     assert row(found, "address") == (f"{desk.url} answers", "ok")
     assert "not here, about 2.1 GB" in row(found, "sd15")[0] and SD in row(found, "sd15")[0]
     assert row(found, "pixel-art")[0].endswith("course download pixel-art --pickles converts them")
@@ -222,41 +224,41 @@ def test_the_doctor_sends_for_what_the_chapters_lack(desk, on_a_card, monkeypatc
     assert found.next == "course download" and found.well
     assert len(str(found).splitlines()) < 50 + len([row for row in found.sections["Packages"] if row.state != "ok"])
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE=1" in row(checkup.doctor(), "address")[0]
-    assert checkup.doctor().next == "unset HF_HUB_OFFLINE && course download"
+    assert "HF_HUB_OFFLINE=1" in row(doctor.doctor(), "address")[0]
+    assert doctor.doctor().next == "unset HF_HUB_OFFLINE && course download"
 
 
 def test_the_doctor_tells_whole_from_partial_and_says_pins(desk, on_a_card, no_network, monkeypatch):
-    pins.write({SD: desk.commit(SD)})
-    errands.fetch(["sd15", "upscale-x4", "pictures"], yes=True)
+    revisions.write({SD: desk.commit(SD)})
+    download.fetch(["sd15", "upscale-x4", "pictures"], yes=True)
     x4 = snapshots.find(CATALOG["upscale-x4"].hub_id)
     weight = x4.folder / "unet/diffusion_pytorch_model.safetensors"
     weight.write_bytes(weight.read_bytes()[:100])
-    found = checkup.doctor()
+    found = doctor.doctor()
     assert row(found, "sd15") == (f"here, 0.1 MB, pinned to {desk.commit(SD)[:12]}", "ok")
     value, state = row(found, "upscale-x4")
     assert state == "note" and "of about 3.5 GB here; unet/diffusion_pytorch_model.safetensors is cut short" in value
-    assert row(found, "pins")[0] == f"1 of {len(pins.repositories()) + 2}"
+    assert row(found, "pins")[0] == f"1 of {len(revisions.repositories()) + 2}"
     assert row(found, "pictures") == ("the guides' own are here", "ok")
-    monkeypatch.setattr(errands, "meant", lambda names: ["sd15", "pictures"])
-    assert "lab" in checkup.doctor().next
-    monkeypatch.setattr(errands, "meant", lambda names: ["sd15", "comic"])
+    monkeypatch.setattr(download, "meant", lambda names: ["sd15", "pictures"])
+    assert "lab" in doctor.doctor().next
+    monkeypatch.setattr(download, "meant", lambda names: ["sd15", "comic"])
     no_network()
-    found = checkup.doctor()
+    found = doctor.doctor()
     assert "cannot be reached" in row(found, "address")[0] and found.next == "connect, then: course download"
     assert row(found, "sd15")[1] == "ok"
 
 
 def test_the_doctor_says_whether_there_is_a_token_and_never_which(desk, monkeypatch):
-    assert row(checkup.doctor(), "token")[0].startswith("none")
+    assert row(doctor.doctor(), "token")[0].startswith("none")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    found = checkup.doctor()
+    found = doctor.doctor()
     assert row(found, "token")[0] == "yes" and "hf_secret" not in str(found) + found._repr_html_()
 
 
 def test_the_doctor_reads_a_file_of_pins_that_is_no_good(desk):
-    pins.file().write_text(json.dumps({SD: "main"}))
-    found = checkup.doctor()
+    revisions.file().write_text(json.dumps({SD: "main"}))
+    found = doctor.doctor()
     value, state = row(found, "pins")
     assert state == "bad" and "expected a commit, 40 hexadecimal digits" in value and not found.well
 
@@ -265,11 +267,11 @@ def test_the_doctor_reads_a_file_of_pins_that_is_no_good(desk):
     "text, message", [("{", "is not valid JSON"), ("[]", "holds list"), ('{"a": 1}', "pin of a is 1")]
 )
 def test_a_file_of_pins_that_is_no_good_is_named(desk, text, message):
-    pins.file().write_text(text)
+    revisions.file().write_text(text)
     with pytest.raises(ValueError, match=message):
-        pins.read()
+        revisions.read()
 
 
 def test_no_file_of_pins_and_the_shipped_one_pin_nothing(desk, repository):
-    assert pins.read() == {}
+    assert revisions.read() == {}
     assert json.loads((repository / "data" / "pins.json").read_text()) == {}

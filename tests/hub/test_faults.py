@@ -8,8 +8,9 @@ import re
 import pytest
 from huggingface_hub import constants
 
-from helpers import download, hub, pins, snapshots
-from helpers.catalog import CATALOG
+from helpers.catalog import revisions
+from helpers.catalog.checkpoints import CATALOG
+from helpers.hub import client, download, snapshots
 from tests.hub.desk import BIG, SD, _desk, desk, no_network, weights  # noqa: F401
 
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
@@ -21,7 +22,7 @@ def fetch(name: str = "sd15") -> snapshots.Snapshot:
 
 
 def refused() -> str:
-    with pytest.raises(hub.HubError) as caught:
+    with pytest.raises(client.HubError) as caught:
         fetch()
     return str(caught.value)
 
@@ -85,7 +86,7 @@ def test_a_file_that_stays_wrong_never_enters_the_cache(desk, tmp_path, kind, wo
     digest = desk.files(SD)[UNET].sha256
     assert f"sd15: {UNET} of {SD} came {word} twice" in said and digest[:12] in said and "course download sd15" in said
     assert not [path for path in tmp_path.rglob(f"*{digest}*") if path.suffix != ".lock"]
-    with pytest.raises(hub.HubError):
+    with pytest.raises(client.HubError):
         download.folders(CATALOG["sd15"])
 
 
@@ -140,7 +141,7 @@ def test_a_file_that_cannot_be_had_says_what_to_do(desk, kind, message):
 
 
 def test_a_pin_that_is_gone_asks_for_a_new_one(desk):
-    pins.write({SD: "0" * 40})
+    revisions.write({SD: "0" * 40})
     assert re.search(f"sd15: {SD} has no such commit any more. Look for a new one: course pin sd15", refused())
 
 
@@ -169,8 +170,8 @@ def test_load_passes_the_message_on(desk):
     from helpers import load
 
     desk.misbehave("gone", repo=SD)
-    with pytest.raises(hub.HubError, match="is gone from"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("helpers.hardware.free_memory", lambda device: 64_000_000_000)
+    with pytest.raises(client.HubError, match="is gone from"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("helpers.catalog.devices.free_memory", lambda device: 64_000_000_000)
         load("sd15", device="cpu")
 
 

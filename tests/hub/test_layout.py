@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from helpers import download, layout, pins
-from helpers.catalog import CATALOG
+from helpers.catalog import revisions
+from helpers.catalog.checkpoints import CATALOG
+from helpers.hub import download, repo_files
 from tests.hub import checkpoints
 from tests.hub.desk import _desk, desk, repository  # noqa: F401
 
@@ -47,7 +48,7 @@ def test_it_is_what_diffusers_fetches(served, name):
     fetched = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
     mine = {file.path for file in chosen.target.files}
     assert {path for path in fetched - mine if not path.startswith(UNREAD)} == set()
-    assert not [path for path in mine - fetched if path.endswith(layout.WEIGHTS)]
+    assert not [path for path in mine - fetched if path.endswith(repo_files.WEIGHTS)]
 
 
 @pytest.mark.parametrize("name", [name for name in PIPELINES if name != "sdxl-refiner"])
@@ -69,7 +70,7 @@ def test_a_pinned_checkpoint_is_found_offline_by_diffusers(served, monkeypatch):
 
     old = served.commit(CATALOG["sd15"].hub_id)
     served.push(CATALOG["sd15"].hub_id, {"unet/config.json": b"new"})
-    pins.write({CATALOG["sd15"].hub_id: old})
+    revisions.write({CATALOG["sd15"].hub_id: old})
     download.fetch(download.order(CATALOG["sd15"]))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     kwargs = {key: CATALOG["sd15"].load_kwargs[key] for key in ("revision", "variant", "use_safetensors")}
@@ -80,12 +81,12 @@ def test_a_pinned_checkpoint_is_found_offline_by_diffusers(served, monkeypatch):
 # What is chosen, without a Hub
 
 
-def choose(*forms: str, variant: str | None = None, **how: object) -> layout.Choice:
+def choose(*forms: str, variant: str | None = None, **how: object) -> repo_files.Choice:
     files = repository(*forms)
-    return layout.choose(files, json.loads(files["model_index.json"]), variant=variant, **how)
+    return repo_files.choose(files, json.loads(files["model_index.json"]), variant=variant, **how)
 
 
-def unet(choice: layout.Choice) -> list[str]:
+def unet(choice: repo_files.Choice) -> list[str]:
     return [path for path in choice.files if path.startswith("unet/") and path != "unet/config.json"]
 
 
@@ -109,7 +110,7 @@ def test_never_code_nor_the_safety_checker_nor_whole_checkpoints():
         choice = choose("safetensors", "bin", "ckpt", "msgpack", pickled=pickled)
         assert not [path for path in choice.files if path.startswith(("safety_checker", "whole")) or ".py" in path]
         suffix = ".bin" if pickled else ".safetensors"
-        assert [path for path in choice.files if path.endswith(layout.WEIGHTS)] == [
+        assert [path for path in choice.files if path.endswith(repo_files.WEIGHTS)] == [
             f"{folder}/diffusion_pytorch_model{suffix}" for folder in ("unet", "vae")
         ]
 
@@ -118,8 +119,8 @@ def test_pieces_come_with_their_index():
     pieces = {f"model.fp16-0000{n}-of-00002.safetensors" for n in (1, 2)} | {"model.safetensors.index.fp16.json"}
     plain = {f"model-0000{n}-of-00002.safetensors" for n in (1, 2)} | {"model.safetensors.index.json"}
     files = {"config.json", *pieces, *plain}
-    assert set(layout.choose(files, None, variant="fp16").files) == {"config.json", *pieces}
-    assert set(layout.choose(files, None).files) == {"config.json", *plain}
+    assert set(repo_files.choose(files, None, variant="fp16").files) == {"config.json", *pieces}
+    assert set(repo_files.choose(files, None).files) == {"config.json", *plain}
 
 
 @pytest.mark.parametrize(

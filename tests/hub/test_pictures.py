@@ -10,8 +10,10 @@ import pytest
 from huggingface_hub import constants, try_to_load_from_cache
 from PIL import Image
 
-from helpers import catalog, load_image, load_mask, pictures, pins
-from helpers.reading import course_pictures, open_picture
+from helpers import load_image, load_mask
+from helpers.catalog import checkpoints, revisions
+from helpers.hub import guide_images
+from helpers.images.reading import course_pictures, open_picture
 from tests.hub.desk import _desk, desk, no_network  # noqa: F401
 
 DRAWN = Path(__file__).resolve().parents[2] / "data" / "pictures"
@@ -30,7 +32,7 @@ def guides(desk):
     mask.paste(255, (0, 0, 256, 512))
     file = io.BytesIO()
     mask.save(file, "PNG")
-    for repo, picture, masked in pictures.GUIDES.values():
+    for repo, picture, masked in guide_images.GUIDES.values():
         desk.push(repo.removeprefix("datasets/"), {picture: png("red"), masked: file.getvalue()}, kind="datasets")
     return desk
 
@@ -39,7 +41,7 @@ def is_drawn(name: str) -> bool:
     return open_picture(name).tobytes() == Image.open(DRAWN / f"{name}.png").tobytes()
 
 
-@pytest.mark.parametrize("name", pictures.GUIDES)
+@pytest.mark.parametrize("name", guide_images.GUIDES)
 def test_a_course_name_means_the_guides_picture_and_mask(guides, name):
     image, mask = load_image(name), load_mask(name, image=name)
     assert image.size == mask.size == (512, 512)
@@ -47,8 +49,8 @@ def test_a_course_name_means_the_guides_picture_and_mask(guides, name):
 
 
 def test_the_mini_edition_and_other_names_ask_nothing(guides, monkeypatch):
-    assert all(is_drawn(name) for name in course_pictures() if name not in pictures.GUIDES)
-    monkeypatch.setattr(catalog, "_chosen", "mini")
+    assert all(is_drawn(name) for name in course_pictures() if name not in guide_images.GUIDES)
+    monkeypatch.setattr(checkpoints, "_chosen", "mini")
     assert is_drawn("castle") and is_drawn("castle_mask")
     assert guides.requests == []
 
@@ -107,7 +109,7 @@ def test_a_damaged_picture_is_fetched_again(guides):
 def test_a_pinned_data_set_stays_as_it_was(guides):
     old = guides.commit("huggingface/documentation-images")
     guides.push("huggingface/documentation-images", {"diffusers/inpaint.png": png("blue")}, kind="datasets")
-    pins.write({"datasets/huggingface/documentation-images": old})
+    revisions.write({"datasets/huggingface/documentation-images": old})
     assert load_image("castle").getpixel((9, 9)) == (255, 0, 0)
-    pins.write({})
+    revisions.write({})
     assert load_image("castle").getpixel((9, 9)) == (0, 0, 255)

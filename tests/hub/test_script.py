@@ -10,7 +10,7 @@ CODE = """
 from PIL import Image
 
 from helpers import cli, load
-from helpers.records import make
+from helpers.generation.records import make
 
 assert cli.main(["download", "pixel-art", "--pickles", "--yes"]) == 0
 side = {"height": 64, "width": 64}

@@ -11,7 +11,7 @@ from http.client import IncompleteRead
 
 import pytest
 
-from helpers.catalog import CATALOG
+from helpers.catalog.checkpoints import CATALOG
 from tests.hub import checkpoints
 from tests.hub.conftest import Machine
 from tests.hub.server import LARGE, Hub

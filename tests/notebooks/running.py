@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 from nbformat import NotebookNode
 
-from helpers import costs, notebooks
+from helpers.analysis import benchmark
+from helpers.cli import notebook_runner
 
 
 def cells(page: Path) -> dict[str, str]:
     """The source of each code cell, by the cell's id."""
-    return {cell.id: cell.source for cell in notebooks.read(page).cells if cell.cell_type == "code"}
+    return {cell.id: cell.source for cell in notebook_runner.read(page).cells if cell.cell_type == "code"}
 
 
 def prose(page: Path) -> str:
     """The text of all its other cells."""
-    return "\n".join(cell.source for cell in notebooks.read(page).cells if cell.cell_type == "markdown")
+    return "\n".join(cell.source for cell in notebook_runner.read(page).cells if cell.cell_type == "markdown")
 
 
 def run(source: str, names: dict[str, Any]) -> Any:
@@ -76,9 +77,9 @@ def verdicts(executed: NotebookNode) -> dict[str, str]:
     }
 
 
-def one_round(variants: Mapping[str, Callable], **_: Any) -> costs.Costs:
+def one_round(variants: Mapping[str, Callable], **_: Any) -> benchmark.Costs:
     """For `measure_each`: each once after a warm-up. Results and memory, which are claimed, need no more rounds."""
-    return costs.measure_each(variants, repeats=1)
+    return benchmark.measure_each(variants, repeats=1)
 
 
 def mean(values: Iterable[float]) -> float:

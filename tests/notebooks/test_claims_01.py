@@ -7,7 +7,8 @@ import inspect
 import pytest
 import torch
 
-from helpers import CATALOG, adherence, change, hardware, keep_unmasked, load, load_image, load_mask
+from helpers import CATALOG, adherence, change, keep_unmasked, load, load_image, load_mask
+from helpers.catalog import devices
 from helpers.exercises import chapter_01
 
 STEPS = 20
@@ -104,7 +105,7 @@ def test_the_guides_words_are_out_of_date(pipe) -> None:
     assert any("AttnProcessor2_0" in type(processor).__name__ for processor in pipe.unet.attn_processors.values())
 
 
-@pytest.mark.skipif(hardware.device() != "cpu", reason="offload works here: there is an accelerator")
+@pytest.mark.skipif(devices.device() != "cpu", reason="offload works here: there is an accelerator")
 def test_offload_needs_an_accelerator() -> None:
     with pytest.raises(RuntimeError, match="accelerator"):
         quiet("sd15-inpaint").enable_model_cpu_offload()
@@ -188,10 +189,10 @@ def test_an_empty_negative_prompt_is_none(paint) -> None:
 
 
 def test_a_negative_prompt_pushes_away_from_what_it_means(paint) -> None:
-    from helpers import classifier
+    from helpers.analysis import scene_classifier
 
     def white(**more) -> float:
-        seen = classifier.read([paint("a cat", number, **more) for number in SEEDS])
+        seen = scene_classifier.read([paint("a cat", number, **more) for number in SEEDS])
         return mean(one["colour"]["white"] for one in seen)
 
     assert white(negative_prompt="white") < white() - 0.3

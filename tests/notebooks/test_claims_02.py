@@ -22,16 +22,16 @@ from helpers import (
     load,
     load_image,
     load_mask,
-    notebooks,
     seam,
     share,
     threshold,
 )
+from helpers.cli import notebook_runner
 from tests.notebooks.running import cells, checked, exercises, mean, prose, run, run_page
 
 SEEDS = range(4)
-CHAPTER = notebooks.NOTEBOOKS / "02_masks.ipynb"
-SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "02_masks.ipynb"
+CHAPTER = notebook_runner.NOTEBOOKS / "02_masks.ipynb"
+SOLUTIONS = notebook_runner.NOTEBOOKS / "solutions" / "02_masks.ipynb"
 
 
 @pytest.fixture(scope="module")

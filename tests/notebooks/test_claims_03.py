@@ -8,12 +8,14 @@ import re
 import numpy as np
 import pytest
 
-from helpers import CATALOG, adherence, change, classifier, load_image, models, notebooks, sweep
-from helpers.measure import sharpness
+from helpers import CATALOG, adherence, change, load_image, models, sweep
+from helpers.analysis import scene_classifier
+from helpers.analysis.image_metrics import sharpness
+from helpers.cli import notebook_runner
 from tests.notebooks.running import mean, visited
 
-CHAPTER = notebooks.NOTEBOOKS / "03_popular_models.ipynb"
-SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "03_popular_models.ipynb"
+CHAPTER = notebook_runner.NOTEBOOKS / "03_popular_models.ipynb"
+SOLUTIONS = notebook_runner.NOTEBOOKS / "solutions" / "03_popular_models.ipynb"
 SD, SDXL, KANDINSKY = "sd15-inpaint", "sdxl-inpaint", "kandinsky22-inpaint"
 SEEDS = range(4)
 
@@ -230,7 +232,7 @@ def test_a_negative_prompt_becomes_an_embedding_and_acts(chapter):
 
     def red(**more) -> float:
         found = [chapter.develop(chapter.imagine("a red house", n, **more), n) for n in SEEDS]
-        return mean(one["colour"]["red"] for one in classifier.read(found))
+        return mean(one["colour"]["red"] for one in scene_classifier.read(found))
 
     assert red(negative_prompt="red") < red() - 0.3
 

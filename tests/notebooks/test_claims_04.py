@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from helpers import CATALOG, adherence, change, check, grow, keep_unmasked, load_image, load_mask, notebooks, threshold
+from helpers import CATALOG, adherence, change, check, grow, keep_unmasked, load_image, load_mask, threshold
+from helpers.cli import notebook_runner
 from tests.notebooks.running import checked, exercises, mean, prose, visited
 
-CHAPTER = notebooks.NOTEBOOKS / "04_regular_checkpoints.ipynb"
-SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "04_regular_checkpoints.ipynb"
+CHAPTER = notebook_runner.NOTEBOOKS / "04_regular_checkpoints.ipynb"
+SOLUTIONS = notebook_runner.NOTEBOOKS / "solutions" / "04_regular_checkpoints.ipynb"
 REGULAR, SPECIAL = "sd15", "sd15-inpaint"
 
 

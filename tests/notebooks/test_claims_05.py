@@ -7,14 +7,16 @@ import re
 import numpy as np
 import pytest
 
-from helpers import adherence, change, check, classifier, load_image, measured, notebooks
+from helpers import adherence, change, check, load_image, measured
+from helpers.analysis import scene_classifier
+from helpers.analysis.image_metrics import sharpness
+from helpers.cli import notebook_runner
 from helpers.exercises import chapter_05
-from helpers.measure import sharpness
-from helpers.miniatures.world import draw, sample
+from miniature_training.world.scenes import draw, sample
 from tests.notebooks.running import cells, checked, exercises, mean, visited
 
-CHAPTER = notebooks.NOTEBOOKS / "05_parameters.ipynb"
-SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "05_parameters.ipynb"
+CHAPTER = notebook_runner.NOTEBOOKS / "05_parameters.ipynb"
+SOLUTIONS = notebook_runner.NOTEBOOKS / "solutions" / "05_parameters.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_guidance_helps_until_it_burns(chapter, task):
 def test_the_orange_that_is_pushed_too_far_turns_red(chapter):
     def seen(colour, scale):
         images = [record.image for record in chapter.by_guidance if record.parameters["guidance_scale"] == scale]
-        return mean(one["colour"][colour] for one in classifier.read(images))
+        return mean(one["colour"][colour] for one in scene_classifier.read(images))
 
     assert seen("orange", 2.5) > 0.9 and seen("orange", 12.5) < 0.6
     assert seen("red", 12.5) > seen("red", 2.5) + 0.3
@@ -126,7 +128,7 @@ def test_naming_flaws_sharpens_image_to_image(chapter):
 
 
 def test_the_world_calls_a_blurred_picture_poor_in_details():
-    from helpers.miniatures.captions import DEGRADED_WORDS
+    from miniature_training.world.captions import DEGRADED_WORDS
 
     assert "poor details" in DEGRADED_WORDS["blurred"]
 

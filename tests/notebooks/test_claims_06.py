@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 import helpers
-from helpers import CATALOG, adherence, change, check, load_image, notebooks
-from helpers.masks import fit
-from helpers.measure import seam, sharpness
+from helpers import CATALOG, adherence, change, check, load_image
+from helpers.analysis.image_metrics import seam, sharpness
+from helpers.cli import notebook_runner
+from helpers.images.masks import fit
 from tests.notebooks.running import checked, exercises, mean, one_round, visited
 
-CHAPTER = notebooks.NOTEBOOKS / "06_chaining.ipynb"
-SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "06_chaining.ipynb"
+CHAPTER = notebook_runner.NOTEBOOKS / "06_chaining.ipynb"
+SOLUTIONS = notebook_runner.NOTEBOOKS / "solutions" / "06_chaining.ipynb"
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import re
 import numpy as np
 import pytest
 
-from helpers import adherence, change, check, notebooks
+from helpers import adherence, change, check
+from helpers.cli import notebook_runner
 from tests.notebooks.running import cells, checked, exercises, visited
 
-CHAPTER = notebooks.NOTEBOOKS / "07_prompt_weighting.ipynb"
-SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "07_prompt_weighting.ipynb"
+CHAPTER = notebook_runner.NOTEBOOKS / "07_prompt_weighting.ipynb"
+SOLUTIONS = notebook_runner.NOTEBOOKS / "solutions" / "07_prompt_weighting.ipynb"
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import change, check, load, load_image, load_mask, measured, notebooks, seam
-from helpers.conditioning import control_argument, depth_agreement, depth_map
+from helpers import change, check, load, load_image, load_mask, measured, seam
+from helpers.cli import notebook_runner
 from helpers.exercises import chapter_08
+from helpers.pipelines.control_images import control_argument, depth_agreement, depth_map
 from tests.notebooks.running import cells, checked, exercises, mean, visited
 
-CHAPTER = notebooks.NOTEBOOKS / "08_controlnet.ipynb"
-SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "08_controlnet.ipynb"
+CHAPTER = notebook_runner.NOTEBOOKS / "08_controlnet.ipynb"
+SOLUTIONS = notebook_runner.NOTEBOOKS / "solutions" / "08_controlnet.ipynb"
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import helpers
-from helpers import change, check, measured, notebooks
+from helpers import change, check, measured
+from helpers.cli import notebook_runner
 from helpers.exercises import chapter_09
 from tests.notebooks.running import checked, mean, one_round, visited
 
-CHAPTER = notebooks.NOTEBOOKS / "09_optimization.ipynb"
-SOLUTIONS = notebooks.NOTEBOOKS / "solutions" / "09_optimization.ipynb"
+CHAPTER = notebook_runner.NOTEBOOKS / "09_optimization.ipynb"
+SOLUTIONS = notebook_runner.NOTEBOOKS / "solutions" / "09_optimization.ipynb"
 MIB = 2**20
 COMPILING = ("compile", "compile-gain")  # a test of its own does it, on fewer steps
 

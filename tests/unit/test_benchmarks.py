@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from helpers.pipelines import load
+from helpers.pipelines.loading import load
 from tests.benchmarks import course, floor, loading, timing
 from tests.benchmarks.__main__ import main
-from tests.unit.tiny import tiny_course  # noqa: F401
+from tests.support.tiny import tiny_course  # noqa: F401
 
 
 def test_ways_take_turns_and_the_first_rounds_do_not_count():

@@ -8,8 +8,9 @@ import shutil
 
 import pytest
 
-from helpers import catalog, hardware, pipelines
-from helpers.catalog import CATALOG
+from helpers.catalog import checkpoints, devices
+from helpers.catalog.checkpoints import CATALOG
+from helpers.pipelines import loading
 from tests.gpu import fullsize, memory_plan
 
 asked = pytest.mark.skipif(
@@ -19,10 +20,10 @@ asked = pytest.mark.skipif(
 
 @pytest.fixture
 def full(monkeypatch):
-    monkeypatch.setattr(catalog, "_chosen", "full")
-    pipelines.unload()
+    monkeypatch.setattr(checkpoints, "_chosen", "full")
+    loading.unload()
     yield monkeypatch
-    pipelines.unload()
+    loading.unload()
 
 
 @pytest.mark.parametrize("name", ["sd15-inpaint", "sdxl-inpaint", "sdxl-refiner", "kandinsky22"])
@@ -45,26 +46,26 @@ def test_the_catalogue_counts_parameters_right(name):
 def test_a_full_size_checkpoint_is_saved_and_loaded_and_shared(name, task, side, full, tmp_path):
     folder = fullsize.save(name, tmp_path / name)
     full.setitem(CATALOG, name, dataclasses.replace(CATALOG[name], hub_id=str(folder), variant="fp16"))
-    full.setattr(hardware, "_device", lambda: "cpu")
-    pipe = pipelines.load(name, dtype="float16")
+    full.setattr(devices, "_device", lambda: "cpu")
+    pipe = loading.load(name, dtype="float16")
     parts = CATALOG[name].parameters
     counted = {part: sum(tensor.numel() for tensor in pipe.components[part].parameters()) / 1e6 for part in parts}
     assert {part: round(number) for part, number in counted.items()} == pytest.approx(dict(parts), rel=0.002)
     assert {str(pipe.components[part].dtype) for part in parts} == {"torch.float16"}
     assert pipe.unet.config.sample_size == side
-    other = pipelines.load(name, task=task, dtype="float16")
+    other = loading.load(name, task=task, dtype="float16")
     assert all(other.components[part] is pipe.components[part] for part in parts)
     shutil.rmtree(folder)
 
 
 def test_the_measuring_command_runs_on_tiny_models(capsys, tmp_path, monkeypatch):
-    from helpers import stored
+    from helpers.analysis import gpu_results
 
-    monkeypatch.setattr(catalog, "_chosen", "full")
-    pipelines.unload()
+    monkeypatch.setattr(checkpoints, "_chosen", "full")
+    loading.unload()
     out = tmp_path / "run.json"
     memory_plan.main(["--quick", "--out", str(out)])
-    rows = stored.read(out)["rows"]
+    rows = gpu_results.read(out)["rows"]
     assert [row["variant"] for row in rows["dtype"]] == ["float32", "float16", "bfloat16"]
     assert {row["checkpoint"] for row in rows["plan"]} == set(memory_plan.PLANNED)
     assert all(row["worked"] in ("yes", "not tried") for row in rows["plan"])

@@ -19,7 +19,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import helpers
-from helpers import notebooks
+from helpers.cli import notebook_runner
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = ROOT / "helpers"
@@ -225,7 +225,7 @@ def test_nothing_is_imported_that_is_not_declared() -> None:
     known = {requirement.name.replace("-", "_").lower() for requirement in declared()}
     sources = [parsed(path) for path in modules()]
     for path in ROOT.glob("notebooks/**/*.ipynb"):
-        cells = [cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"]
+        cells = [cell.source for cell in notebook_runner.read(path).cells if cell.cell_type == "code"]
         lines = [line for cell in cells for line in cell.splitlines()]
         sources.append((ast.parse("\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))), ""))
     roots = {name.split(".")[0] for tree, package in sources for name in imports(tree, package)}
@@ -297,7 +297,7 @@ PAGES = [page for page in PAGES if ".ipynb_checkpoints" not in page.parts]
 
 @pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT / "notebooks").with_suffix("")))
 def page(request: pytest.FixtureRequest):
-    return notebooks.read(request.param)
+    return notebook_runner.read(request.param)
 
 
 def test_committed_cells_ran_without_an_error(page) -> None:
@@ -310,7 +310,7 @@ def test_committed_cells_ran_without_an_error(page) -> None:
 
 
 def test_committed_notebooks_hold_nothing_volatile(page) -> None:
-    assert notebooks.normalise(copy.deepcopy(page)) == page, "write it with: make course"
+    assert notebook_runner.normalise(copy.deepcopy(page)) == page, "write it with: make course"
 
 
 def test_code_cells_are_short(page) -> None:

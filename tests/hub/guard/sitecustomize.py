@@ -122,8 +122,8 @@ if "COURSE_TEST_NETWORK" in os.environ:
 if "COURSE_TEST_DISK" in os.environ:
     _disk(int(os.environ["COURSE_TEST_DISK"]))
 changes = {
-    "COURSE_TEST_SIZES": ("helpers.catalog", _sizes),
-    "COURSE_TEST_MEMORY": ("helpers.hardware", _memory),
-    "COURSE_TEST_ROUNDS": ("helpers.costs", _rounds),
+    "COURSE_TEST_SIZES": ("helpers.catalog.checkpoints", _sizes),
+    "COURSE_TEST_MEMORY": ("helpers.catalog.devices", _memory),
+    "COURSE_TEST_ROUNDS": ("helpers.analysis.benchmark", _rounds),
 }
 sys.meta_path.insert(0, _After({name: call for key, (name, call) in changes.items() if key in os.environ}))

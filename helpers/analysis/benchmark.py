@@ -1,0 +1,192 @@
+"""Costs: the time and the peak memory of a call, and of several ways to make the same thing, side by side.
+
+Several ways are measured in turn, A B C A B C ..., so that a machine that slows down slows them all; compare their
+ratios, not the seconds of two runs.
+"""
+
+from __future__ import annotations
+
+import html
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from helpers.common import memory
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Time and memory of a call. Memory is in bytes; `allocated` and `reserved` are CUDA's peaks, None off the GPU.
+
+    `seconds` is the median of `runs`, `spread` the slowest less the fastest; `resident` is how far the process grew at
+    its peak.
+    """
+
+    seconds: float
+    spread: float
+    repeats: int
+    resident: int
+    allocated: int | None
+    reserved: int | None
+    result: Any = field(repr=False, compare=False)
+    runs: tuple[float, ...] = ()
+
+    @property
+    def peak_memory(self) -> int:
+        """CUDA's peak where there is a GPU, else the growth of the process."""
+        return self.resident if self.allocated is None else self.allocated
+
+    def __str__(self) -> str:
+        kind = "resident growth" if self.allocated is None else "CUDA peak"
+        runs = f"median of {self.repeats}, spread {self.spread:.3g} s" if self.repeats > 1 else "one run"
+        return f"{self.seconds:.3g} s ({runs}), {self.peak_memory / MIB:.0f} MiB {kind}"
+
+
+def measure(fn: Callable[[], Any], *, repeats: int = 3, warmup: int = 1) -> Measurement:
+    """Time `fn()` over `repeats` runs after `warmup` untimed ones; `.result` is what its last run returned.
+
+    Resident memory is sampled every few milliseconds in the first run alone, after free memory was given back: later
+    runs reuse what it freed. With a warm-up the sampling ends before the clock starts.
+    """
+    if not callable(fn):
+        raise TypeError(f"fn is no function but {type(fn).__name__}: write measure(lambda: pipe(...)).")
+    return measure_each({"": fn}, repeats=repeats, warmup=warmup)[""]
+
+
+def measure_each(variants: Mapping[str, Callable[[], Any]], *, repeats: int = 3, warmup: int = 1) -> Costs:
+    """Measure several functions in turn, each as `measure` does; returns `Costs`, a Measurement by name.
+
+    Every round runs each of them once, and begins with another one. The first named is what the others are compared to.
+    """
+    if not isinstance(variants, Mapping) or not variants:
+        raise TypeError(f"variants={variants!r}: expected a dict such as {{'plain': lambda: pipe(...), ...}}.")
+    if wrong := [name for name, fn in variants.items() if not callable(fn)]:
+        raise TypeError(f"variants[{wrong[0]!r}] is no function: write lambda: pipe(...).")
+    for name, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more.")
+    names = list(variants)
+    watched = {name: _Watched(variants[name]) for name in names}
+    for turn in range(warmup + repeats):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            watched[name].run(timed=turn >= warmup)
+    return Costs({name: one.measurement() for name, one in watched.items()})
+
+
+class Costs(dict[str, Measurement]):
+    """A Measurement by the variant's name, the plain way first. A notebook shows it as a table; `chart()` draws it.
+
+    The pictures, or whatever the variants returned, are in `costs[name].result`.
+    """
+
+    @property
+    def plain(self) -> str:
+        """The name of the first variant, which the ratios are taken to."""
+        return next(iter(self))
+
+    def ratio(self, name: str) -> float:
+        """Seconds of a variant over those of the plain one: the median of the rounds' ratios."""
+        pairs = zip(self[name].runs, self[self.plain].runs, strict=True)
+        return statistics.median(one / other if other else float("nan") for one, other in pairs)
+
+    def per(self, counts: Mapping[str, int]) -> Costs:
+        """The same with the seconds divided: `costs.per({"one": 1, "four at once": 4})` are seconds a picture."""
+        if unknown := [name for name in counts if name not in self]:
+            raise ValueError(f"counts: {unknown[0]!r} was not measured; there are {', '.join(map(repr, self))}.")
+        if wrong := [name for name, count in counts.items() if isinstance(count, bool) or count <= 0]:
+            raise ValueError(f"counts[{wrong[0]!r}]={counts[wrong[0]]!r}: expected a number over 0.")
+        return Costs({name: _divided(found, counts.get(name, 1)) for name, found in self.items()})
+
+    def table(self) -> list[dict[str, Any]]:
+        """A dict a variant: "variant", "seconds", "spread", "ratio" to the plain one, "memory" in bytes."""
+        return [
+            {"variant": name, "seconds": one.seconds, "spread": one.spread, "ratio": self.ratio(name)}
+            | {"memory": one.allocated if self.on_card else one.resident}
+            for name, one in self.items()
+        ]
+
+    def chart(self, title: str | None = None, *, unit: str = "seconds") -> Any:
+        """Draw seconds and memory as bars: a matplotlib Figure. unit: what the axis of divided seconds says."""
+        from helpers.analysis import benchmark_charts
+
+        return benchmark_charts.draw(self, title=title, unit=unit)
+
+    @property
+    def memory_kind(self) -> str:
+        """What the memory is of."""
+        return "CUDA" if self.on_card else "resident growth"
+
+    @property
+    def on_card(self) -> bool:
+        """Whether all of them computed on a CUDA card."""
+        return all(one.allocated is not None for one in self.values())
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{text}</th>" for text in ("", "seconds", "spread", "ratio", f"MiB ({self.memory_kind})"))
+        rows = [
+            f'<tr><td style="text-align:left">{html.escape(row["variant"])}</td><td>{row["seconds"]:.3g}</td>'
+            f"<td>{row['spread']:.2g}</td><td>{row['ratio']:.2f}</td><td>{row['memory'] / MIB:.0f}</td></tr>"
+            for row in self.table()
+        ]
+        return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _divided(found: Measurement, count: float) -> Measurement:
+    runs = tuple(one / count for one in found.runs)
+    return replace(found, seconds=found.seconds / count, spread=found.spread / count, runs=runs)
+
+
+class _Watched:
+    """One variant: its seconds, its peaks, and its last result."""
+
+    def __init__(self, fn: Callable[[], Any]) -> None:
+        self.fn, self.result, self.resident = fn, None, None
+        self.seconds: list[float] = []
+        self.allocated = self.reserved = 0
+
+    def run(self, *, timed: bool) -> None:
+        """Call it once. Its first run is sampled: it is the untimed one where there is any."""
+        self.result = None  # its memory belongs to the last run, not to this one
+        cuda = _cuda()
+        first = self.resident is None
+        if first:
+            memory.free()
+        if cuda:
+            cuda.synchronize()
+            cuda.reset_peak_memory_stats()
+        with memory.Resident() if first else nullcontext() as resident:
+            start = time.perf_counter()
+            self.result = self.fn()
+            if cuda:
+                cuda.synchronize()
+            spent = time.perf_counter() - start
+        if first:
+            self.resident = resident.growth
+        if timed:
+            self.seconds.append(spent)
+        if cuda:
+            self.allocated = max(self.allocated, cuda.max_memory_allocated())
+            self.reserved = max(self.reserved, cuda.max_memory_reserved())
+
+    def measurement(self) -> Measurement:
+        return Measurement(
+            seconds=statistics.median(self.seconds),
+            spread=max(self.seconds) - min(self.seconds),
+            repeats=len(self.seconds),
+            resident=self.resident or 0,
+            allocated=self.allocated or None,  # a card that was not used says nothing
+            reserved=self.reserved if self.allocated else None,
+            result=self.result,
+            runs=tuple(self.seconds),
+        )
+
+
+def _cuda() -> Any:
+    torch = sys.modules.get("torch")  # fn cannot use a GPU through torch that nobody imported
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None

@@ -1,0 +1,105 @@
+"""Bars: what variants cost, drawn one above the other; time on the left, memory on the right."""
+
+from __future__ import annotations
+
+import math
+import platform
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from helpers.analysis.charts import BAND, LINE, figure_class
+
+if TYPE_CHECKING:
+    from helpers.analysis.benchmark import Costs, Measurement
+
+ORANGE = "#d55e00"  # memory; told apart from the blues by every eye
+COLOURS = (LINE, ORANGE, "#009e73", "#cc79a7", "#000000")
+MIB = 2**20
+
+
+def draw(costs: Costs, *, title: str | None = None, unit: str = "seconds") -> Any:
+    """A Figure with a bar a variant: its median with the fastest and slowest run, its ratio, its peak of memory.
+
+    `.numbers` is `costs.table()`. The note below says what was measured, and on which machine.
+    """
+    rows = costs.table()
+    figure = figure_class()(figsize=(8.6, 1.5 + 0.42 * len(rows)), layout="constrained", facecolor="white")
+    figure.numbers = rows
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    places = range(len(rows))
+    seconds = [row["seconds"] for row in rows]
+    runs = [one.runs for one in costs.values()]
+    reach = [[one - min(found) for one, found in zip(seconds, runs, strict=True)]]
+    reach.append([max(found) - one for one, found in zip(seconds, runs, strict=True)])
+    left.barh(places, seconds, xerr=reach, color=BAND, ecolor=LINE, capsize=3, height=0.62)
+    ends = [max(found) for found in runs]
+    for place, row in enumerate(rows):
+        text = f"{row['seconds']:.3g} s" + (f"  (× {row['ratio']:.2f})" if place else "")
+        left.text(ends[place] + 0.02 * max(ends), place, text, va="center", fontsize=9)
+    left.set_xlim(0, 1.45 * max(ends) or 1)
+    sizes = [row["memory"] / MIB for row in rows]
+    right.barh(places, sizes, color=ORANGE, alpha=0.55, height=0.62)
+    for place, size in enumerate(sizes):
+        right.text(size + 0.02 * max(sizes), place, f"{size:.0f} MiB", va="center", fontsize=9)
+    right.set_xlim(0, 1.4 * max(sizes) or 1)
+    left.set_yticks(places, [textwrap.fill(row["variant"], 26) for row in rows])
+    left.invert_yaxis()
+    left.set_xlabel(unit)
+    right.set_xlabel(f"MiB ({costs.memory_kind}, peak)")
+    for axes in (left, right):
+        axes.grid(axis="x", color="#dddddd", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    figure.supxlabel(_note(costs), fontsize=8, color="#444444", x=0.02, ha="left")
+    return figure
+
+
+def payback(costs: Costs, first: Mapping[str, Measurement], *, calls: int | None = None) -> Any:
+    """A Figure of the seconds that so many calls take together, and where a variant with a dear first call pays back.
+
+    first: the first call of such variants, by their names in `costs`. `.numbers` holds the calls it takes, None for
+    never. calls: how far to the right; by default some calls beyond the last crossing.
+    """
+    gains = {name: costs[costs.plain].seconds - costs[name].seconds for name in first}
+    dear = {name: max(0.0, one.seconds - costs[name].seconds) for name, one in first.items()}
+    crossing = {name: math.ceil(dear[name] / gain) if gain > 0 else None for name, gain in gains.items()}
+    calls = calls or max(20, math.ceil(1.3 * max((one for one in crossing.values() if one), default=20)))
+    figure = figure_class()(figsize=(7.4, 4.0), layout="constrained", facecolor="white")
+    figure.numbers = crossing
+    axes = figure.add_subplot()
+    for (name, found), colour in zip(costs.items(), COLOURS, strict=False):
+        start = dear.get(name, 0.0)
+        axes.plot([0, calls], [start, start + calls * found.seconds], color=colour, label=name)
+        if (at := crossing.get(name)) and at <= calls:
+            axes.plot([at], [start + at * found.seconds], "o", color=colour)
+            axes.annotate(f"after {at} calls", (at, start + at * found.seconds), (6, -14), textcoords="offset points")
+    never = [name for name, at in crossing.items() if at is None]
+    note = f"No gain here, so it never pays back: {', '.join(never)}. " if never else ""
+    figure.supxlabel(f"{note}{machine(card=costs.on_card)}", fontsize=8, color="#444444", x=0.02, ha="left")
+    axes.set(xlabel="calls of one size", ylabel="seconds, all together", xlim=(0, calls), ylim=(0, None))
+    axes.grid(color="#dddddd", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _note(costs: Costs) -> str:
+    """How, and on what, it was measured."""
+    repeats = next(iter(costs.values())).repeats
+    how = f"Median of {repeats} runs in turn, whiskers: fastest and slowest" if repeats > 1 else "One run each"
+    return f"{how}. {machine(card=costs.on_card)}"
+
+
+def machine(*, card: bool) -> str:
+    """This machine in one line: what has computed here, its graphics card or its processor."""
+    import torch
+
+    if card:
+        where = torch.cuda.get_device_name()
+    else:
+        threads = torch.get_num_threads()
+        where = f"CPU ({platform.machine()}, {threads} thread{'s' * (threads > 1)})"
+    return f"{where}, torch {torch.__version__}"

@@ -1,0 +1,232 @@
+"""Look over the machine, the packages and the checkpoints, and say what to type next."""
+
+from __future__ import annotations
+
+import html
+import platform
+import re
+import shutil
+import sys
+import textwrap
+from dataclasses import dataclass, field
+from importlib import metadata
+
+from helpers.catalog import checkpoints, devices, miniatures
+from helpers.cli import download
+from helpers.common.paths import ROOT
+from helpers.hub import client, status
+
+GIB = 1024**3
+SIGNS = {"ok": "✓", "note": "!", "bad": "✗", "": " "}
+ROOM = {"mini": 1, "full": 20}  # GiB free that the edition wants: its cache, or its downloads
+
+
+@dataclass
+class Row:
+    """One finding: `state` is "ok", "note" (worth knowing), "bad" (does not work so) or "" (a plain fact)."""
+
+    label: str
+    value: str
+    state: str = ""
+
+
+@dataclass
+class Checkup:
+    """What `doctor()` found: `sections` of rows, and the `next` command. Shows itself as a table in a notebook."""
+
+    sections: dict[str, list[Row]] = field(default_factory=dict)
+    next: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing is "bad"."""
+        return not any(row.state == "bad" for rows in self.sections.values() for row in rows)
+
+    def __str__(self) -> str:
+        rows = [row for rows in self.sections.values() for row in rows]
+        width = max((len(row.label) for row in rows), default=0)
+        lines = []
+        for title, found in self.sections.items():
+            lines += ["", title]
+            for row in found:
+                head = f"  {SIGNS[row.state]} {row.label:<{width}}  "
+                lines += textwrap.wrap(row.value, 110, initial_indent=head, subsequent_indent=" " * len(head)) or [head]
+        return "\n".join(lines[1:] + ["", f"Next: {self.next}"])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        parts = []
+        for title, found in self.sections.items():
+            parts.append(f'<tr><th colspan="3" style="text-align:left">{html.escape(title)}</th></tr>')
+            parts += [
+                f'<tr><td>{SIGNS[row.state].strip()}</td><td style="text-align:left">{html.escape(row.label)}</td>'
+                f'<td style="text-align:left">{html.escape(row.value)}</td></tr>'
+                for row in found
+            ]
+        return f"<table>{''.join(parts)}</table><p><b>Next:</b> {html.escape(self.next)}</p>"
+
+
+def doctor() -> Checkup:
+    """Find out in some seconds what this machine has, what is missing, and the next thing to do. Changes nothing."""
+    packages = _packages()
+    complete = all(row.state != "bad" for row in packages)
+    try:
+        edition = checkpoints.edition()
+        said = Row("in use", f"{edition}, {_EDITIONS[edition]}", "ok")
+    except ValueError as error:
+        edition, said = "mini", Row("in use", str(error), "bad")
+    machine, has_gpu = _machine()
+    sections = {
+        "Machine": [*machine, *_disk(edition)],
+        "Edition": [said],
+        "Packages": packages,
+    }
+    fetch = ""
+    if edition == "mini":
+        sections["Checkpoints"] = _miniatures()
+    else:
+        sections["Packages"] = _brief(packages)
+        sections["Hub"], sections["Checkpoints"], fetch = _full()
+    checkup = Checkup(sections)
+    checkup.next = _next(checkup, edition=edition, complete=complete, has_gpu=has_gpu, fetch=fetch)
+    return checkup
+
+
+_EDITIONS = {
+    "mini": "miniatures on the CPU, nothing to download (COURSE_EDITION=full for the real checkpoints)",
+    "full": "the real checkpoints from the Hugging Face Hub (COURSE_EDITION=mini for the miniatures)",
+}
+
+
+def _machine() -> tuple[list[Row], bool]:
+    """The machine's facts, and whether pipelines can run on something faster than its CPU."""
+    old = sys.version_info < (3, 11)
+    version = platform.python_version()
+    python = Row("Python", f"{version}: the course needs 3.11", "bad") if old else Row("Python", version, "ok")
+    try:
+        facts, device = devices.describe(), devices.device()
+    except (ImportError, OSError) as error:  # OSError: a library of torch's own does not load
+        return [Row("system", platform.platform()), python, Row("torch", f"does not import: {error}", "bad")], False
+    except ValueError as error:  # COURSE_DEVICE names what is not here
+        return [Row("system", platform.platform()), python, Row("device", str(error), "bad")], False
+    facts.pop("python", None)
+    rows = [Row(label, value) for label, value in facts.items()]
+    return [*rows, python, Row("fastest device", device, "ok")], device != "cpu"
+
+
+def _disk(edition: str) -> list[Row]:
+    cache = miniatures.cache_folder() if edition == "mini" else client.cache()
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / GIB
+    if free < ROOM[edition]:
+        return [Row("disk", f"{free:.1f} GiB free for {cache}: the {edition} edition wants {ROOM[edition]}", "note")]
+    return [Row("disk", f"{free:.0f} GiB free for {cache}", "ok")]
+
+
+def pins() -> dict[str, str]:
+    """Read constraints.txt: package -> the version that was tested; empty where the file is absent."""
+    file = ROOT / "constraints.txt"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+def needed() -> list[str]:
+    """Read pyproject.toml: the packages that the course itself imports, in its order."""
+    import tomllib
+
+    file = ROOT / "pyproject.toml"
+    if not file.is_file():
+        return []
+    listed = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["dependencies"]
+    return [re.match(r"[\w.-]+", entry)[0] for entry in listed]
+
+
+def _packages() -> list[Row]:
+    tested = pins()
+    rows = []
+    for name in needed():
+        wanted = tested.get(name, "")
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            rows.append(Row(name, f"missing (tested with {wanted})", "bad"))
+            continue
+        same = found.split("+")[0] == wanted  # 2.9.0+cpu is 2.9.0
+        rows.append(Row(name, found if same else f"{found} (tested with {wanted})", "ok" if same else "note"))
+    return [_torchvision(row) if row.label == "torchvision" else row for row in rows]
+
+
+def _brief(rows: list[Row]) -> list[Row]:
+    """What is in order in one line, so that the rest is on one screen with it."""
+    fine = sum(row.state == "ok" for row in rows)
+    return [Row("packages", f"{fine} as they were tested", "ok"), *(row for row in rows if row.state != "ok")]
+
+
+def _torchvision(row: Row) -> Row:
+    """A torchvision of another build than torch is installed well and fails at import; transformers falls with it."""
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, OSError, RuntimeError):
+        return Row(row.label, f"{row.value} does not fit this torch: install both from one index, see README", "bad")
+    return row
+
+
+def _miniatures() -> list[Row]:
+    shipped = miniatures.recipes()
+    if not shipped:
+        return [Row("miniatures", f"none in {checkpoints.MINIATURES}", "bad")]
+    rows = []
+    for name in shipped:
+        try:
+            miniatures.digests(name)
+            rows.append(Row(name, "in place", "ok"))
+        except (FileNotFoundError, ValueError) as error:
+            rows.append(Row(name, str(error), "bad"))
+    return rows
+
+
+def _full() -> tuple[list[Row], list[Row], str]:
+    """The Hub, the checkpoints, and the command that fetches what the chapters lack ("" where nothing lacks)."""
+    said, reached = status.reach()
+    pins, sound = status.pinned()
+    rows = [
+        Row("address", said, "ok" if reached else "note"),
+        Row("token", status.token()),
+        Row("cache", status.cache()),
+        Row("pins", pins, "" if sound else "bad"),
+    ]
+    if not sound:
+        return rows, [], ""
+    items = status.items()
+    signs = {"complete": "ok", "partial": "note", "missing": "", "pickled": ""}
+    wanted = download.meant([])
+    lacking = [item.name for item in items if item.state in ("partial", "missing") and item.name in wanted]
+    fetch = "course download" if lacking else ""
+    if lacking and not reached:
+        fetch = (
+            "unset HF_HUB_OFFLINE && course download" if "HF_HUB_OFFLINE" in said else "connect, then: course download"
+        )
+    return rows, [Row(item.name, item.value, signs[item.state]) for item in items], fetch
+
+
+def _next(checkup: Checkup, *, edition: str, complete: bool, has_gpu: bool, fetch: str) -> str:
+    pip = "python -m pip install -c constraints.txt -e ."
+    if not complete:
+        return pip
+    bad = [row for rows in checkup.sections.values() for row in rows if row.state == "bad"]
+    if any(row in checkup.sections["Edition"] for row in bad):
+        return "unset COURSE_EDITION"
+    if edition == "mini" and any(row in checkup.sections["Checkpoints"] for row in bad):
+        return "git checkout -- data/miniatures"
+    if bad:
+        return f"mend what is marked {SIGNS['bad']} above, then: course doctor"
+    if edition == "full" and not has_gpu:
+        return "COURSE_EDITION=mini make lab  (without a GPU a real checkpoint takes minutes a picture)"
+    if fetch:
+        return fetch
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+        return "run the next cell."
+    if shutil.which("make") and (ROOT / "Makefile").is_file():
+        return "make lab"
+    return "jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb"

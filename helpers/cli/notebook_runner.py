@@ -1,0 +1,227 @@
+"""Execute chapters without a browser, and keep what git sees of them stable."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from helpers.common.validation import did_you_mean
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+from helpers.common.paths import ROOT
+
+NOTEBOOKS = ROOT / "notebooks"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+HEAVY = 50_000  # characters of a picture's base64
+# What a reader without a kernel can still look at.
+STILLS = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown")
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
+_PROGRESS = re.compile(r"\d+%\|.*\||\d+(\.\d+)?(it/s|s/it)\b")
+
+
+class ChapterError(RuntimeError):
+    """A chapter stopped: `path`, the code `cell`'s number as in JupyterLab's [n], its `source`, and the `reason`."""
+
+    def __init__(self, path: Path, *, cell: int, source: str, reason: str) -> None:
+        self.path, self.cell, self.source, self.reason = path, cell, source, reason
+        lines = source.strip().splitlines()
+        shown = [f"    {line}" for line in lines[:6]] + (["    …"] if len(lines) > 6 else [])
+        indented = [f"    {line}" for line in reason.strip().splitlines()]
+        super().__init__("\n".join([f"{label(path)}, cell [{cell}]:", *shown, "stopped with", *indented]))
+
+
+def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Path]:
+    """List the notebooks that `names` mean, in order; no name means every chapter.
+
+    A name is a number ("1", "01"), a file name with or without .ipynb, or a path; "solutions" means all of those, and
+    "all" the chapters and the solutions, "solutions/05" one solution. An unknown one raises `ValueError` with the
+    nearest known names.
+    """
+    known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    found: list[Path] = []
+    for name in names:
+        if name in ("all", "solutions"):
+            found += [*known.values()] if name == "all" else []
+            found += sorted((folder / "solutions").glob("*.ipynb"))
+            continue
+        path = Path(name)
+        if path.suffix == ".ipynb" and path.is_file():
+            found.append(path.resolve())
+            continue
+        stem = path.name.removesuffix(".ipynb")
+        start = f"{int(stem):02d}_" if stem.isdecimal() else None
+        shelf = known
+        if path.parent.name == "solutions":
+            shelf = {file.stem: file for file in sorted((folder / "solutions").glob("*.ipynb"))}
+        match = [shelf[key] for key in shelf if key == stem or (start and key.startswith(start))]
+        if not match:
+            raise ValueError(f"chapter={name!r}: {folder.name}/ has none called so. {did_you_mean(stem, known)}")
+        found += match
+    return list(dict.fromkeys(found)) if names else list(known.values())
+
+
+def label(path: Path) -> str:
+    """The notebook's name as the course calls it: a solution keeps its folder."""
+    return f"solutions/{path.name}" if path.parent.name == "solutions" else path.name
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook as format 4; a file that is not one raises `ValueError`."""
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except OSError:
+        raise
+    except Exception as error:  # nbformat's converters raise whatever they trip over
+        raise ValueError(f"path={str(path)!r}: not a Jupyter notebook ({type(error).__name__}).") from error
+
+
+def write(notebook: NotebookNode, path: Path) -> bool:
+    """Write the notebook whole or not at all; return whether the file changed."""
+    import nbformat
+
+    text = nbformat.writes(notebook) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(draft, path)
+    return True
+
+
+def execute(
+    path: Path,
+    *,
+    cwd: Path | None = None,
+    edition: str | None = None,
+    timeout: float = 900,
+    on_cell: Callable[[int], object] | None = None,
+) -> NotebookNode:
+    """Run every cell in a fresh kernel and return the normalised result; the file itself is left as it is.
+
+    `cwd` is where the kernel runs (default: the notebook's folder); `timeout` is seconds a cell; `on_cell(n)` is called
+    after the n-th cell, of all kinds. Raises `ChapterError` at the first cell that fails, hangs or kills the kernel.
+    """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    notebook = read(path)
+    where = {"cell": 0}
+
+    def entered(cell: NotebookNode, cell_index: int) -> None:
+        if on_cell and cell_index:
+            on_cell(cell_index)
+        where["cell"] = cell_index
+
+    client = partial(
+        NotebookClient,
+        notebook,
+        timeout=timeout,
+        kernel_name=KERNEL["name"],
+        resources={"metadata": {"path": str(cwd or path.parent)}},
+        coalesce_streams=True,
+        record_timing=False,
+        on_cell_start=entered,
+    )
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | ({"COURSE_EDITION": edition} if edition else {})
+
+    def stopped(reason: str) -> ChapterError:
+        cells = notebook.cells[: where["cell"] + 1]
+        number = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in cells)
+        return ChapterError(path, cell=number, source=cells[-1].source if cells else "", reason=reason)
+
+    try:
+        try:
+            client().execute(env=environment)
+        except RuntimeError as error:  # its ports were free when they were chosen, and taken when it came to use them
+            if "died before replying" not in str(error):
+                raise
+            client().execute(env=environment)
+    except CellExecutionError as error:
+        raise stopped(f"{error.ename}: {error.evalue}") from None
+    except CellTimeoutError:
+        raise stopped(f"no answer within {timeout:g} seconds") from None
+    except DeadKernelError:
+        raise stopped("the kernel died (out of memory, or a crash in a library)") from None
+    if on_cell and notebook.cells:
+        on_cell(len(notebook.cells))
+    return normalise(notebook)
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """Drop, in place, what changes from run to run or from machine to machine, and return the notebook.
+
+    Gone: execution times, widget state and views (their stills stay), progress bars, memory addresses, and the
+    machine's own folders. Large pictures become JPEG; kernel and language, what every Python 3 answers to.
+    """
+    notebook.metadata = type(notebook.metadata)({"kernelspec": dict(KERNEL), "language_info": {"name": "python"}})
+    taken: set[str] = set()
+    for number, cell in enumerate(notebook.cells):
+        if notebook.nbformat_minor >= 5 and (not cell.get("id") or cell.id in taken):
+            cell["id"] = f"cell-{number:02d}"
+        taken.add(cell.get("id", ""))
+        for key in ("execution", "ExecuteTime", "scrolled", "collapsed", "jupyter"):
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in map(_settle, cell.outputs) if output is not None]
+    return notebook
+
+
+def _settle(output: NotebookNode) -> NotebookNode | None:
+    """Return the output without what is volatile in it, or None where nothing is left to see."""
+    if output.output_type == "stream":
+        # A carriage return writes over its line: only what is left standing counts, and a bar not at all.
+        lines = [line.rpartition("\r")[2] for line in output.text.replace("\r\n", "\n").split("\n")]
+        output.text = _portable("\n".join(line for line in lines if not _PROGRESS.search(line)))
+        return output if output.text.strip() else None
+    if output.output_type in ("display_data", "execute_result"):
+        view = output.data.pop(WIDGET_VIEW, None)
+        if view is not None and not any(kind in output.data for kind in STILLS):
+            return None
+        output.metadata.pop(WIDGET_VIEW, None)
+        if "image/png" in output.data:
+            output.data.pop("image/jpeg", None)  # Pillow sends each picture twice
+            _lighten(output)
+        for kind in ("text/plain", "text/html", "text/markdown"):
+            if isinstance(output.data.get(kind), str):
+                output.data[kind] = _portable(output.data[kind])
+    return output
+
+
+def _lighten(output: NotebookNode) -> None:
+    """Keep a large opaque picture as JPEG where that takes less than half: each commit holds every output anew."""
+    png = "".join(output.data["image/png"])
+    if len(png) < HEAVY:
+        return
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        if picture.mode != "RGB":
+            return
+        light = io.BytesIO()
+        picture.save(light, "JPEG", quality=88, optimize=True, progressive=True)
+    jpeg = base64.b64encode(light.getvalue()).decode()
+    if 2 * len(jpeg) < len(png):
+        del output.data["image/png"]
+        output.data["image/jpeg"] = jpeg
+        if "image/png" in output.metadata:
+            output.metadata["image/jpeg"] = output.metadata.pop("image/png")
+
+
+def _portable(text: str) -> str:
+    for folder, name in ((str(ROOT), "."), (sys.prefix, ".venv"), (str(Path.home()), "~")):
+        if len(folder) > 1:  # a home of "/" would eat every slash
+            text = text.replace(folder, name)
+    return _ADDRESS.sub("at 0x…", text)

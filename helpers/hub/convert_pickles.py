@@ -1,0 +1,122 @@
+"""Turn a checkpoint that is published as pickles into safetensors: once, and only after an explicit yes.
+
+A pickle can run any code when it is read. torch.load(weights_only=True) reads numbers and refuses everything else; from
+then on only the converted copy is read. It lies in the course's cache, with a note of the commit it was made from.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.catalog import revisions
+from helpers.catalog.checkpoints import Checkpoint
+from helpers.catalog.miniatures import cache_folder
+from helpers.hub.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    import torch
+
+NOTE = "converted.json"
+NAMES = {"pytorch_model.bin": "model.safetensors"}  # transformers names the two formats apart
+
+
+def folder(checkpoint: Checkpoint) -> Path:
+    """The converted copy of `checkpoint`; ValueError, which says how to make it, where there is none."""
+    if (found := converted(checkpoint)) is None:
+        raise ValueError(
+            f"{checkpoint.hub_id} publishes its weights as pickles only, which can run any code when they are read; "
+            f"this course reads safetensors. To have them converted once, with torch.load(weights_only=True): "
+            f"course download {checkpoint.name} --pickles. Or load the miniature: use('mini'), then "
+            f"load({checkpoint.name!r})."
+        )
+    return found
+
+
+def converted(checkpoint: Checkpoint) -> Path | None:
+    """Where the converted copy lies; None where there is none, or where it was made from another commit than the pin's.
+
+    A copy is whole or not there at all: it is moved into its place when the last file is written.
+    """
+    place = place_of(checkpoint)
+    try:
+        note = json.loads((place / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    pin = revisions.revision(checkpoint.hub_id)
+    sizes = {path: (place / path).stat().st_size for path in note["sizes"] if (place / path).is_file()}
+    return place if sizes == note["sizes"] and pin in (None, note["commit"]) else None
+
+
+def place_of(checkpoint: Checkpoint) -> Path:
+    """The folder that the converted copy of `checkpoint` has on this machine, whether it is there yet or not."""
+    return cache_folder() / "converted" / checkpoint.name
+
+
+def convert(checkpoint: Checkpoint, source: Snapshot) -> Path:
+    """Write the files of `source`, a whole snapshot with pickles, as safetensors; the folder they are in.
+
+    Raises ValueError, and writes nothing, where a pickle holds anything but tensors.
+    """
+    place = place_of(checkpoint)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
+    try:
+        for file in source.files:
+            target = scratch / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.suffix == ".bin":
+                _write(target.with_name(_renamed(target.name)), read(source.folder / file.path))
+            else:
+                shutil.copyfile(source.folder / file.path, target)
+        sizes = {path.relative_to(scratch).as_posix(): path.stat().st_size for path in scratch.rglob("*.safetensors")}
+        note = {"repo": source.repo, "commit": source.commit, "sizes": sizes}
+        (scratch / NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(place, ignore_errors=True)
+        scratch.chmod(0o755)
+        scratch.rename(place)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return place
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors in a pickle, by name; ValueError where anything else is in it. No code of the file runs."""
+    import pickle
+    import zipfile
+
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"{path} was not read: it holds more than weights, or is damaged "
+            f"({_reason(reason)}). Do not open it in any other way; use the mini edition: use('mini')."
+        ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):  # as training programs save it
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(part, torch.Tensor) for part in state.values()):
+        raise ValueError(f"{path} holds no list of weights ({type(state).__name__}): it cannot be converted.")
+    return state
+
+
+def _write(target: Path, state: dict[str, torch.Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    # safetensors refuses tensors that share memory, and views
+    save_file({name: part.clone().contiguous() for name, part in state.items()}, target, metadata={"format": "pt"})
+
+
+def _renamed(name: str) -> str:
+    return NAMES.get(name, name.removesuffix(".bin") + ".safetensors")
+
+
+def _reason(lines: list[str]) -> str:
+    """The line of torch's long message that names what it refused."""
+    named = [line.strip() for line in lines if "Unsupported" in line or "GLOBAL" in line]
+    return (named or lines or ["nothing in it"])[0][:200]

@@ -1,0 +1,96 @@
+"""outpaint(): a larger canvas around a picture, and the mask of what is new, for any inpainting pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from helpers.common.validation import did_you_mean
+from helpers.images.masks import by
+from helpers.images.reading import as_picture, to_rgb
+
+SIDES = ("left", "top", "right", "bottom")
+FILLS = ("edge", "blur", "mean")
+
+
+def outpaint(
+    image: Any,
+    *,
+    left: int = 0,
+    top: int = 0,
+    right: int = 0,
+    bottom: int = 0,
+    overlap: int = 8,
+    fill: str = "blur",
+    multiple: int = 8,
+) -> tuple[Image.Image, Image.Image]:
+    """Return a larger canvas with `image` on it, "RGB", and the mask of its new border, "L": white means repaint.
+
+    left, top, right, bottom: new pixels on that side. The canvas has sides that are multiples of `multiple` (8 for
+        Stable Diffusion, 64 for Kandinsky): the last side named in each direction grows by what is missing.
+    overlap: how many pixels of the picture, beside each new border, are repainted too, so that no edge shows.
+    fill: what the border shows until it is painted: "edge" (the picture's last row or column, drawn out), "blur" (the
+        same, soft), "mean" (the picture's mean colour). At strength 1 an inpainting checkpoint never sees it.
+
+    No pixel of the picture is resized or changed. Raises ValueError for no new border, one wider than the picture
+    itself, an overlap that leaves nothing of the picture, and sides that cannot reach a multiple.
+    """
+    picture = to_rgb(as_picture(image))
+    if fill not in FILLS:
+        raise ValueError(f"fill={fill!r} is unknown. {did_you_mean(str(fill), FILLS)}")
+    new = {"left": left, "top": top, "right": right, "bottom": bottom}
+    for name, pixels in (*new.items(), ("overlap", overlap), ("multiple", multiple)):
+        if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < (name == "multiple"):
+            raise ValueError(
+                f"{name}={pixels!r}: expected a whole number of pixels, {int(name == 'multiple')} or more."
+            )
+    if not any(new.values()):
+        raise ValueError("outpaint needs a side to extend: pass left, top, right or bottom, in pixels.")
+    across = _rounded(picture.width, new, ("left", "right"), multiple)
+    down = _rounded(picture.height, new, ("top", "bottom"), multiple)
+    edges = []  # of what is kept: left, right, top, bottom on the canvas
+    for side, (before, after) in ((picture.width, across), (picture.height, down)):
+        edges += [before + overlap * (before > 0), before + side - overlap * (after > 0)]
+        if edges[-2] >= edges[-1]:
+            raise ValueError(
+                f"overlap={overlap} leaves nothing of the picture of {by(picture.size)} pixels: use a smaller one."
+            )
+    canvas = Image.fromarray(_filled(np.asarray(picture), (down, across), fill))
+    canvas.paste(picture, (across[0], down[0]))
+    mask = Image.new("L", canvas.size, 255)
+    mask.paste(0, (edges[0], edges[2], edges[1], edges[3]))
+    return canvas, mask
+
+
+def _rounded(side: int, new: dict[str, int], names: tuple[str, str], multiple: int) -> tuple[int, int]:
+    """The new pixels before and after `side`, made up to a multiple by the last one named."""
+    first, second = (new[name] for name in names)
+    missing = -(side + first + second) % multiple
+    if missing and not first and not second:
+        raise ValueError(
+            f"image has a side of {side} pixels that is no multiple of {multiple} and is not extended: extend it with "
+            f"{names[0]} or {names[1]}, or use fit(image, multiple={multiple}) first."
+        )
+    first, second = (first, second + missing) if second else (first + missing, second)
+    for name, pixels in zip(names, (first, second), strict=True):
+        if pixels > side:
+            grown = f", made up to {pixels} so that the canvas is a multiple of {multiple}," if missing else ""
+            raise ValueError(
+                f"{name}={new[name]}{grown} is more than the picture itself has ({side} pixels), too little to go by. "
+                "Extend it in steps: outpaint, paint, outpaint again."
+            )
+    return first, second
+
+
+def _filled(pixels: np.ndarray, pads: tuple[tuple[int, int], ...], fill: str) -> np.ndarray:
+    """The whole canvas, (H, W, 3), as the border wants it."""
+    if fill == "mean":
+        shape = [side + sum(pad) for side, pad in zip(pixels.shape, pads, strict=False)]
+        return np.full((*shape, 3), pixels.reshape(-1, 3).mean(axis=0).round().astype(np.uint8))
+    drawn = np.pad(pixels, (*pads, (0, 0)), mode="edge")
+    if fill == "edge":
+        return drawn
+    radius = max(max(pad) for pad in pads) / 4
+    return np.asarray(Image.fromarray(drawn).filter(ImageFilter.GaussianBlur(radius)))

@@ -1,0 +1,166 @@
+"""Control pictures: what a ControlNet looks at beside the prompt, exactly as large as the picture they are made of.
+
+    inpaint_condition(image, mask)    controlnet-inpaint: the picture, with -1 where it is repainted
+    depth_map(image)                  controlnet-depth: near is white, far is black
+    canny_edges(image)                edges, for a ControlNet that was trained on them
+
+Which argument takes it depends on the pipeline's class. With text-to-image it is `image`, since there is no other
+picture; with image-to-image and inpainting `image` is what is painted over, and the control picture is `control_image`.
+`control_argument(pipe)` tells. Image-to-image does not resize it, so its size must be that of `image`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from helpers.catalog import devices
+from helpers.catalog.checkpoints import CATALOG
+from helpers.common.validation import check_size
+from helpers.generation import png_record, provenance
+from helpers.hub import download
+from helpers.images import reading
+from helpers.images.loading import check_mask, load_image
+from helpers.images.masks import THRESHOLD, by, fit
+from helpers.images.masks import threshold as cut
+
+if TYPE_CHECKING:
+    import torch
+
+ESTIMATOR = "depth-estimator"  # its course name
+_GRID = 64  # pixels: controlnet_aux resizes what is no multiple of it
+
+
+def inpaint_condition(image: Any, mask: Any, *, threshold: int = THRESHOLD) -> torch.Tensor:
+    """The picture as controlnet-inpaint wants it: a tensor (1, 3, H, W), 0..1, and -1 where the mask is white.
+
+    -1 is no colour, so the net can tell what it must not copy. image: what `load_image` takes, or an array. mask: of
+    the same size, both sides; from `threshold` (1..255) up it is white, and 128 is where the pipelines cut theirs.
+    Sides that are no multiples of 8, and masks that `check_mask` refuses, raise ValueError. The pipelines do not crop
+    tensors: with padding_mask_crop the net would look at the whole picture while its part is painted.
+    """
+    import torch
+
+    picture = _picture(image)
+    check_size(picture, name="image")
+    white = np.asarray(cut(check_mask(mask, picture, stacklevel=3), threshold)) > 0  # (H, W)
+    if not white.any():
+        raise ValueError(f"threshold={threshold}: no pixel of the mask is that bright. Lower it.")
+    values = np.asarray(picture, dtype=np.float32) / 255  # (H, W, 3)
+    values[white] = -1.0
+    return torch.from_numpy(values.transpose(2, 0, 1)[None].copy())
+
+
+def depth_map(image: Any, *, estimate: bool = False) -> Image.Image:
+    """How near everything is: white is the nearest of this picture, black the farthest; mode "RGB", all channels equal.
+
+    image: what `load_image` takes, or an array. Of the course's own drawings, in any size, the depth is known: the
+    program that drew them kept it. For all others, and with `estimate=True` for these too, a model estimates it:
+    transformers' "depth-estimation" pipeline with `CATALOG["depth-estimator"]`, which the full edition downloads.
+    FileNotFoundError where this edition has no estimator.
+    """
+    picture = _picture(image)
+    known = None if estimate else _known(reading.PICTURES, picture.size).get(png_record.digest_of(picture))
+    if known is not None:
+        with Image.open(known) as drawn:
+            depth = np.asarray(drawn.resize(picture.size, Image.Resampling.BILINEAR), dtype=np.float32)
+    else:
+        depth = _estimate(picture)
+    low, high = float(depth.min()), float(depth.max())
+    grey = (depth - low) / max(high - low, 1e-6) * 255
+    return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
+
+
+def canny_edges(image: Any, *, low_threshold: float = 100, high_threshold: float = 200) -> Image.Image:
+    """The picture's edges by controlnet_aux's `CannyDetector`: white lines on black; mode "RGB", the picture's size.
+
+    A step in brightness above `high_threshold` begins a line, and one above `low_threshold` continues it. Raises
+    ValueError unless 0 <= low_threshold <= high_threshold. (Canny, https://doi.org/10.1109/TPAMI.1986.4767851)
+    """
+    for name, value in (("low_threshold", low_threshold), ("high_threshold", high_threshold)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+            raise ValueError(f"{name}={value!r}: expected a step in brightness, a number of 0 or more.")
+    if low_threshold > high_threshold:
+        raise ValueError(f"low_threshold={low_threshold} is above high_threshold={high_threshold}: swap them.")
+    picture = _picture(image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about detectors that nobody asked for
+        from controlnet_aux import CannyDetector  # takes seconds: after all that can be wrong
+    height, width = picture.height, picture.width
+    # Repeated border pixels bring it to sizes that the detector leaves alone; they add no edges, and are cut off again.
+    padded = np.pad(np.asarray(picture), ((0, -height % _GRID), (0, -width % _GRID), (0, 0)), mode="edge")
+    same = dict.fromkeys(("detect_resolution", "image_resolution"), min(padded.shape[:2]))
+    edges = CannyDetector()(padded, low_threshold=low_threshold, high_threshold=high_threshold, **same)
+    return Image.fromarray(edges[:height, :width].copy())
+
+
+def depth_agreement(image: Any, depth: Any) -> float:
+    """How much of a depth map's order of near and far a picture keeps: 1 all of it, 0 none, -1 the reverse.
+
+    It is Spearman's rank correlation of the picture's estimated depth with `depth`, a control picture of the same size;
+    0 where one of them is flat. Another size raises ValueError.
+    """
+    picture, wanted = _picture(image), reading.to_grey(_picture(depth))
+    if wanted.size != picture.size:
+        raise ValueError(f"depth is {by(wanted.size)} pixels, image {by(picture.size)}: they must be equal.")
+    return _rank_correlation(np.asarray(depth_map(picture, estimate=True))[..., 0], np.asarray(wanted))
+
+
+def control_argument(pipe: Any) -> str | None:
+    """The argument of this pipeline's call that takes the control picture; None where it has no ControlNet."""
+    if "controlnet" not in getattr(pipe, "components", {}):
+        return None
+    return "control_image" if "control_image" in provenance.parameters_of(pipe) else "image"
+
+
+def _picture(image: Any) -> Image.Image:
+    if hasattr(image, "shape") and not isinstance(image, Image.Image):
+        image = reading.as_picture(image)
+    return load_image(image)
+
+
+def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's; equal values share their mean rank."""
+    ranks = []
+    for values in (first, second):
+        _, group, sizes = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(sizes) - (sizes + 1) / 2)[group])
+    return float(np.corrcoef(*ranks)[0, 1]) if min(np.ptp(rank) for rank in ranks) else 0.0
+
+
+@functools.lru_cache(maxsize=8)
+def _known(folder: Path, size: tuple[int, int]) -> dict[str, Path]:
+    """The files of the known depths, by the digest of their picture in this size."""
+    files = {folder / f"{file.stem.removesuffix('_depth')}.png": file for file in sorted(folder.glob("*_depth.png"))}
+    pairs = ((fit(load_image(picture), size), depth) for picture, depth in files.items() if picture.is_file())
+    return {png_record.digest_of(picture): depth for picture, depth in pairs}
+
+
+def _estimate(picture: Image.Image) -> np.ndarray:
+    """Depth (H, W) by the model, larger is nearer."""
+    checkpoint = CATALOG[ESTIMATOR]
+    source = checkpoint.source if checkpoint.mini else download.folders(checkpoint)[0]
+    with np.errstate(invalid="ignore"):  # a flat picture has no range; ours is spread above
+        return _estimator(source, devices.plan(checkpoint).device)(picture)["predicted_depth"].float().cpu().numpy()
+
+
+@functools.lru_cache(maxsize=1)
+def _estimator(source: str, device: str) -> Any:
+    import transformers
+
+    kwargs, bars = CATALOG[ESTIMATOR].load_kwargs, transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()  # it takes a moment, and the bar would stay in the notebook
+    try:
+        return transformers.pipeline(
+            "depth-estimation", model=source, device=device, dtype=kwargs.pop("dtype"), model_kwargs=kwargs
+        )
+    finally:
+        if shown:
+            bars.enable_progress_bar()

@@ -1,0 +1,186 @@
+"""handoff(): what one pipeline made, checked for the next before any model runs.
+
+Latents mean something only in the latent space they were made in, and a tensor does not say which that is: so it is
+told both pipelines. Which pipelines take latents, and which spaces are one, is in `helpers.pipelines.latent_spaces`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from helpers.common.validation import did_you_mean
+from helpers.generation import provenance
+from helpers.images.masks import by
+from helpers.images.reading import as_pictures, to_rgb
+from helpers.pipelines.latent_spaces import (
+    autoencoder,
+    is_kandinsky,
+    name_of,
+    other_space,
+    pictures_only,
+    pixels_a_latent,
+)
+
+
+def handoff(output: Any, source: Any, target: Any, **call: Any) -> Any:
+    """Return what `source` made as the `image` of the next call: a picture (several: a list), or latents (B, C, h, w).
+
+    output: what the call of `source` returned, its .images, or one of them. source, target: the two pipelines.
+    call: what else the next call gets; mask_image, height, width, masked_image_latents and padding_mask_crop are
+        checked with it.
+
+    Raises ValueError, before any model runs, where the next call would fail or quietly give something else: latents of
+    another latent space or scaling, not finite, or where `target` takes pictures only; sizes that do not fit; a plain
+    black picture. TypeError for what is no output, no pipeline, or no argument of the next call.
+    """
+    for name, pipe in (("source", source), ("target", target)):
+        if not hasattr(pipe, "components") or autoencoder(pipe) is None:
+            raise TypeError(f"{name}: expected a diffusers pipeline, as load() returns it, got {type(pipe).__name__}.")
+    known = provenance.parameters_of(target)
+    if "image" not in known:
+        raise ValueError(
+            f"target: {name_of(target)} paints from words alone and takes no image. "
+            "Load its checkpoint with task='image2image' or task='inpaint', or use switch(target, 'image2image')."
+        )
+    for name in call:
+        if name not in known:
+            raise TypeError(f"{name}: {name_of(target)} has no such argument. {did_you_mean(name, known)}")
+    latents = _latents(output, source)
+    if latents is not None:
+        return _hand_on_latents(latents, source, target, call)
+    return _hand_on_pictures(output, target, call)
+
+
+def _latents(output: Any, source: Any) -> Any:
+    """The output as latents (B, C, h, w), or None where it is pictures."""
+    import torch
+
+    found = getattr(output, "images", output)
+    if isinstance(found, tuple) and found and isinstance(found[0], (list, torch.Tensor, np.ndarray)):
+        found = found[0]  # return_dict=False
+    if isinstance(found, (list, tuple)) and found and all(isinstance(one, torch.Tensor) for one in found):
+        found = torch.cat([one if one.ndim == 4 else one[None] for one in found])
+    if not isinstance(found, torch.Tensor):
+        return None
+    found = found[None] if found.ndim == 3 else found
+    channels = autoencoder(source).config.latent_channels
+    if found.ndim != 4 or found.shape[1] not in (3, channels):
+        raise ValueError(
+            f"output has the shape {tuple(found.shape)}; expected latents of {name_of(source)}, (batch, {channels}, "
+            "height, width), or pictures of 3 channels. Pass on what the call returned."
+        )
+    return found if found.shape[1] == channels else None
+
+
+def _hand_on_latents(latents: Any, source: Any, target: Any, call: dict[str, Any]) -> Any:
+    if not latents.isfinite().all():
+        raise ValueError(
+            f"output holds latents that are not finite: {name_of(source)} ran out of its numbers, as half precision "
+            "does. Load it with dtype='float32', or turn guidance_scale down."
+        )
+    faults = [fault for fault in (pictures_only(target, call), other_space(source, target)) if fault]
+    if faults:
+        raise ValueError(
+            f"output is latents of {name_of(source)}, which {name_of(target)} cannot take: {' Besides, '.join(faults)} "
+            f"Hand over pictures: call {name_of(source)} without output_type='latent'."
+        )
+    scaling = autoencoder(source).config.get("scaling_factor") or 1.0
+    spread = latents.float().std().item()
+    if scaling < 0.3 and spread > 0.6 / scaling:
+        warnings.warn(
+            f"output has latents with a standard deviation of {spread:.1f}; pipelines pass them on near 1. If they "
+            f"come straight from the encoder, multiply them by vae.config.scaling_factor, {scaling:g}.",
+            UserWarning,
+            stacklevel=3,
+        )
+    pixels = pixels_a_latent(source)
+    size = latents.shape[3] * pixels, latents.shape[2] * pixels
+    _check_mask(call.get("mask_image"), size)
+    masked = call.get("masked_image_latents")
+    if masked is not None and masked.shape[-3:] != latents.shape[-3:]:
+        raise ValueError(
+            f"masked_image_latents has the shape {tuple(masked.shape)}, the latents handed over {tuple(latents.shape)}:"
+            " they must be equal."
+        )
+    asked = _asked(target, call)
+    if asked is not None and asked != size:
+        raise ValueError(
+            f"output has latents of a picture of {by(size)} pixels, and the next call will make {by(asked)}: latents "
+            f"cannot be resized. Pass height={size[1]}, width={size[0]} to it, and to handoff."
+        )
+    return latents
+
+
+def _hand_on_pictures(output: Any, target: Any, call: dict[str, Any]) -> Any:
+    found = getattr(output, "images", output)
+    if isinstance(found, tuple) and found and not isinstance(found[0], Image.Image):
+        found = found[0]  # return_dict=False
+    values = found.detach().cpu().float().numpy() if hasattr(found, "detach") else found
+    if isinstance(values, np.ndarray) and not np.isfinite(values).all():
+        raise ValueError(
+            "output holds pixels that are not finite: the decoder ran out of its numbers, as half precision does. "
+            "Load the source with dtype='float32'."
+        )
+    pictures = [to_rgb(picture, name="output") for picture in as_pictures(values, name="output")]
+    if not pictures:
+        raise ValueError("output holds no picture: pass on what the call returned.")
+    for picture in pictures:
+        if picture.getextrema() == ((0, 0),) * 3:
+            raise ValueError(
+                "output is a plain black picture: its numbers were not finite when it was decoded (load the source "
+                "with dtype='float32'), or a safety checker blackened it (try another seed or prompt)."
+            )
+        _check_mask(call.get("mask_image"), picture.size)
+        _check_picture(picture.size, target, call)
+    return pictures[0] if len(pictures) == 1 else pictures
+
+
+def _check_picture(size: tuple[int, int], target: Any, call: dict[str, Any]) -> None:
+    """What the pipelines do to a picture's size without a word: cut it down, press it into a square, swap its sides."""
+    inpaints = "mask_image" in provenance.parameters_of(target)
+    multiple = 64 if is_kandinsky(target) and inpaints else pixels_a_latent(target)
+    asked = _asked(target, call)
+    made = asked or size
+    if made[0] % multiple or made[1] % multiple:
+        down = tuple(max(multiple, side // multiple * multiple) for side in made)
+        raise ValueError(
+            f"the next call would make {by(made)} pixels, and {name_of(target)} needs multiples of {multiple}: "
+            + (f"pass another height and width, such as {by(down)}." if asked else f"use fit(image, {down}) first.")
+        )
+    cropped = call.get("padding_mask_crop") is not None
+    if asked is not None and not cropped and not math.isclose(asked[0] / asked[1], size[0] / size[1], rel_tol=0.05):
+        swapped = is_kandinsky(target) and not inpaints
+        height, width = size if swapped else size[::-1]
+        raise ValueError(
+            f"output is {by(size)} pixels, and the next call would press it into {by(asked)}. "
+            f"Pass height={height}, width={width}, or others in that proportion, to it and to handoff"
+            f"{' (this pipeline takes the two the other way round)' if swapped else ''}."
+        )
+
+
+def _check_mask(mask: Any, size: tuple[int, int]) -> None:
+    if isinstance(mask, Image.Image) and mask.size != size:
+        raise ValueError(
+            f"mask_image is {by(mask.size)} pixels, what is handed over {by(size)}: they must be equal. "
+            f"Use mask = fit(mask, {size})."
+        )
+
+
+def _asked(target: Any, call: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height of what the next call will make; None where it follows its image."""
+    known = provenance.parameters_of(target)
+    if "height" not in known:
+        return None
+    side = 512
+    if not is_kandinsky(target):
+        if "ControlNet" in type(target).__name__ and not (call.get("height") and call.get("width")):
+            return None
+        sample = target.unet.config.sample_size
+        side = (sample if isinstance(sample, int) else max(sample)) * pixels_a_latent(target)
+    width, height = call.get("width") or side, call.get("height") or side
+    return (height, width) if is_kandinsky(target) and "mask_image" not in known else (width, height)

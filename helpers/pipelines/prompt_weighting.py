@@ -1,0 +1,179 @@
+"""Prompts with weights, by Compel: words that count more or less, blends of prompts, and prompts of any length."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from helpers.pipelines import prompt_syntax
+
+if TYPE_CHECKING:
+    import torch
+
+
+def weigh(
+    pipe: Any,
+    prompt: str | list[str],
+    negative_prompt: str | list[str] | None = None,
+) -> dict[str, torch.Tensor]:
+    """The arguments that take the place of `prompt` and `negative_prompt` in a call: `pipe(**weigh(pipe, ...), ...)`.
+
+    prompt, negative_prompt: texts in Compel's notation, see `prompt_syntax`, or lists of them, one a picture; one
+        negative prompt serves all. None is what the pipeline makes of none: an empty text, or zeros for SDXL's base.
+    Returns prompt_embeds and negative_prompt_embeds (B, 77 n, width), the shorter filled up with the empty text's
+        embedding; SDXL and its refiner get pooled_prompt_embeds and negative_pooled_prompt_embeds (B, width) as well.
+        Without weights they are the very embeddings that the pipeline makes of the same text.
+
+    Text beyond 77 tokens is not cut off but goes on in another 77. Weights reach every embedding but the pooled one,
+    which knows the plain words of the first 77 tokens; of .blend() and .and() it is the mean.
+
+    ValueError for a pipeline that takes no embeddings made here (Kandinsky, the x2 upscaler), for unbalanced brackets
+    and other slips in a text, and for lists of different lengths; TypeError for what is no text.
+    """
+    parts = _text_parts(pipe)
+    prompts = _checked(prompt, "prompt")
+    negatives = None if negative_prompt is None else _checked(negative_prompt, "negative_prompt")
+    if negatives and len(negatives) not in (1, len(prompts)):
+        raise ValueError(
+            f"negative_prompt has {len(negatives)} texts and prompt {len(prompts)}: give one for all, or one each."
+        )
+    zeros = negatives is None and _pooled(pipe) and bool(pipe.config.get("force_zeros_for_empty_prompt"))
+    negatives = [""] if negatives is None else negatives
+    read = [prompt_syntax.read(text, name="prompt") for text in prompts]
+    read += [prompt_syntax.read(text, name="negative_prompt") for text in negatives * (len(prompts) // len(negatives))]
+
+    import torch
+
+    with torch.no_grad():
+        joined = torch.cat([_embed(pipe, read, *part) for part in parts], dim=-1)
+        found = dict(zip(("prompt_embeds", "negative_prompt_embeds"), joined.chunk(2), strict=True))
+        if _pooled(pipe):
+            pooled = torch.cat([_pool(pipe, one, *parts[-1]) for one in read])
+            found |= zip(("pooled_prompt_embeds", "negative_pooled_prompt_embeds"), pooled.chunk(2), strict=True)
+    if zeros:
+        found |= {name: torch.zeros_like(value) for name, value in found.items() if name.startswith("negative")}
+    return found
+
+
+class _Encoder:
+    """A text encoder as Compel calls it, wherever offloading keeps it; a mask that hides nothing is left out.
+
+    (Without a mask the sums come out as in the pipeline's own call, bit for bit.)
+    """
+
+    def __init__(self, model: Any, device: Any) -> None:
+        self.model, self.device, self.dtype = model, device, model.dtype
+
+    def __call__(self, ids: Any, mask: Any = None, **options: Any) -> Any:
+        hides = mask is not None and not bool(mask.all())
+        return self.model(ids.to(self.device), attention_mask=mask.to(self.device) if hides else None, **options)
+
+
+def _embed(pipe: Any, read: list[Any], tokenizer: Any, model: Any) -> Any:
+    """The texts' embeddings by one text encoder, all of one length: (B, 77 n, its width)."""
+    import torch
+    from compel import Compel, DiffusersTextualInversionManager, ReturnedEmbeddingsType
+
+    kinds = ReturnedEmbeddingsType
+    device = pipe._execution_device
+    learnt = set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)  # textual inversions
+    inversions = learnt and hasattr(pipe, "maybe_convert_prompt") and pipe.tokenizer is tokenizer
+    tokenizer = _own(tokenizer)
+    compel = Compel(
+        tokenizer,
+        _Encoder(model, device),
+        textual_inversion_manager=DiffusersTextualInversionManager(pipe) if inversions else None,
+        truncate_long_prompts=False,
+        returned_embeddings_type=kinds.PENULTIMATE_HIDDEN_STATES_NON_NORMALIZED
+        if _pooled(pipe)
+        else kinds.LAST_HIDDEN_STATES_NORMALIZED,
+        device=device,
+    )
+    with _tokenizing, _unwarned(tokenizer):
+        made = [compel.build_conditioning_tensor_for_conjunction(one)[0] for one in read]
+    return torch.cat(compel.pad_conditioning_tensors_to_same_length(made))
+
+
+_tokenizing = threading.Lock()
+_copies: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # tokenizer: how many words it had, its copy
+
+
+def _own(tokenizer: Any) -> Any:
+    """A copy of the tokenizer, kept while it knows the same words.
+
+    A tokenizer remembers how it padded last. Compel pads not at all, a pipeline to 77; if both use one from two threads
+    at once, as a widget and a cell may, one's text comes out at the other's length.
+    """
+    with _tokenizing:
+        size, copied = _copies.get(tokenizer, (None, None))
+        if size != len(tokenizer):
+            copied = copy.deepcopy(tokenizer)
+            _copies[tokenizer] = len(tokenizer), copied
+        return copied
+
+
+@contextmanager
+def _unwarned(tokenizer: Any) -> Iterator[None]:
+    """No warning of a text that is too long for one reading: it gets several."""
+    noted, name = tokenizer.deprecation_warnings, "sequence-length-is-longer-than-the-specified-maximum"
+    before = noted.get(name, False)
+    noted[name] = True
+    try:
+        yield
+    finally:
+        noted[name] = before
+
+
+def _pool(pipe: Any, read: Any, tokenizer: Any, model: Any) -> Any:
+    """The pooled embedding of a text's plain words: (1, width). Compel would read brackets and weights as words."""
+    shares = prompt_syntax.texts(read)
+    total = sum(share for _, share in shares) or 1.0
+    tokenizer = _own(tokenizer)
+    whole = {"padding": "max_length", "max_length": tokenizer.model_max_length, "truncation": True}
+    with _tokenizing:
+        ids = [tokenizer(text, **whole, return_tensors="pt").input_ids for text, _ in shares]
+    pooled = [model(one.to(pipe._execution_device))[0] for one in ids]
+    return sum(one * (share / total) for one, (_, share) in zip(pooled, shares, strict=True))
+
+
+def _pooled(pipe: Any) -> bool:
+    """Whether it is built like SDXL: penultimate layers, and a pooled embedding of the second text encoder."""
+    return getattr(pipe, "tokenizer_2", None) is not None
+
+
+def _text_parts(pipe: Any) -> list[tuple[Any, Any]]:
+    """The pipeline's tokenizers with their text encoders, the pooled one last; ValueError where it has none to use."""
+    kind = type(pipe).__name__
+    if "Kandinsky" in kind:
+        raise ValueError(
+            f"pipe is a {kind}: its text goes through a prior, which makes one embedding of a picture from it, so "
+            "there are no words left to weigh. Say it in other words, or use an SD or SDXL pipeline."
+        )
+    from helpers.generation.provenance import parameters_of
+
+    known = parameters_of(pipe) if callable(pipe) else {}
+    pairs = [(getattr(pipe, f"tokenizer{n}", None), getattr(pipe, f"text_encoder{n}", None)) for n in ("", "_2")]
+    pairs = [pair for pair in pairs if None not in pair]
+    clip = all(hasattr(tokenizer, "bos_token_id") and hasattr(model, "dtype") for tokenizer, model in pairs)
+    pooled = "pooled_prompt_embeds" in known
+    if not pairs or not clip or "prompt_embeds" not in known or pooled != _pooled(pipe):
+        raise ValueError(
+            f"pipe is a {kind}: expected a Stable Diffusion, SDXL or refiner pipeline, whose call takes prompt_embeds."
+        )
+    return pairs
+
+
+def _checked(given: Any, name: str) -> list[str]:
+    found = [given] if isinstance(given, str) else given
+    if not isinstance(found, (list, tuple)) or not all(isinstance(text, str) for text in found):
+        wrong = (
+            given if not isinstance(given, (list, tuple)) else next(one for one in given if not isinstance(one, str))
+        )
+        raise TypeError(f"{name}: expected a text or a list of texts, got {type(wrong).__name__} {wrong!r:.60}.")
+    if not found:
+        raise ValueError(f"{name} is an empty list: give at least one text.")
+    return list(found)

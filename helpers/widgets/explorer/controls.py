@@ -1,0 +1,174 @@
+"""Controls: which of a call's arguments an Explorer shows, their ranges, and their way into the call and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from helpers.common.validation import did_you_mean
+from helpers.generation import compositing, drafts, provenance
+from helpers.widgets.explorer.control_image import LABELS, ControlPicture
+
+STEPS = 25  # unless told otherwise; the pipelines' own 50 to 100 are slow to look at
+
+
+@dataclass(frozen=True)
+class Control:
+    """One argument on the screen. kind: "text", "slider", "seed", "choice" or "switch".
+
+    low, high, step: of the slider; a number may lie beyond it, from `least` to `most`. optional: it may be off (None).
+    whole: whole numbers only. default: where the call has none.
+    """
+
+    name: str
+    label: str
+    kind: str
+    help: str
+    group: str = "picture"
+    low: float = 0
+    high: float = 1
+    step: float = 1
+    least: float = 0
+    most: float = math.inf
+    whole: bool = False
+    optional: bool = False
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # of the choices, where their names are not for reading
+
+    def sent(self) -> dict[str, Any]:
+        """What the browser needs to know, in JSON types."""
+        most = None if math.isinf(self.most) else self.most
+        return asdict(self) | {"choices": list(self.choices), "labels": list(self.labels), "most": most}
+
+    def check(self, value: Any) -> Any:
+        """The value in its proper type; TypeError or ValueError, naming it, if the control cannot hold it."""
+        shown = f"{self.name}={value!r}"
+        if value is None and self.optional:
+            return None
+        if self.kind == "text":
+            return self._of(str, value, f"{shown}: expected text.")
+        if self.kind == "switch":
+            return self._of(bool, value, f"{shown}: expected True or False.")
+        if self.kind == "choice":
+            value = value if value is None or isinstance(value, str) else getattr(value, "__name__", repr(value))
+            if value not in self.choices:
+                raise ValueError(
+                    f"{shown}: this pipeline does not work with it. {did_you_mean(str(value), self.choices)}"
+                )
+            return value
+        value = value.item() if hasattr(value, "item") else value
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise TypeError(f"{shown}: expected a number.")
+        if self.whole and value != int(value):
+            raise ValueError(f"{shown}: expected a whole number.")
+        if not self.least <= value <= self.most:
+            limit = f"{self.least:g} or more" if math.isinf(self.most) else f"{self.least:g} to {self.most:g}"
+            raise ValueError(f"{shown}: expected {limit}.")
+        return int(value) if self.whole else float(value)
+
+    def _of(self, kind: type, value: Any, message: str) -> Any:
+        if not isinstance(value, kind):
+            raise TypeError(message)
+        return value
+
+
+_TABLE = (
+    Control("prompt", "Prompt", "text", "What the picture should show", default=""),
+    Control("negative_prompt", "Negative prompt", "text", "What it should not show", default=""),
+    Control("strength", "Strength", "slider", "How much of the picture is made anew: 1 starts from noise",
+            low=0.05, step=0.05, most=1),
+    Control("guidance_scale", "Guidance scale", "slider", "How closely the prompt is followed; 1 is not at all",
+            high=20, step=0.5),
+    Control("num_inference_steps", "Steps", "slider", "More steps, more detail, more time",
+            low=1, high=60, least=1, most=1000, whole=True),
+    Control("seed", "Seed", "seed", "The same seed and settings make the same picture",
+            most=2**53 - 1, whole=True, default=0),  # what JavaScript holds exactly
+    Control("scheduler", "Scheduler", "choice", "The method that takes the noise away"),
+    Control("control", "Control picture", "choice", "What the ControlNet looks at", group="control"),
+    Control("controlnet_conditioning_scale", "Conditioning scale", "slider",
+            "How strongly the control picture acts; 0 is not at all", group="control", high=2, step=0.05),
+    Control("control_guidance_start", "Guidance start", "slider", "The share of the steps after which it begins to act",
+            group="control", step=0.05, most=1),
+    Control("control_guidance_end", "Guidance end", "slider", "The share of the steps after which it acts no more",
+            group="control", step=0.05, most=1),
+    Control("blur_factor", "Mask blur", "slider",
+            "Softens the mask's edge, in pixels. It shows with Keep unmasked or Crop; the model cuts at 50 %",
+            group="mask", high=32, default=0.0),
+    Control("padding_mask_crop", "Crop around the mask", "slider",
+            "Works on the masked part alone, with this many pixels around it, at full size",
+            group="mask", high=64, whole=True, optional=True),
+    Control("keep_unmasked", "Keep unmasked", "switch", "Puts the pixels outside the mask back as they were",
+            group="mask", default=False),
+)  # fmt: skip
+_NEUTRAL = {"negative_prompt": "", "blur_factor": 0, "keep_unmasked": False, "padding_mask_crop": None}
+
+
+class Form:
+    """The controls that a pipeline takes, and what stands in them becomes arguments of a call, and back.
+
+    side: the longer side of the picture in pixels, which the mask's sliders follow. control_picture: that of a
+    pipeline with a ControlNet.
+    """
+
+    def __init__(self, pipe: Any, *, side: int, control_picture: ControlPicture | None = None) -> None:
+        known = provenance.parameters_of(pipe)
+        offered = drafts.schedulers(pipe)
+        self.kind = type(pipe).__name__
+        self.own_scheduler = offered[0] if offered else None
+        self.controls: dict[str, Control] = {}
+        for control in _TABLE:
+            own = {"seed": True, "scheduler": len(offered) > 1, "control": control_picture is not None}
+            own |= dict.fromkeys(compositing.NAMES, "mask_image" in known)
+            if control.name not in known and not own.get(control.name):
+                continue
+            default = known[control.name].default if control.name in known else control.default
+            if control.name == "scheduler":
+                control, default = replace(control, choices=tuple(offered)), self.own_scheduler
+            elif control.name == "control":
+                kinds, default = control_picture.kinds, control_picture.first
+                control = replace(control, choices=kinds, labels=tuple(LABELS[kind] for kind in kinds))
+            elif control.name == "num_inference_steps":
+                default = STEPS
+            elif control.group == "mask" and control.kind == "slider":
+                control = replace(control, high=max(8, side // (4 if control.optional else 8)))
+            if control.kind == "text":
+                default = ""
+            elif control.kind == "slider" and not control.optional and not control.whole:
+                default = float(default)
+            self.controls[control.name] = replace(control, default=default)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        return {name: control.default for name, control in self.controls.items()}
+
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values, each in its proper type; TypeError for a name that is no control here."""
+        checked = {}
+        for name, value in values.items():
+            if name not in self.controls:
+                raise TypeError(
+                    f"{name}={value!r}: {self.kind} has no such control. {did_you_mean(name, self.controls)}"
+                )
+            checked[name] = self.controls[name].check(value)
+        return checked
+
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The call's arguments; what would change nothing is left out, so that the plain call stays short."""
+        found = {name: value for name, value in values.items() if name not in _NEUTRAL or value != _NEUTRAL[name]}
+        found.pop("control", None)  # it is a way to make an argument, and none itself
+        if found.get("scheduler") == self.own_scheduler:
+            del found["scheduler"]
+        if isinstance(found.get("blur_factor"), float) and found["blur_factor"].is_integer():
+            found["blur_factor"] = int(found["blur_factor"])
+        return found
+
+    def values(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What the controls show for these arguments of a call; the pipeline's default where one is not named."""
+        shown = self.defaults | {name: value for name, value in parameters.items() if name in self.controls}
+        return self.check({name: self._text(name, value) for name, value in shown.items()})
+
+    def _text(self, name: str, value: Any) -> Any:
+        return "" if value is None and self.controls[name].kind == "text" else value

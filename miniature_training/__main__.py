@@ -1,0 +1,67 @@
+"""`python -m miniature_training`: train, evaluate and look at the miniatures; fit previews; draw the pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from miniature_training.models.dataset import SCRATCH
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m miniature_training", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    train = verbs.add_parser("train", help="train one miniature")
+    train.add_argument("name")
+    train.add_argument("--minutes", type=float, default=30)
+    train.add_argument("--steps", type=int, help="stop after this many steps instead (repeatable)")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    evaluate = verbs.add_parser("evaluate", help="measure miniatures on held-out scenes")
+    evaluate.add_argument("names", nargs="*")
+    evaluate.add_argument("--dry", action="store_true", help="print the figures, keep none")
+    sheet = verbs.add_parser("sheet", help="draw sample sheets to look at")
+    sheet.add_argument("names", nargs="*")
+    sheet.add_argument("--to", type=Path, default=SCRATCH / "sheets", help="folder for the pictures")
+    verbs.add_parser("pictures", help="draw data/pictures again")
+    verbs.add_parser("preview", help="fit the maps from latents to colours; again after a VAE was trained")
+    verbs.add_parser("card", help="write the model card from the figures")
+    arguments = parser.parse_args(argv)
+    if arguments.verb == "train":
+        from miniature_training.models.loop import join
+        from miniature_training.registry import RECIPES
+
+        _known(parser, [arguments.name], RECIPES)
+        join()
+        RECIPES[arguments.name](minutes=arguments.minutes, steps=arguments.steps, resume=arguments.resume)
+    elif arguments.verb == "evaluate":
+        from miniature_training.evaluation.scores import EVALUATIONS, evaluate
+
+        _known(parser, arguments.names, EVALUATIONS)
+        evaluate(arguments.names, save=not arguments.dry)
+    elif arguments.verb == "sheet":
+        from miniature_training.evaluation.sheets import SHEETS, write
+
+        _known(parser, arguments.names, SHEETS)
+        write(arguments.names, arguments.to)
+    elif arguments.verb == "preview":
+        from miniature_training.recipes.previews import fit_all
+
+        fit_all()
+    elif arguments.verb == "card":
+        from miniature_training.evaluation.model_card import write as write_card
+
+        print(write_card())
+    else:
+        from miniature_training.world.gallery import draw_all
+
+        draw_all()
+
+
+def _known(parser: argparse.ArgumentParser, names: list[str], table: dict) -> None:
+    for name in names:
+        if name not in table:
+            parser.error(f"there is nothing to do for {name!r}; there is: {', '.join(table)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Figures, sample sheets and the model card."""

@@ -1,0 +1,1 @@
+"""How a miniature is stored, trained and grown."""

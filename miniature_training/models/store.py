@@ -1,0 +1,150 @@
+"""Where the miniatures' components lie, and how one is written (float16 safetensors) and read."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from helpers.catalog import weight_deltas
+
+FOLDER = Path(__file__).resolve().parents[2] / "data" / "miniatures"
+
+
+def save_component(name: str, component) -> Path:
+    """Write a model, tokenizer or scheduler to data/miniatures/<name>; models as float16, read back as float32."""
+    target = FOLDER / name
+    with tempfile.TemporaryDirectory() as scratch:
+        if isinstance(component, torch.nn.Module):
+            copy.deepcopy(component).to("cpu", torch.float16, memory_format=torch.contiguous_format).save_pretrained(
+                scratch, safe_serialization=True
+            )
+        else:
+            component.save_pretrained(scratch)
+        config = Path(scratch) / "config.json"
+        if config.exists():
+            settings = json.loads(config.read_text())
+            settings.pop("_name_or_path", None)
+            if "dtype" in settings:  # a transformers config: float16 files must come up as float32
+                settings["dtype"] = "float32"
+            config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        target.mkdir(parents=True, exist_ok=True)
+        for old in target.iterdir():
+            old.unlink()
+        for file in Path(scratch).iterdir():
+            shutil.copyfile(file, target / file.name)
+    return target
+
+
+def save_delta(name: str, base: str, tuned: torch.nn.Module, *, rank: int) -> Path:
+    """Write to data/miniatures/<name> what turns the component `base` into `tuned`, in a fraction of its size.
+
+    Matrices and convolutions keep the `rank` largest singular directions of their difference, which is all of it where
+    `tuned` was trained in that rank (factors.py); biases and norms keep it whole, and so does what `base` has not. The
+    entry in checkpoints.json names both: ["diffusers", "UNet2DConditionModel", base, name].
+    """
+    [weights] = (FOLDER / base).glob("*.safetensors")
+    before = load_file(weights)
+    after = {key: value.detach().float().cpu() for key, value in tuned.state_dict().items()}
+    changes: dict[str, torch.Tensor] = {}
+    for key, value in after.items():
+        if key not in before or before[key].shape != value.shape:
+            changes[f"{key}.new"] = value
+        elif (difference := value - before[key].float()).any():
+            flat = difference.flatten(1) if value.ndim > 1 else difference[None]
+            if rank * sum(flat.shape) < flat.numel():
+                u, s, v = torch.linalg.svd(flat, full_matrices=False)
+                root = s[:rank].sqrt()
+                changes[f"{key}.up"], changes[f"{key}.down"] = u[:, :rank] * root, root[:, None] * v[:rank]
+            else:
+                changes[f"{key}.diff"] = difference
+    kept = {key.split(".")[0] for key in after}
+    gone = sorted({k if k.split(".")[0] in kept else f"{k.split('.')[0]}." for k in before if k not in after})
+    told = {"base": base, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), "without": " ".join(gone)}
+    target = FOLDER / name
+    target.mkdir(parents=True, exist_ok=True)
+    changes = {key: value.half().contiguous() for key, value in changes.items()}
+    save_file(changes, target / weight_deltas.FILE, metadata=weight_deltas.METADATA | told)
+    _save_differing_fields(target, json.loads((FOLDER / base / "config.json").read_text()), tuned)
+    return target
+
+
+def _save_differing_fields(target: Path, base: dict, tuned: torch.nn.Module) -> None:
+    """The config.json of a delta: what differs from the base's, or all of it where the class does."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tuned.save_config(scratch) if hasattr(tuned, "save_config") else tuned.config.save_pretrained(scratch)
+        fields = json.loads((Path(scratch) / "config.json").read_text())
+    fields.pop("_name_or_path", None)
+    if fields.get("_class_name") == base.get("_class_name"):
+        fields = {k: v for k, v in fields.items() if k != "dtype" and (k not in base or base[k] != v)}
+    (target / "config.json").unlink(missing_ok=True)
+    if fields:
+        (target / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+
+
+def stale() -> list[str]:
+    """The deltas whose base has other weights now than when they were made: they want to be trained again."""
+    found = []
+    for folder in sorted(file.parent for file in FOLDER.glob(f"*/{weight_deltas.FILE}")):
+        told = weight_deltas.header(folder)
+        [weights] = (FOLDER / told["base"]).glob("*.safetensors")
+        if hashlib.sha256(weights.read_bytes()).hexdigest() != told["sha256"]:
+            found.append(folder.name)
+    return found
+
+
+def load_component(name: str, kind: type):
+    """Read data/miniatures/<name> back as `kind`, in float32; a delta is put together with its base."""
+    if not (FOLDER / name).is_dir():
+        raise FileNotFoundError(
+            f"there is no miniature component {name!r} yet; train it with: python -m miniature_training train {name}"
+        )
+    if (FOLDER / name / weight_deltas.FILE).is_file():
+        base = FOLDER / weight_deltas.header(FOLDER / name)["base"]
+        [weights] = base.glob("*.safetensors")
+        with tempfile.TemporaryDirectory() as scratch:
+            (Path(scratch) / weights.name).write_bytes(weight_deltas.merge(weights, FOLDER / name))
+            (Path(scratch) / "config.json").write_text(json.dumps(weight_deltas.config(base, FOLDER / name)))
+            component = kind.from_pretrained(scratch)
+    else:
+        component = kind.from_pretrained(FOLDER / name)
+    return component.float() if isinstance(component, torch.nn.Module) else component
+
+
+def add_checkpoint(name: str, entry: dict) -> Path:
+    """Add a checkpoint to checkpoints.json (or put the new entry in its old place); the course ships it from then on.
+
+    entry: {"pipeline", "size", "components": {part: [library, class, folder]}, "config"}, or {"model", "size"}; what it
+    names must lie in data/miniatures, else FileNotFoundError. The file is replaced in one step.
+    """
+    used = [entry["model"]] if "model" in entry else list(entry["components"].values())
+    for folder in (folder for _, _, *folders in used for folder in folders):
+        if not (FOLDER / folder).is_dir():
+            raise FileNotFoundError(f"{name!r} needs the component {folder!r}, and {FOLDER / folder} is not there")
+    file = FOLDER / "checkpoints.json"
+    checkpoints = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    partial = file.with_name(f".{file.name}-{os.getpid()}")
+    partial.write_text(_table(checkpoints | {name: entry}), encoding="utf-8")
+    partial.replace(file)
+    return file
+
+
+def _table(checkpoints: dict[str, dict]) -> str:
+    """JSON with a line for each component."""
+
+    def block(values: dict, depth: int) -> str:
+        lines = []
+        for key, value in values.items():
+            deeper = depth == 1 or (depth == 2 and key == "components")
+            told = block(value, depth + 1) if deeper else json.dumps(value)
+            lines.append(f"{'  ' * depth}{json.dumps(key)}: {told}")
+        return "{\n" + ",\n".join(lines) + "\n" + "  " * (depth - 1) + "}"
+
+    return block(checkpoints, 1) + "\n"

@@ -1,0 +1,156 @@
+"""Kandinsky 2.2's decoders: UNets that paint what a CLIP image embedding says, `kandinsky22` and its inpainting."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler, UNet2DConditionModel
+
+from miniature_training.models.denoising import SCHEDULE, signal
+from miniature_training.models.factors import factorise, merged
+from miniature_training.models.loop import Training, device, leader_first
+from miniature_training.models.repainting import MASKS, Callers, masks
+from miniature_training.models.store import FOLDER, add_checkpoint, load_component, save_component, save_delta
+from miniature_training.recipes import clip, movq
+from miniature_training.recipes.kandinsky_checkpoints import DELTA, NAME, entry
+from miniature_training.recipes.unet import epsilon_loss
+from miniature_training.world.scenes import sample
+
+BATCH = {"cpu": 16, "cuda": 256}
+RANK = 7  # of the inpainting delta
+NOTHING = 0.10  # this share of the embeddings is that of no picture in particular, which guidance compares with
+UNSURE = 0.25  # noise on the embeddings, in their standard deviations: the prior's are not quite a picture's
+WHOLE = 0.2  # this share of the pictures is repainted whole
+RANGE = 5.0  # clean latents are no larger
+VARIANCE = 0.002  # weight of the loss of the variance
+
+
+def build(in_channels: int = 4) -> UNet2DConditionModel:
+    """sd15's UNet without its middle and its lowest attention; twice four channels out: the noise and its variance."""
+    return UNet2DConditionModel(
+        sample_size=16, in_channels=in_channels, out_channels=8, layers_per_block=1, block_out_channels=(32, 64, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"), mid_block_type=None,
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=4, norm_num_groups=8,
+        cross_attention_dim=32, encoder_hid_dim=clip.WIDTH, encoder_hid_dim_type="image_proj",
+        addition_embed_type="image",
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def start(sd15: UNet2DConditionModel) -> UNet2DConditionModel:
+    """sd15's weights where there is a place for them, turned to MoVQ's latents; what reads the embedding is new."""
+    unet, given, turn = build(), sd15.state_dict(), movq.rotation()
+    given["conv_in.weight"] = torch.einsum("ochw,nc->onhw", given["conv_in.weight"], turn)
+    for key in ("conv_out.weight", "conv_out.bias"):
+        noise = torch.einsum("nc,c...->n...", turn, given[key])
+        given[key] = torch.cat([noise, torch.zeros_like(noise)])  # a variance half way between its bounds
+    state = unet.state_dict()
+    fitting = {key: given[key] for key in state if key in given and given[key].shape == state[key].shape}
+    unet.load_state_dict(state | fitting)
+    unet.add_embedding.image_norm.weight.mul_(0.1)  # it disturbs the sense of time until it has learnt
+    return unet
+
+
+@torch.no_grad()
+def nine_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """A copy that also takes the kept latents and their mask, which have no effect yet."""
+    result, state = build(9), unet.state_dict()
+    state["conv_in.weight"] = F.pad(state["conv_in.weight"], (0, 0, 0, 0, 0, 5))
+    result.load_state_dict(state)
+    return result
+
+
+def scheduler() -> DDPMScheduler:
+    """As the full checkpoint's, with the variance learnt; the last steps count in full, so that 25 are enough."""
+    return DDPMScheduler(
+        **SCHEDULE, variance_type="learned_range", clip_sample=True, clip_sample_range=RANGE,
+        timestep_spacing="trailing",
+    )  # fmt: skip
+
+
+def variance_loss(spread: torch.Tensor, error: torch.Tensor, *, here: torch.Tensor, there: torch.Tensor):
+    """KL divergence of a step from signal share `here` to `there`, whose variance the UNet says, from the true step.
+
+    spread: -1..1 between the two bounds of the variance's logarithm; error: of the predicted clean latents. Only the
+    variance learns from it (https://arxiv.org/abs/2102.09672).
+    """
+    beta = 1 - here / there
+    true = ((1 - there) / (1 - here) * beta).clamp(min=1e-20)
+    share = (spread + 1) / 2
+    log = share * beta.log() + (1 - share) * true.log()
+    off = there.sqrt() * beta / (1 - here) * error.detach()
+    return 0.5 * (log - true.log() - 1 + (true + off.square()) / log.exp()).mean()
+
+
+def train(
+    *, minutes: float, steps: int | None = None, resume: bool = False, inpaint: bool = False, count: int = 12_000
+) -> None:
+    """Train the decoder, from sd15; or its inpainting, as a delta of low rank. Then the checkpoint joins the course."""
+    with leader_first():
+        z, seen = movq.latents(count), clip.embeddings(count)
+        keep, hides = (torch.from_numpy(part) for part in masks(count)) if inpaint else (None, None)
+    nothing = clip.nothing(clip.load()[1])[0]
+    torch.manual_seed(0)
+    if inpaint:
+        unet = factorise(nine_channels(load_component(NAME, UNet2DConditionModel)), rank=RANK, whole=("conv_in.",))
+    elif resume and (FOLDER / NAME).is_dir():
+        unet = load_component(NAME, UNet2DConditionModel)
+    else:
+        unet = start(load_component("unet-sd15", UNet2DConditionModel))
+    training = Training(DELTA if inpaint else NAME, {"unet": unet}, lr=1e-3, ema_decay=0.9985)
+    if resume:
+        training.resume()
+    unet.train().to(memory_format=torch.channels_last)
+    z, seen, nothing = z.to(device()), seen.to(device()), nothing.to(device())
+    deviation, callers = seen.std(0), Callers([sample(seed) for seed in range(count)])
+    alphas = signal()
+    size = BATCH[device().type]
+
+    def told(index: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The embeddings (B, WIDTH) of these pictures as the prior gives them: roughly; and now and then none."""
+        rough = torch.rand((size, 1), generator=generator) * torch.randn((size, clip.WIDTH), generator=generator)
+        silent = (torch.rand((size, 1), generator=generator) < NOTHING).to(device())
+        return torch.where(silent, nothing, seen[index.to(device())] + UNSURE * deviation * rough.to(device()))
+
+    def repainted(index: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which pictures' embeddings call for what is hidden of these, and what is kept of them (B, 1, 16, 16)."""
+        which = torch.randint(0, MASKS, (size,), generator=generator)
+        whole = torch.rand((size,), generator=generator) < WHOLE
+        rng = random.Random(int(torch.randint(0, 2**40, (), generator=generator)))
+        hidden = hides[index, which].tolist()
+        called = [
+            i if all_of_it else callers.pick(i, rng, hidden=h)
+            for i, h, all_of_it in zip(index.tolist(), hidden, whole.tolist(), strict=True)
+        ]
+        return torch.tensor(called), keep[index, which][:, None] * ~whole.view(-1, 1, 1, 1)
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        index = torch.randint(0, count, (size,), generator=generator)
+        clean = z[index.to(device())].float()
+        noise = torch.randn(clean.shape, generator=generator).to(device())
+        t = torch.randint(1, 1000, (size,), generator=generator).to(device())
+        before = (t - torch.randint(10, 41, (size,), generator=generator).to(device())).clamp(min=0)  # 25-100 steps
+        here, there = (alphas[step].view(-1, 1, 1, 1) for step in (t, before))
+        noisy = here.sqrt() * clean + (1 - here).sqrt() * noise
+        called, inputs, repaint = index, noisy, None
+        if inpaint:
+            called, left = repainted(index, generator)
+            left = left.to(device())
+            inputs, repaint = torch.cat([noisy, clean * left, left], 1), 1 - left
+        added = {"image_embeds": told(called, generator)}
+        said = unet(inputs, t, encoder_hidden_states=None, added_cond_kwargs=added).sample
+        predicted, spread = said.chunk(2, 1)
+        error = ((noisy - (1 - here).sqrt() * predicted) / here.sqrt()).clamp(-RANGE, RANGE) - clean
+        value = epsilon_loss(predicted, noise, (here / (1 - here)).flatten(), repaint)
+        return value + VARIANCE * variance_loss(spread, error, here=here, there=there)
+
+    def export() -> None:
+        average = training.average["unet"]
+        save_delta(DELTA, NAME, merged(average), rank=RANK) if inpaint else save_component(NAME, average)
+
+    training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
+    export()
+    save_component("kandinsky-scheduler", scheduler())
+    add_checkpoint("kandinsky22-inpaint" if inpaint else "kandinsky22", entry(inpaint=inpaint))

@@ -1,0 +1,159 @@
+"""The VAE of the miniatures: 8x, 4 channels, trained on crops of drawn pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+
+from miniature_training.models.dataset import held_out, pictures, styled_pictures
+from miniature_training.models.loop import Training, device, leader_first
+from miniature_training.models.store import FOLDER, load_component, save_component
+from miniature_training.world.looks import LOOKS
+
+CROP, BATCH = 64, 8
+WHOLE = 2  # whole pictures in a batch, where the decoder alone is trained: as many pixels as in the crops
+STYLED = 0.15  # this share comes from the styles of the restyling chapters, which share this VAE
+FOCUS = 0.6  # this share of the crops lies on a subject: a sky is learnt soon, a cat's eyes are not
+
+Picked = tuple[np.ndarray, np.ndarray, int]  # pictures (N, H, W, 3), their subject masks (N, H, W), and which one
+
+
+def build() -> AutoencoderKL:
+    channels = (16, 32, 64, 64)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=channels,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=2,  # more groups would take the absolute colour out of 16 channels
+        mid_block_add_attention=False,
+        sample_size=128,
+        scaling_factor=1.0,
+    )
+
+
+def _gradients(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return x[..., 1:, :] - x[..., :-1, :], x[..., :, 1:] - x[..., :, :-1]
+
+
+def reconstruction_loss(result: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """L1 + 4 MSE + edges, (B, 3, H, W) in -1..1; `weight` (B, 1, H, W) leans on subjects."""
+    error = (result - target) * weight
+    edges = sum((a - b).abs().mean() for a, b in zip(_gradients(result), _gradients(target), strict=False))
+    return error.abs().mean() + 4 * error.square().mean() + 0.5 * edges
+
+
+def fidelity_loss(result: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The mean PSNR of pictures (B, 3, H, W) in -1..1, in dB, negated: what `psnr` measures."""
+    return 10 * (_errors(result, target) + 1e-6).log10().mean()
+
+
+def _errors(result: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of each picture (B, 3, H, W) in -1..1, of a range of 1."""
+    return (result - target).square().flatten(1).mean(1) / 4
+
+
+def corner(mask: np.ndarray, generator: torch.Generator) -> tuple[int, int]:
+    """Top and left of a crop of a picture with this subject mask (H, W): anywhere, or (`FOCUS`) around the subject."""
+    last = mask.shape[0] - CROP
+    y, x = torch.randint(0, last + 1, (2,), generator=generator).tolist()
+    seen = np.argwhere(mask[::8, ::8] > 127)
+    if len(seen) and torch.rand((), generator=generator).item() < FOCUS:
+        one, dy, dx = torch.randint(0, 1 << 20, (3,), generator=generator).tolist()
+        centre = seen[one % len(seen)] * 8 + (dy % 33 - 16, dx % 33 - 16)
+        y, x = (int(v) for v in np.clip(centre - CROP // 2, 0, last))
+    return y, x
+
+
+def crops(
+    pick: Callable[[torch.Generator], Picked], generator: torch.Generator, *, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Crops of picked pictures (B, 3, CROP, CROP) in -1..1, and by how much each pixel counts (B, 1, CROP, CROP)."""
+    images, subjects = [], []
+    for _ in range(count):
+        rgb, mask, i = pick(generator)
+        y, x = corner(mask[i], generator)
+        images.append(rgb[i, y : y + CROP, x : x + CROP])
+        subjects.append(mask[i, y : y + CROP, x : x + CROP])
+    return tensor(images), 1 + 0.5 * torch.from_numpy(np.stack(subjects))[:, None].to(device()).float() / 255
+
+
+def tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """Pictures (H, W, 3) of one size as (B, 3, H, W) in -1..1, on the device that trains."""
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def train(
+    *, minutes: float, steps: int | None = None, resume: bool = False, count: int = 12_000, decoder_only: bool = False
+) -> None:
+    with leader_first():
+        rgb, mask = pictures(count)
+        styles = [styled_pictures(style, count // 12) for style in LOOKS]
+    if decoder_only:
+        vae = load_component("vae", AutoencoderKL)
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    else:
+        vae = load_component("vae", AutoencoderKL) if resume and (FOLDER / "vae").is_dir() else build()
+    vae.to(memory_format=torch.channels_last)
+    training = Training(
+        "vae-decoder" if decoder_only else "vae",
+        {"vae": vae},
+        lr=3e-3 if minutes > 25 else 1.5e-3,  # a short box goes on from a good place: gently
+        weight_decay=0.0,
+        muon=True,
+    )
+    if resume:
+        training.resume()
+
+    def pick(generator: torch.Generator) -> Picked:
+        style, i = torch.randint(0, 1 << 20, (2,), generator=generator).tolist()
+        restyled = torch.rand((), generator=generator).item() < STYLED
+        source = styles[style % len(styles)] if restyled else rgb
+        return source, mask, i % len(source)
+
+    def loss_of_crops(generator: torch.Generator) -> torch.Tensor:
+        x, weight = crops(pick, generator, count=BATCH)
+        posterior = vae.encode(x).latent_dist
+        result = vae.decode(posterior.sample()).sample
+        return reconstruction_loss(result, x, weight) + 1e-4 * posterior.kl().mean() / posterior.mean[0].numel()
+
+    def loss_of_pictures(generator: torch.Generator) -> torch.Tensor:
+        chosen = [pick(generator) for _ in range(WHOLE)]
+        x = tensor([images[i] for images, _, i in chosen])
+        with torch.no_grad():
+            z = vae.encode(x).latent_dist.sample()
+        return fidelity_loss(vae.decode(z).sample, x)
+
+    def report() -> None:
+        average = training.average["vae"]
+        print(f"\nheld-out PSNR {psnr(average, 64):.2f} dB", flush=True)
+        if decoder_only:  # the latents stay the same, so what is better already may be used already
+            save_component("vae", average)
+
+    loss = loss_of_pictures if decoder_only else loss_of_crops
+    training.run(loss, minutes=minutes, steps=steps, on_checkpoint=report, checkpoint_minutes=5)
+    vae = training.average["vae"]
+    if not decoder_only:
+        with torch.no_grad():
+            x = tensor(rgb[:256])
+            latents = torch.cat([vae.encode(part).latent_dist.mode() for part in x.split(32)])
+        vae.register_to_config(scaling_factor=float(1 / latents.std()))
+    save_component("vae", vae)
+
+
+@torch.no_grad()
+def psnr(vae: AutoencoderKL, count: int = 200) -> float:
+    """Mean PSNR (dB) of the round trip over held-out, undegraded scenes."""
+    drawings = held_out(count, degraded=False)
+    values = []
+    for part in tensor([np.asarray(d.image) for d in drawings]).split(16):
+        part = part.to(next(vae.parameters()).device)
+        result = vae.decode(vae.encode(part).latent_dist.mode()).sample.clamp(-1, 1)
+        values += (-10 * _errors(result, part).log10()).tolist()
+    return float(np.mean(values))

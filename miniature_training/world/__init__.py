@@ -1,0 +1,1 @@
+"""The drawn world: scenes, their captions, and how they are painted."""

@@ -1,0 +1,287 @@
+"""Time and memory of a call, and of several in turn; no test here depends on how fast a machine is."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+import types
+
+import numpy as np
+import pytest
+
+from helpers.analysis import benchmark_charts
+from helpers.analysis.benchmark import Costs, Measurement, measure, measure_each
+from helpers.common import memory
+
+MIB = 2**20
+
+
+def fill(mib: int) -> int:
+    """Hold some memory long enough to be seen, and let go of it."""
+    block = np.ones(mib * MIB, np.uint8)
+    time.sleep(0.05)
+    return int(block[-1])
+
+
+def found(*runs: float, resident: int = 10 * MIB, allocated: int | None = None) -> Measurement:
+    middle = sorted(runs)[len(runs) // 2]
+    return Measurement(middle, max(runs) - min(runs), len(runs), resident, allocated, allocated, None, tuple(runs))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """time.perf_counter as a hand moves it: `clock(3)` lets three seconds pass."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    return wait
+
+
+# One call
+
+
+def test_measure_counts_its_runs_and_keeps_the_result():
+    calls = []
+    one = measure(lambda: calls.append(1) or len(calls), repeats=4, warmup=2)
+    assert len(calls) == 6 and one.result == 6 and one.repeats == 4 == len(one.runs)
+    assert "median of 4" in str(one) and "MiB resident growth" in str(one)
+    assert "one run" in str(measure(lambda: None, repeats=1))
+
+
+def test_measure_takes_the_median_without_the_warmup(clock):
+    durations = iter([100, 1, 5, 2])  # a cold run first
+    one = measure(lambda: clock(next(durations)), repeats=3, warmup=1)
+    assert (one.seconds, one.spread, one.runs) == (2, 4, (1, 5, 2))
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_measure_sees_memory_that_the_call_frees_again(warmup):
+    one = measure(lambda: fill(64), repeats=1, warmup=warmup)
+    assert 48 * MIB < one.resident < 256 * MIB
+
+
+def test_memory_is_watched_in_the_first_run_only():
+    sizes = iter([1, 256])  # MiB, in the warm-up and in the timed run
+    assert measure(lambda: fill(next(sizes)), repeats=1, warmup=1).resident < 64 * MIB
+
+
+def test_an_error_in_the_call_comes_through_and_stops_the_sampling():
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        measure(lambda: 1 / 0)
+    assert threading.active_count() == before
+
+
+def test_what_cannot_be_measured_is_refused():
+    with pytest.raises(TypeError, match=r"fn is no function but list: write measure\(lambda: pipe\(...\)\)"):
+        measure([1])
+    with pytest.raises(ValueError, match="repeats=0: expected a whole number, 1 or more"):
+        measure(lambda: None, repeats=0)
+    with pytest.raises(ValueError, match="warmup=-1"):
+        measure(lambda: None, warmup=-1)
+    with pytest.raises(TypeError, match="variants={}: expected a dict"):
+        measure_each({})
+    with pytest.raises(TypeError, match=r"variants\['b'\] is no function: write lambda"):
+        measure_each({"a": lambda: None, "b": 3})
+
+
+# On a card
+
+
+class Card:
+    """torch.cuda, as far as it is used: what was asked of it, and peaks that a call sets."""
+
+    def __init__(self) -> None:
+        self.calls, self.allocated, self.reserved = [], 0, 0
+
+    def is_available(self):
+        return True
+
+    def synchronize(self):
+        self.calls.append("synchronize")
+
+    def empty_cache(self):
+        self.calls.append("empty")
+
+    def reset_peak_memory_stats(self):
+        self.calls.append("reset")
+        self.allocated = self.reserved = 0
+
+    def max_memory_allocated(self):
+        return self.allocated
+
+    def max_memory_reserved(self):
+        return self.reserved
+
+    def work(self, allocated: int, reserved: int) -> None:
+        self.calls.append("run")
+        self.allocated, self.reserved = allocated, reserved
+
+
+@pytest.fixture
+def card(monkeypatch):
+    one = Card()
+    backends = types.SimpleNamespace(mps=types.SimpleNamespace(is_available=lambda: False))
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=one, backends=backends))
+    return one
+
+
+def test_a_card_is_waited_for_and_its_peaks_are_reset_before_each_run(card):
+    one = measure(lambda: card.work(5, 7), repeats=1, warmup=1)
+    assert (one.allocated, one.reserved, one.peak_memory) == (5, 7, 5)
+    assert card.calls == ["empty", *["synchronize", "reset", "run", "synchronize"] * 2]
+    assert "CUDA peak" in str(one)
+
+
+def test_each_variant_keeps_its_own_peak(card):
+    costs = measure_each({"large": lambda: card.work(900, 901), "small": lambda: card.work(5, 7)}, repeats=2)
+    assert [one.allocated for one in costs.values()] == [900, 5]
+    assert [row["memory"] for row in costs.table()] == [900, 5]
+    assert costs.memory_kind == "CUDA"
+
+
+def test_a_card_that_the_call_did_not_use_is_not_reported(card):
+    one = measure(lambda: None, repeats=1)
+    assert (one.allocated, one.reserved) == (None, None)
+    assert one.peak_memory == one.resident
+
+
+# Several in turn
+
+
+def test_variants_take_turns_and_each_round_begins_with_another():
+    order = []
+    costs = measure_each({name: lambda name=name: order.append(name) for name in "abc"}, repeats=2, warmup=1)
+    assert "".join(order) == "abc" + "bca" + "cab"
+    assert list(costs) == ["a", "b", "c"] and costs.plain == "a"
+
+
+def test_a_ratio_is_that_of_the_rounds(clock):
+    rounds = {"plain": iter([9, 1, 2, 4]), "slow": iter([9, 3, 4, 8])}  # 3, 2 and 2; the machine slows down meanwhile
+    costs = measure_each({name: lambda name=name: clock(next(rounds[name])) for name in rounds})
+    assert costs.ratio("slow") == 2 and costs.ratio("plain") == 1
+    assert [row["ratio"] for row in costs.table()] == [1, 2]
+
+
+def test_a_later_variant_is_not_spared_what_an_earlier_one_freed():
+    costs = measure_each({"large": lambda: fill(96), "small": lambda: fill(8), "again": lambda: fill(96)}, repeats=1)
+    large, small, again = (one.resident / MIB for one in costs.values())
+    assert large > 80 and again > 80 and small < 40
+
+
+def test_seconds_can_be_divided():
+    costs = Costs({"one": found(1.0, 1.0, 1.0), "four": found(2.0, 2.0, 2.2)})
+    each = costs.per({"four": 4})
+    assert (each["four"].seconds, each["four"].runs) == (0.5, (0.5, 0.5, 0.55))
+    assert each.ratio("four") == 0.5 and each["one"] == costs["one"]
+    with pytest.raises(ValueError, match="counts: 'five' was not measured; there are 'one', 'four'"):
+        costs.per({"five": 5})
+    with pytest.raises(ValueError, match=r"counts\['four'\]=0: expected a number over 0"):
+        costs.per({"four": 0})
+
+
+def test_a_table_escapes_its_names_and_shows_every_variant():
+    costs = Costs({"<plain>": found(1.0, 1.5, 2.0), "b & c": found(3.0, 3.0, 3.0, resident=64 * MIB)})
+    text = costs._repr_html_()
+    assert "&lt;plain&gt;" in text and "b &amp; c" in text and "<plain>" not in text
+    assert "<td>1.5</td><td>1</td><td>1.00</td><td>10</td>" in text and "<td>64</td>" in text
+
+
+# Bars
+
+
+def test_bars_have_the_lengths_of_the_table():
+    costs = Costs({"plain": found(1.0, 2.0, 4.0), "fast": found(0.5, 1.0, 2.0, resident=30 * MIB)})
+    figure = costs.chart("Two ways")
+    assert figure.numbers == costs.table()
+    left, right = figure.axes
+    assert [bar.get_width() for bar in left.patches] == [2.0, 1.0]
+    assert [bar.get_width() for bar in right.patches] == [10.0, 30.0]
+    assert [text.get_text() for text in left.texts] == ["2 s", "1 s  (× 0.50)"]
+    whiskers = [path for lines in left.collections for path in lines.get_segments()]
+    assert [tuple(path[:, 0]) for path in whiskers] == [(1.0, 4.0), (0.5, 2.0)]
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_note_says_how_and_where_it_was_measured():
+    import torch
+
+    note = Costs({"a": found(1.0, 2.0, 3.0)}).chart()._supxlabel.get_text()
+    assert "Median of 3 runs in turn" in note and torch.__version__ in note
+    assert "One run each" in Costs({"a": found(1.0)}).chart()._supxlabel.get_text()
+    assert benchmark_charts.machine(card=False) in note and "CPU" in note
+
+
+def test_a_variant_that_takes_no_time_and_no_memory_can_be_drawn():
+    figure = Costs({"nothing": found(0.0, resident=0), "nothing too": found(0.0, resident=0)}).chart()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert math.isnan(figure.numbers[1]["ratio"])
+
+
+def test_compiling_pays_back_where_the_lines_cross():
+    costs = Costs({"as it is": found(1.0), "whole": found(0.5), "blocks": found(0.75), "slower": found(1.5)})
+    first = {"whole": found(40.5), "blocks": found(5.75), "slower": found(9.0)}  # 40, 5 and 7.5 of compiling
+    figure = benchmark_charts.payback(costs, first)
+    assert figure.numbers == {"whole": 80, "blocks": 20, "slower": None}
+    axes = figure.axes[0]
+    starts = {line.get_label(): line.get_ydata()[0] for line in axes.lines if len(line.get_xdata()) == 2}
+    assert starts == {"as it is": 0.0, "whole": 40.0, "blocks": 5.0, "slower": 7.5}
+    (at,) = {line.get_xdata()[-1] for line in axes.lines if len(line.get_xdata()) == 2}
+    assert at == 104 and [text.get_text() for text in axes.texts] == ["after 80 calls", "after 20 calls"]
+    assert "never pays back: slower" in figure._supxlabel.get_text()
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, max allowed: 9.07 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("Invalid buffer size: 16.00 GB"),
+    ],
+)
+def test_errors_that_say_that_memory_ran_out(error):
+    assert memory.ran_out(error)
+
+
+def test_torchs_own_error_and_one_that_led_to_another_are_known():
+    import torch
+
+    assert memory.ran_out(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."))
+    try:
+        try:
+            raise MemoryError
+        except MemoryError as cause:
+            raise ValueError("the decoder failed") from cause
+    except ValueError as error:
+        assert memory.ran_out(error)
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("mat1 and mat2 shapes"), ValueError("out of memory"), KeyError()])
+def test_other_errors_are_not_mistaken_for_it(error):
+    assert not memory.ran_out(error)
+
+
+@pytest.mark.skipif(memory._malloc_trim() is None, reason="this system's heap cannot be asked to give back")
+def test_what_is_freed_leaves_the_process():
+    def pieces() -> list:  # small ones, which a heap keeps
+        return [np.ones(MIB // 16, np.uint8) for _ in range(1600)]
+
+    with memory.Resident() as resident:
+        first, last = pieces(), pieces()
+    assert resident.growth > 128 * MIB
+    del first  # it lies below what is still in use
+    memory.free()
+    with memory.Resident() as again:
+        second = pieces()
+    assert again.growth > 64 * MIB, f"{len(second)} pieces found room that was not given back, below {len(last)}"

@@ -1,0 +1,244 @@
+"""Miniatures put together from components: complete, float32, cached, and healed when the cache is damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+import transformers
+
+from helpers.catalog import checkpoints, miniatures
+from helpers.catalog.checkpoints import CATALOG
+from tests.support.tiny import RECIPES, SIZE, tiny_course  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("tiny_course")
+PIPELINES = [name for name, recipe in RECIPES.items() if "pipeline" in recipe]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_plain_diffusers_loads_the_source_in_float32(name):
+    pipe = diffusers.DiffusionPipeline.from_pretrained(CATALOG[name].source)
+    assert type(pipe).__name__ == RECIPES[name]["pipeline"]
+    expected = {part: (library, kind) for part, (library, kind, _) in RECIPES[name]["components"].items()}
+    for part, (library, kind) in expected.items():
+        component = getattr(pipe, part)
+        assert isinstance(component, getattr({"diffusers": diffusers, "transformers": transformers}[library], kind))
+        if isinstance(component, torch.nn.Module):
+            assert {parameter.dtype for parameter in component.parameters()} == {torch.float32}, part
+
+
+def test_plain_auto_pipeline_inpaints_from_the_source(picture, mask):
+    pipe = diffusers.AutoPipelineForInpainting.from_pretrained(CATALOG["sd15-inpaint"].source)
+    assert pipe.safety_checker is None and not pipe.config.requires_safety_checker
+    assert pipe.unet.config.in_channels == 9
+    side = CATALOG["sd15-inpaint"].size
+    image, mask = picture.resize((side, side)), mask.resize((side, side))
+    pipe.set_progress_bar_config(disable=True)
+    result = pipe("a black cat", image=image, mask_image=mask, height=side, width=side, num_inference_steps=2)
+    assert result.images[0].size == (SIZE, SIZE)
+
+
+def test_a_single_model_lies_in_the_folder_itself():
+    net = diffusers.ControlNetModel.from_pretrained(CATALOG["controlnet-depth"].source)
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+
+
+def test_a_transformers_config_says_float32_whatever_was_shipped(tiny_course):  # noqa: F811
+    shipped = tiny_course / "text_encoder" / "config.json"
+    before = shipped.read_text()
+    assert json.loads(before)["dtype"] == "float16"
+    made = json.loads((Path(CATALOG["sd15"].source) / "text_encoder" / "config.json").read_text())
+    assert made == json.loads(before) | {"dtype": "float32"}
+    assert shipped.read_text() == before
+
+
+def test_weights_are_copied_byte_for_byte_and_no_pickle_with_them(tiny_course):  # noqa: F811
+    (tiny_course / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
+    made = files(Path(CATALOG["sd15"].source))
+    weights = "diffusion_pytorch_model.safetensors"
+    assert made[f"vae/{weights}"] == (tiny_course / "vae" / weights).read_bytes()
+    assert made[f"unet/{weights}"] == (tiny_course / "unet-sd15" / weights).read_bytes()
+    assert not [path for path in made if path.endswith(".bin")]
+    assert json.loads(made["model_index.json"])["unet"] == ["diffusers", "UNet2DConditionModel"]
+
+
+def test_the_second_time_nothing_is_written_and_old_files_are_not_read(monkeypatch):
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 60 * 1_000_000_000)
+    folder = Path(CATALOG["sd15"].source)
+    opened = []
+    read = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *rest, **kw: opened.append(self.name) or read(self, *rest, **kw))
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert Path(CATALOG["sd15"].source) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert not [name for name in opened if name.endswith(".safetensors")]
+
+
+def test_new_weights_get_a_new_folder_in_every_checkpoint_that_has_them(tiny_course):  # noqa: F811
+    old = {name: CATALOG[name].source for name in ("sd15", "sd15-inpaint", "kandinsky22")}
+    weights = tiny_course / "vae" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert CATALOG["sd15"].source != old["sd15"]
+    assert CATALOG["sd15-inpaint"].source != old["sd15-inpaint"]
+    assert CATALOG["kandinsky22"].source == old["kandinsky22"]
+    assert (Path(CATALOG["sd15"].source) / "vae" / weights.name).read_bytes() == data
+
+
+def truncate(folder: Path) -> None:
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip_a_bit_and_restore_the_time(folder: Path) -> None:
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    status = file.stat()
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def remove_a_file(folder: Path) -> None:
+    (folder / "model_index.json").unlink()
+
+
+def remove_a_component(folder: Path) -> None:
+    shutil.rmtree(folder / "scheduler")
+
+
+def add_an_index(folder: Path) -> None:
+    (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text("{}")
+
+
+def put_a_folder_in_place(folder: Path) -> None:
+    (folder / "text_encoder" / "config.json").unlink()
+    (folder / "text_encoder" / "config.json").mkdir()
+
+
+@pytest.mark.parametrize("seconds", [0, 60])  # since the files were written: hashes of old ones are remembered
+@pytest.mark.parametrize(
+    "damage",
+    [truncate, flip_a_bit_and_restore_the_time, remove_a_file, remove_a_component, add_an_index, put_a_folder_in_place],
+)
+def test_a_damaged_folder_is_healed(monkeypatch, damage, seconds, tiny_course):  # noqa: F811
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + seconds * 1_000_000_000)
+    folder = Path(CATALOG["sd15"].source)
+    whole, shipped = files(folder), files(tiny_course)
+    damage(folder)
+    assert files(folder) != whole
+    assert Path(CATALOG["sd15"].source) == folder
+    assert files(folder) == whole
+    assert files(tiny_course) == shipped  # what is done to the cache never reaches the shipped weights
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+PROCESS = "import sys, helpers; sys.stdin.readline(); print(helpers.CATALOG['sd15'].source)"
+
+
+def race(processes: int) -> set[str]:
+    """The sources that several processes get, all let go at once."""
+    environment = os.environ | {"COURSE_DATA": str(checkpoints.DATA)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS], env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(processes)
+    ]
+    for process in started:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = {process.communicate(timeout=60)[0].strip() for process in started}
+    assert all(process.returncode == 0 for process in started)
+    return answers
+
+
+def test_processes_that_race_get_one_whole_folder():
+    [source] = race(5)
+    made = files(Path(source))
+    assert [path.name for path in Path(source).parent.iterdir()] == [Path(source).name]  # no scratch left
+    shutil.rmtree(source)
+    assert files(Path(CATALOG["sd15"].source)) == made
+    truncate(Path(source))
+    remove_a_component(Path(source))
+    assert race(5) == {source}
+    assert files(Path(source)) == made
+    assert [path.name for path in Path(source).parent.iterdir()] == [Path(source).name]
+
+
+def test_a_process_that_was_quicker_is_no_error(monkeypatch):
+    rename = Path.rename
+
+    def slow(scratch: Path, target: Path):
+        shutil.copytree(scratch, target)  # the other process, just before
+        return rename(scratch, target)
+
+    monkeypatch.setattr(Path, "rename", slow)
+    folder = Path(CATALOG["sd15"].source)
+    assert (folder / "model_index.json").is_file()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_miniature_that_is_not_shipped_says_how_to_get_it():
+    with pytest.raises(FileNotFoundError, match="python -m miniature_training train comic.*use\\('full'\\)"):
+        str(CATALOG["comic"].source)
+
+
+def test_a_missing_component_is_named(tiny_course):  # noqa: F811
+    shutil.rmtree(tiny_course / "unet-sd15")
+    with pytest.raises(FileNotFoundError, match="needs the component 'unet-sd15'.*git checkout -- data/miniatures"):
+        str(CATALOG["sd15"].source)
+
+
+def test_a_broken_table_is_named(tiny_course):  # noqa: F811
+    (tiny_course / "checkpoints.json").write_text('{"sd15": ')
+    with pytest.raises(ValueError, match=r"checkpoints.json is not valid JSON.*git checkout"):
+        str(CATALOG["sd15"].source)
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_set(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="cannot write the miniature 'sd15' to .*Set the environment's COURSE_CACHE"):
+        str(CATALOG["sd15"].source)
+
+
+@pytest.mark.parametrize(
+    "platform, variables, expected",
+    [
+        ("linux", {"COURSE_CACHE": "/course", "XDG_CACHE_HOME": "/x"}, "/course"),
+        ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/diffusion-inpainting-course"),
+        ("linux", {}, "/somebody/.cache/diffusion-inpainting-course"),
+        ("darwin", {"XDG_CACHE_HOME": "/x"}, "/somebody/Library/Caches/diffusion-inpainting-course"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/diffusion-inpainting-course"),
+    ],
+)
+def test_the_cache_lies_where_the_system_keeps_caches(monkeypatch, platform, variables, expected):
+    for variable in ("COURSE_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: Path("/somebody"))
+    assert miniatures.cache_folder() == Path(expected)
+
+
+def test_equal_components_have_equal_digests():
+    plain, inpaint = miniatures.digests("sd15"), miniatures.digests("sd15-inpaint")
+    assert plain.keys() == {"vae", "text_encoder", "tokenizer", "unet", "scheduler"}
+    assert [part for part in plain if plain[part] != inpaint[part]] == ["unet"]

@@ -1,0 +1,116 @@
+"""Blur and keep_unmasked around a call: against diffusers' own processors, from file, and as a plain script."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from helpers import fit
+from helpers.generation.calls import check
+from helpers.generation.records import Record, make
+from helpers.generation.sweeps import sweep
+from helpers.pipelines.loading import load
+from tests.support.calls import arguments, half_mask, noise, quietly, same
+from tests.support.tiny import SIZE, inpaint_pipeline, quiet, tiny_course  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("tiny_course")
+
+
+def by_hand(pipe, call: dict, *, blur: float = 0, keep: bool = False) -> Image.Image:
+    mask = call["mask_image"]
+    if blur:
+        mask = pipe.mask_processor.blur(mask, blur_factor=blur)
+    image = pipe(**call | {"mask_image": mask}, generator=torch.Generator("cpu").manual_seed(3)).images[0]
+    return pipe.image_processor.apply_overlay(mask, call["image"], image) if keep else image
+
+
+@pytest.mark.parametrize(("blur", "keep"), [(4, False), (0, True), (4, True)])
+@pytest.mark.parametrize("crop", [None, 2])
+def test_the_picture_is_that_of_the_calls_by_hand(inpaint, blur, keep, crop) -> None:
+    call = arguments(inpaint, "inpaint", strength=0.9, num_inference_steps=4, padding_mask_crop=crop)
+    record = make(inpaint, seed=3, **call, blur_factor=blur, keep_unmasked=keep)
+    assert same(record, by_hand(inpaint, call, blur=blur, keep=keep))
+    assert record.parameters["mask_image"].tobytes() == half_mask().tobytes()  # the mask as it was given
+
+
+def test_unmasked_pixels_are_the_originals(inpaint) -> None:
+    call = arguments(inpaint, "inpaint")
+    kept = make(inpaint, seed=3, **call, keep_unmasked=True).image
+    right = (SIZE // 2, 0, SIZE, SIZE)
+    assert kept.crop(right).tobytes() == call["image"].crop(right).tobytes()
+    assert make(inpaint, seed=3, **call).image.crop(right).tobytes() != call["image"].crop(right).tobytes()
+
+
+@pytest.mark.parametrize("name", ["sd15-inpaint", "kandinsky22-inpaint"])
+def test_it_repeats_from_its_file_and_by_its_script(name, tmp_path) -> None:
+    pipe = quiet(name)
+    call = arguments(pipe, "inpaint") | {"blur_factor": 4, "keep_unmasked": True}
+    record = make(pipe, seed=3, **call)
+    loaded = Record.load(record.save(tmp_path / "picture.png"))
+    assert loaded.parameters["blur_factor"] == 4 and loaded.parameters["keep_unmasked"] is True
+    assert loaded.key() == record.key() != make(pipe, seed=3, **call | {"blur_factor": 5}).key()
+    assert same(quietly(loaded, pipe), record)
+    code = loaded.code(tmp_path)
+    assert "blur(mask, blur_factor=4)" in code and "apply_overlay(mask, original, image)" in code
+    assert "helpers" not in code
+    file = tmp_path / "script.py"
+    file.write_text(f'{code}\nimport sys\nassert "helpers" not in sys.modules\nimage.save("made.png")\n')
+    subprocess.run([sys.executable, file.name], cwd=tmp_path, check=True, capture_output=True)
+    assert same(record, Image.open(tmp_path / "made.png"))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_sweep_varies_them_too(inpaint, batch) -> None:
+    call = arguments(inpaint, "inpaint")
+    seeds = {"seed": [3, 4]} if batch else {}
+    records = list(sweep(inpaint, over={"blur_factor": [0, 4]} | seeds, batch=batch, keep_unmasked=True, **call))
+    made = [record for record in records if record.parameters["seed"] in (0, 3)]
+    right = (SIZE // 2 + 16, 0, SIZE, SIZE)
+    for record in records:
+        assert record.error is None
+        assert record.image.crop(right).tobytes() == call["image"].crop(right).tobytes()
+    assert [record.parameters["blur_factor"] for record in made] == [0, 4] and not same(made[0], made[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"blur_factor": "4"}, TypeError, r"blur_factor='4': expected a radius in pixels"),
+        ({"blur_factor": -1}, ValueError, r"blur_factor=-1: expected a radius in pixels, 0 or more"),
+        ({"blur_factor": float("nan")}, ValueError, r"blur_factor=nan"),
+        ({"keep_unmasked": 1}, TypeError, r"keep_unmasked=1: expected True or False"),
+        ({"keep_unmask": True}, TypeError, r"Did you mean 'keep_unmasked'"),
+        ({"blur_factor": 2, "mask_image": torch.ones(1, 1, SIZE, SIZE)}, ValueError, "blur_factor=2 needs a mask"),
+        ({"keep_unmasked": True, "image": torch.ones(1, 3, SIZE, SIZE)}, ValueError, "needs the picture before"),
+        ({"keep_unmasked": True, "image": noise(1, size=40)}, ValueError, "mask_image is 32 x 32 pixels, image 40"),
+        ({"keep_unmasked": True, "height": 64}, ValueError, "the result will be 32 x 64 .*Pass height=32, width=32"),
+    ],
+)  # fmt: skip
+def test_wrong_values_are_refused_before_the_model_runs(inpaint, wrong, error, message) -> None:
+    ran = []
+    inpaint.unet.register_forward_pre_hook(lambda *_: ran.append(1))
+    with pytest.raises(error, match=message):
+        make(inpaint, seed=1, **arguments(inpaint, "inpaint") | wrong)
+    assert not ran
+
+
+def test_without_sizes_the_result_follows_the_unet_and_not_the_picture(inpaint) -> None:
+    call = arguments(inpaint, "inpaint", image=noise(1, size=64), mask_image=half_mask(64))
+    del call["height"], call["width"]
+    with pytest.raises(ValueError, match="the result will be 32 x 32 pixels, image is 64 x 64"):
+        make(inpaint, seed=1, **call, keep_unmasked=True)
+    small = fit(call["image"], SIZE), fit(call["mask_image"], SIZE)
+    call |= {"image": small[0], "mask_image": small[1]}
+    assert make(inpaint, seed=1, **call, keep_unmasked=True).image.size == (SIZE, SIZE)
+
+
+@pytest.mark.parametrize("task", ["text2image", "image2image"])
+def test_a_pipeline_without_a_mask_takes_neither(task) -> None:
+    pipe = load("sd15", task=task)
+    for name, value in (("blur_factor", 4), ("keep_unmasked", True)):
+        with pytest.raises(TypeError, match=rf"{name}='{value}': .* does not take it"):
+            check(pipe, {name: value})

@@ -1,0 +1,80 @@
+"""The shipped weights: what loads, how large it is, and that the figures of the model card hold on a small sample.
+
+The full figures come from `python -m miniature_training evaluate`; here a sample is measured again, with a margin for
+its size, so that weights which got worse cannot land unseen.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.analysis import scene_classifier
+from helpers.catalog.checkpoints import CATALOG, MINIATURES
+from miniature_training.evaluation import scores
+
+FIGURES = json.loads((MINIATURES / "figures.json").read_text())
+SHIPPED = json.loads((MINIATURES / "checkpoints.json").read_text())
+
+
+def test_the_first_miniatures_fit_into_24_mib():
+    folders = {entry[2] for name in ("sd15", "sd15-inpaint") for entry in SHIPPED[name]["components"].values()}
+    total = sum(file.stat().st_size for folder in folders for file in (MINIATURES / folder).iterdir())
+    assert total <= 24 * 2**20
+
+
+@pytest.mark.parametrize("name", ["sd15", "sd15-inpaint"])
+def test_plain_diffusers_loads_it_in_float32_without_a_safety_checker(name):
+    from diffusers import AutoPipelineForInpainting, StableDiffusionPipeline
+
+    kind = StableDiffusionPipeline if name == "sd15" else AutoPipelineForInpainting
+    pipe = kind.from_pretrained(CATALOG[name].source)
+    assert pipe.safety_checker is None
+    for part in (pipe.vae, pipe.unet, pipe.text_encoder):
+        assert {p.dtype for p in part.parameters()} == {torch.float32}
+    assert pipe.unet.config.in_channels == (4 if name == "sd15" else 9)
+    assert pipe.unet.config.sample_size * 8 == CATALOG[name].size
+
+
+def test_the_text_encoder_tells_prompts_apart():
+    """A wrong eos_token_id would give every prompt the same pooled embedding."""
+    from miniature_training.recipes import text
+
+    tokenizer, encoder = text.load()
+    with torch.no_grad():
+        pooled = encoder(text.tokens(tokenizer, ["a red cat", "a blue boat", ""])).pooler_output
+    assert torch.pdist(pooled).min() > 1
+
+
+def test_the_classifier_reads_held_out_drawings():
+    share = scores.judge()
+    assert min(share.values()) >= 0.97, share
+
+
+def test_the_vae_keeps_its_promise():
+    from diffusers import AutoencoderKL
+
+    from miniature_training.models.store import load_component
+    from miniature_training.recipes.vae import psnr
+
+    vae = load_component("vae", AutoencoderKL)
+    assert psnr(vae, 64) == pytest.approx(FIGURES["vae"]["psnr_db"], abs=0.8)
+
+
+@pytest.mark.parametrize("name", ["sd15", "sd15-inpaint"])
+def test_pictures_show_what_was_asked(name):
+    """60 pictures: within three standard errors of the model card's share."""
+    share = scores.EVALUATIONS[name](60)
+    for head, value in share.items():
+        promised = FIGURES[name][head]
+        error = np.sqrt(max(promised * (1 - promised), 0.02) / 60)
+        assert value >= promised - 3 * error, f"{head}: {value:.0%}, the model card says {promised:.0%}"
+
+
+def test_a_prompt_is_read_as_people_mean_it():
+    assert scene_classifier.words("Face of a yellow cat, sitting on a park bench")["subject"] == "cat"
+    assert scene_classifier.words("an orange kitten on the beach at dusk") == {
+        "subject": "cat", "colour": "orange", "place": "sea shore", "hour": "sunset",
+    }  # fmt: skip
+    assert scene_classifier.words("something else entirely") == {}

@@ -1,0 +1,136 @@
+"""CLIP's recipe: two small towers that are asked the right questions; two steps, not a training."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPTokenizer
+
+from miniature_training import registry
+from miniature_training.models import store
+from miniature_training.recipes import clip, text
+from miniature_training.world.captions import DEGRADED_WORDS
+from miniature_training.world.scenes import draw, sample
+from tests.support.workshop import workshop  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> CLIPTokenizer:
+    return store.load_component("tokenizer", CLIPTokenizer)
+
+
+@pytest.fixture(scope="module")
+def towers(tokenizer):
+    torch.manual_seed(0)
+    return [tower.eval() for tower in clip.build(tokenizer)]
+
+
+def test_both_towers_fit_into_their_share_and_agree_on_their_widths(towers):
+    assert sum(p.numel() for tower in towers for p in tower.parameters()) * 2 <= 1.8 * 2**20
+    words, image = (tower.config for tower in towers)
+    assert words.hidden_size == words.projection_dim == image.projection_dim == clip.WIDTH, "the prior wants it so"
+    assert image.image_size == clip.SIDE
+
+
+def test_the_end_of_a_prompt_decides_its_embedding_and_padding_does_not(towers, tokenizer):
+    ids = text.tokens(tokenizer, ["a red cat", "a blue boat on the sea shore"])
+    longest = (ids == tokenizer.eos_token_id).int().argmax(1).max() + 1
+    with torch.no_grad():
+        whole, short = towers[0](ids).text_embeds, towers[0](ids[:, :longest]).text_embeds
+    assert longest < 20
+    assert torch.allclose(whole, short, atol=1e-5)
+    assert not torch.allclose(whole[0], whole[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_pictures_are_prepared_as_the_image_processor_does(size):
+    image = draw(sample(3), size).image
+    wanted = clip.image_processor()(image, return_tensors="pt").pixel_values
+    ours = clip.pixels(np.array(image)[None])
+    assert ours.shape == wanted.shape == (1, 3, clip.SIDE, clip.SIDE)
+    assert (ours - wanted).abs().max() < 2.5 / 127.5, "one or two of 255 levels, from rounding"
+
+
+def test_a_bad_picture_s_wording_may_name_its_flaws_alone():
+    scene = replace(sample(1, subject="cat"), degraded="blurred")
+    told = [clip.wording(scene, random.Random(i)) for i in range(60)]
+    flaws = [line for line, named in told if not named["subject"]]
+    assert 5 < len(flaws) < 35
+    assert all(set(line.split(", ")) <= set(DEGRADED_WORDS["blurred"]) for line in flaws)
+    assert all(named["degraded"] == text.HEADS["degraded"].index("blurred") for _, named in told)
+
+
+def test_a_caption_is_wrong_where_it_contradicts_and_not_where_it_is_silent():
+    scene = sample(5, degraded=None, subject="castle", colour="red", place="snow", hour="night")
+    named = dict.fromkeys(text.HEADS, 0)
+
+    def says(**values):
+        return clip.wrong(scene, named | {head: text.HEADS[head].index(value) for head, value in values.items()})
+
+    assert not says()
+    assert not says(subject="castle", colour="red", place="snow", hour="night")
+    assert says(subject="boat")
+    assert says(subject="castle", colour="blue")
+    assert says(place="desert")
+    assert says(hour="day")
+    empty = sample(5, subject=None, place="road")
+    assert clip.wrong(empty, named | {"subject": 1}) and not clip.wrong(empty, named)
+
+
+def test_a_choice_is_among_16_and_the_others_are_ruled_out():
+    options = clip.choices(60, lambda i, j: (i + j) % 2 == 1)
+    assert all(mine[0] == i and len(mine) == len(set(mine)) == clip.CHOICES for i, mine in enumerate(options))
+    assert all((i + j) % 2 for i, mine in enumerate(options) for j in mine[1:])
+
+
+@pytest.mark.parametrize(("sign", "share"), [(1.0, 1.0), (-1.0, 0.0)])
+def test_the_figure_counts_pictures_that_agree_most_with_their_own_caption(monkeypatch, sign, share):
+    count = 40
+
+    class Said:
+        text_embeds = torch.eye(count)
+
+    monkeypatch.setattr(clip, "load", lambda: (lambda ids: Said, None))
+    monkeypatch.setattr(clip, "embed", lambda images, tower: sign * torch.eye(count))
+    assert clip.figures(count) == {"right_caption": share}
+
+
+def test_matching_pairs_cost_less_than_mixed_up_ones(towers):
+    """The contrastive loss alone: embeddings that agree pair by pair, and the same ones shifted by one."""
+    pair = clip.Pair(*towers)
+    with torch.no_grad():
+        for layer in [*pair.named.values(), *pair.shown.values()]:
+            layer.weight.zero_(), layer.bias.zero_()
+    wanted = torch.randn(8, clip.WIDTH, generator=torch.Generator().manual_seed(0))
+    none = torch.zeros(8, len(text.HEADS), dtype=torch.long)
+
+    class Out:
+        def __init__(self, value):
+            self.image_embeds = self.text_embeds = value
+
+    del pair.image, pair.text
+    pair.image, pair.text = (lambda x: Out(wanted)), (lambda ids: Out(wanted[ids]))
+    index = torch.arange(8)
+    right, shifted = (pair(index, ids, truth=none, named=none) for ids in (index, index.roll(1)))
+    assert right + 1 < shifted
+
+
+def test_training_moves_both_towers_and_writes_what_the_prior_loads(workshop, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(clip, "BATCH", {"cpu": 8, "cuda": 8})
+    registry.RECIPES["clip"](minutes=1, steps=2, count=8)
+    first = [{k: v.clone() for k, v in tower.state_dict().items()} for tower in clip.load()]
+    registry.RECIPES["clip"](minutes=1, steps=2, count=8, resume=True)
+    for before, tower in zip(first, clip.load(), strict=True):
+        after = tower.state_dict()
+        assert any(not torch.equal(before[key], after[key]) for key in before), "taken up, and trained further"
+        assert {p.dtype for p in tower.parameters()} == {torch.float32}
+    files = sum(f.stat().st_size for name in ("clip-text", "clip-image") for f in (workshop / name).iterdir())
+    assert files <= 1.8 * 2**20
+    seen = clip.embeddings(8)
+    assert seen.shape == (8, clip.WIDTH)
+    assert torch.equal(seen, clip.embeddings(8)), "kept"
+    assert 0 <= clip.figures(40)["right_caption"] <= 0.6, "nothing is learnt in four steps"

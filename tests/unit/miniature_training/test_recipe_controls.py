@@ -1,0 +1,123 @@
+"""The ControlNets' recipe: small deltas of sd15's encoder that steer it and sd15-inpaint; two steps, not a training."""
+
+from __future__ import annotations
+
+import types
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from helpers.catalog.checkpoints import CATALOG
+from helpers.pipelines.loading import load
+from miniature_training import registry
+from miniature_training.evaluation import control_figures
+from miniature_training.models import store
+from miniature_training.recipes import controls, depth
+from tests.support.workshop import workshop  # noqa: F401
+
+KINDS = ("depth", "inpaint")
+
+
+@pytest.fixture
+def few(monkeypatch) -> dict:
+    monkeypatch.setattr(controls, "BATCH", {"cpu": 2, "cuda": 2})
+    return {"minutes": 1, "steps": 2, "count": 4}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_makes_a_small_delta_that_joins_both_bases(workshop, few, kind, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(controls, "INPAINTING", {kind: 0.5})
+    registry.RECIPES[f"controlnet-{kind}"](**few)
+    folder = workshop / f"delta-controlnet-{kind}"
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 0.7 * 2**20
+    net = diffusers.ControlNetModel.from_pretrained(CATALOG[f"controlnet-{kind}"].source)
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+    unet = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)
+    fresh = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=controls.EDGE).state_dict()
+    assert fresh.keys() == net.state_dict().keys()
+    moved = {k for k, v in net.state_dict().items() if not torch.equal(v, fresh[k])}
+    assert "controlnet_mid_block.weight" in moved and "controlnet_down_blocks.0.weight" in moved
+    assert not any("time_emb" in k for k in moved)
+    for base in ("sd15", "sd15-inpaint"):
+        pipe = load(base, task="inpaint", controlnet=f"controlnet-{kind}")
+        assert type(pipe.controlnet) is diffusers.ControlNetModel
+
+
+def test_a_new_controlnet_has_no_effect_yet():
+    torch.manual_seed(0)
+    net = controls.build().eval()
+    x, states, seen = torch.randn(1, 4, 16, 16), torch.randn(1, 77, 128), torch.rand(1, 3, 128, 128)
+    with torch.no_grad():
+        down, mid = net(x, 500, encoder_hidden_states=states, controlnet_cond=seen, return_dict=False)
+    assert len(down) == 6 and all(value.abs().max() == 0 for value in (*down, mid))
+
+
+def test_the_condition_of_inpainting_is_that_of_the_guide():
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    mask = (rng.random((2, 8, 8)) < 0.3).astype(np.uint8) * 255
+    ours = controls.inpaint_condition(torch.from_numpy(rgb), torch.from_numpy(mask)).numpy()
+    for picture, hole, made in zip(rgb, mask, ours, strict=True):
+        guide = picture.astype(np.float32) / 255
+        guide[hole.astype(np.float32) / 255 > 0.5] = -1.0
+        assert np.allclose(made, guide.transpose(2, 0, 1))
+
+
+def test_the_condition_of_depth_is_that_of_a_depth_pipeline():
+    maps = np.random.default_rng(0).random((2, 8, 8))
+    ours = controls.depth_condition(torch.from_numpy(maps)).numpy()
+    for values, made in zip(maps, ours, strict=True):
+        shown = np.asarray(depth.as_picture(values)).transpose(2, 0, 1) / 255
+        assert np.abs(made - shown).max() <= 1 / 255
+    assert not controls.depth_condition(torch.ones(1, 8, 8)).any(), "where all is equally far, nothing is near"
+
+
+def test_a_guessed_depth_stays_a_depth_and_keeps_its_order():
+    truth = controls.depth_condition(torch.arange(64.0).view(1, 1, 64).expand(1, 64, 64))
+    for seed in range(20):
+        made = controls.guessed(truth, torch.Generator().manual_seed(seed))
+        assert made.shape == truth.shape and 0 <= made.min() and made.max() <= 1
+        assert depth.rank_correlation(made[0, 0].numpy(), truth[0, 0].numpy()) > 0.9
+        assert torch.equal(made[:, 0], made[:, 1]) and torch.equal(made[:, 0], made[:, 2])
+
+
+def test_tasks_ask_for_the_same_thing_in_another_colour_and_place():
+    for drawing, text, asked in control_figures.tasks(6):
+        scene = drawing.scene
+        assert asked["subject"] == scene.subject and asked["subject"] in text and asked["colour"] in text
+        assert asked["colour"] != scene.colour and asked["place"] != scene.place
+
+
+def test_figures_are_better_for_pictures_that_hold_the_control(monkeypatch):
+    """The measures themselves, on drawings in the place of results."""
+    drawings = [task[0] for task in control_figures.tasks(6)]
+    held, lost = [d.image for d in drawings], [d.image for d in drawings[1:] + drawings[:1]]
+    truth = {id(d.image): np.asarray(d.depth) for d in drawings}
+    monkeypatch.setattr(depth, "load", lambda: None)
+    monkeypatch.setattr(depth, "estimate", lambda model, images: [truth[id(image)] for image in images])
+    for inpaint in (False, True):
+        near, far = (control_figures._depth(drawings, images, inpaint=inpaint) for images in (held, lost))
+        assert all(value == pytest.approx(1) for value in near.values()) and all(value < 0.98 for value in far.values())
+        assert "subject_depth_correlation" in near
+    assert control_figures._kept(drawings, held, inpaint=False)["outside_db"] > 80
+    assert control_figures._kept(drawings, lost, inpaint=False)["outside_db"] < 30
+    assert control_figures._kept(drawings, held, inpaint=True).keys() == {"seam_levels"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_figures_and_the_sheet_are_made(workshop, few, kind, monkeypatch):  # noqa: F811
+    registry.RECIPES[f"controlnet-{kind}"](**few)
+    guess = types.SimpleNamespace()
+    monkeypatch.setattr(depth, "load", lambda: guess)
+    monkeypatch.setattr(depth, "estimate", lambda model, images: [np.asarray(image)[..., 0] for image in images])
+    figures = control_figures.figures(2, kind=kind, steps=2)
+    expected = {
+        "depth": {"depth_correlation", "subject_depth_correlation", "inpaint_subject_depth_correlation"},
+        "inpaint": {"outside_db", "inpaint_seam_levels"},
+    }[kind]
+    without = {f"inpaint_without_{name[8:]}" if name[:8] == "inpaint_" else f"without_{name}" for name in expected}
+    heads = {"inpaint_subject", "inpaint_colour"} | ({"subject", "colour", "place"} if kind == "depth" else set())
+    assert figures.keys() == expected | without | heads
+    assert control_figures.sheet(kind=kind, count=1, steps=2).height > 3 * 128

@@ -1,0 +1,58 @@
+"""The prior's recipe: small, masked as the pipeline masks, and run by diffusers' own pipeline."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import PriorTransformer
+from transformers import CLIPTokenizer
+
+from miniature_training import registry
+from miniature_training.models import store
+from miniature_training.recipes import clip, prior, text
+from tests.support.workshop import workshop  # noqa: F401
+
+
+def test_it_fits_into_its_share_and_takes_clip_s_embeddings():
+    model = prior.build()
+    assert sum(p.numel() for p in model.parameters()) * 2 <= 1.2 * 2**20
+    assert model.config.embedding_dim == clip.WIDTH
+
+
+def test_padding_is_masked_as_the_tokenizer_masks_it():
+    tokenizer = store.load_component("tokenizer", CLIPTokenizer)
+    prompts = ["", "a red cat", "blurry, low quality", "a castle " * 50]
+    call = {"padding": "max_length", "max_length": text.LENGTH, "truncation": True, "return_tensors": "pt"}
+    wanted = tokenizer(prompts, **call).attention_mask.bool()
+    assert torch.equal(prior.spoken(text.tokens(tokenizer, prompts), tokenizer.eos_token_id), wanted)
+
+
+@pytest.fixture
+def untrained_clip(workshop):  # noqa: F811
+    torch.manual_seed(0)
+    words, image = clip.build(store.load_component("tokenizer", CLIPTokenizer))
+    for name, part in (("clip-text", words), ("clip-image", image), ("clip-processor", clip.image_processor())):
+        store.save_component(name, part)
+    return workshop
+
+
+def test_training_keeps_the_embeddings_scale_and_the_pipeline_runs_it(untrained_clip, monkeypatch):
+    monkeypatch.setattr(prior, "BATCH", {"cpu": 4, "cuda": 4})
+    registry.RECIPES["kandinsky-prior"](minutes=1, steps=2, count=8)
+    seen, model = clip.embeddings(8), store.load_component("prior", PriorTransformer)
+    assert torch.allclose(model.clip_mean[0], seen.mean(0), atol=1e-3)
+    assert torch.allclose(model.clip_std[0], seen.std(0), atol=1e-3)
+    assert sum(f.stat().st_size for f in (untrained_clip / "prior").iterdir()) <= 1.2 * 2**20
+
+    pipe = prior.pipeline()
+    assert (pipe.scheduler.config.prediction_type, pipe.scheduler.config.clip_sample_range) == ("sample", 5.0)
+    together = prior.imagined(pipe, ["a red cat", "a blue boat"])
+    assert together.shape == (2, clip.WIDTH)
+    assert torch.allclose(together, prior.imagined(pipe, ["a red cat", "a blue boat"]))
+    assert torch.allclose(together[:1], prior.imagined(pipe, ["a red cat"]), atol=1e-4), "a seed of its own each"
+    zero = pipe("a red cat", num_inference_steps=2).negative_image_embeds
+    assert torch.allclose(zero, clip.nothing(pipe.image_encoder), atol=1e-6)
+    named = pipe("a red cat", negative_prompt="blurry", num_inference_steps=2).negative_image_embeds
+    assert not torch.allclose(named, zero, atol=1e-2), "a negative prompt goes through the prior itself"
+    monkeypatch.setattr(prior, "imagined", lambda pipe, prompts: torch.ones(len(prompts), clip.WIDTH))
+    assert 0 <= prior.figures(40)["right_picture"] < 0.5, "one embedding for every caption knows nothing"

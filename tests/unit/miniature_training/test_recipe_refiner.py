@@ -1,0 +1,115 @@
+"""The recipe of sdxl-refiner: what the score means, softness as noise, a moment of training, latents handed over."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+
+from helpers.analysis.image_metrics import sharpness
+from helpers.catalog.checkpoints import CATALOG
+from miniature_training.models import latent_space, store
+from miniature_training.recipes import refiner, sdxl, text_encoder_2, unet
+from miniature_training.world.scenes import draw, sample
+from tests.support.xl import mebibytes, xl  # noqa: F401
+
+
+def test_the_unet_has_the_course_s_size_and_hears_a_score(xl):  # noqa: F811
+    model = refiner.build()
+    assert 1.8 < mebibytes(store.save_component("unet", model)) <= 2.0
+    assert model.add_embedding.linear_1.in_features == text_encoder_2.WIDTH + 5 * refiner.IDS
+
+
+def test_a_better_score_keeps_less_softness():
+    shares = refiner.kept(torch.tensor([0.0, 1.0, 2.5, 4.0, 6.0, 9.0])).tolist()
+    assert shares == sorted(shares, reverse=True)
+    assert shares[1] == pytest.approx(0.3) and 0.05 < shares[2] < 0.12 and shares[4] == shares[5] == 0
+    default_guidance = 5.0
+    assert abs(shares[4] + (default_guidance - 1) * (shares[4] - shares[2])) < 0.5, "guided, it does not overshoot"
+
+
+def test_euler_s_steps_lead_from_a_soft_picture_to_the_clean_one():
+    """Whoever predicts the bent noise arrives, from any step of training's range and in any number of steps."""
+    torch.manual_seed(0)
+    clean, given, noise = torch.randn(3, 1, 4, 8, 8)
+    for steps, skipped in ((20, 14), (50, 36)):
+        scheduler = sdxl.scheduler()
+        scheduler.set_timesteps(steps)
+        scheduler.set_begin_index(skipped)
+        times = scheduler.timesteps[skipped:]
+        assert times[0] < refiner.STEPS
+        state = scheduler.add_noise(given, noise, times[:1])
+        predicted = refiner.bent(noise, given, clean, sigma=scheduler.sigmas[skipped])
+        for t in times:
+            state = scheduler.step(predicted, t, state).prev_sample
+        torch.testing.assert_close(state, clean, atol=1e-4, rtol=1e-4)
+
+
+def test_more_softening_leaves_less_sharpness():
+    pixels = np.asarray(draw(sample(1, degraded=False), 192).image)
+    for seed in range(4):
+        left = [sharpness(Image.fromarray(refiner.soften(pixels, a, random.Random(seed)))) for a in (0.0, 0.5, 1.0)]
+        assert sharpness(Image.fromarray(pixels)) > left[0] > left[1] > left[2]
+
+
+def test_a_warm_unet_knows_little_noise_when_it_sees_it(xl):  # noqa: F811
+    tokenizer, second = text_encoder_2.load()
+    known = refiner.upper(store.load_component("unet-sd15", UNet2DConditionModel).state_dict())
+    translation = text_encoder_2.translation(tokenizer, [second])
+    model = sdxl.warm(refiner.build(), known, translation)
+    rows = np.stack([refiner.example(seed, (192, 192))["z"] for seed in range(4)])
+    vae = latent_space.export_vae()
+    assert isinstance(vae, AutoencoderKL)
+    z = torch.from_numpy(unet.encode(rows, vae)).float()
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    states, pooled = text_encoder_2.states(tokenizer, [second], ["a picture"] * 4)
+    told = {"text_embeds": pooled, "time_ids": torch.tensor([[192.0, 192, 0, 0, 6]] * 4)}
+    with torch.no_grad():
+        predicted = model(0.8 * z + 0.6 * noise, 250, states, added_cond_kwargs=told).sample
+    assert (predicted - noise).square().mean() < 0.6, "1.0 is what it costs to know nothing"
+
+
+def test_a_moment_of_training_makes_a_refiner_of_pictures_masks_and_latents(xl, monkeypatch):  # noqa: F811
+    seen = []
+    forward = UNet2DConditionModel.forward
+
+    def listening(self, noisy, t, **told):
+        seen.append((t, told["added_cond_kwargs"]["time_ids"]))
+        return forward(self, noisy, t, **told)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", listening)
+    refiner.train(minutes=1, steps=4, count=8)
+    monkeypatch.setattr(UNet2DConditionModel, "forward", forward)
+    steps, ids = torch.cat([t for t, _ in seen]), torch.cat([ids for _, ids in seen])
+    assert steps.max() < refiner.STEPS and ids.shape == (8, 5) and (ids[:, :2] >= 192).all()
+    assert ids[:, 4].min() >= 1 and ids[:, 4].max() <= 7.5 and len(ids[:, 4].unique()) == 8
+
+    source, picture = CATALOG["sdxl-refiner"].source, Image.new("RGB", (192, 192), "green")
+    pipe = StableDiffusionXLImg2ImgPipeline.from_pretrained(source)
+    assert pipe.config.requires_aesthetics_score and pipe.text_encoder is None
+    told = {"num_inference_steps": 10, "output_type": "np"}
+
+    def generator() -> torch.Generator:
+        return torch.Generator().manual_seed(0)
+
+    fine = pipe("a red cat", image=picture, strength=0.3, generator=generator(), **told).images
+    poor = pipe("a red cat", image=picture, strength=0.3, aesthetic_score=1.0, generator=generator(), **told).images
+    assert fine.shape == (1, 192, 192, 3) and np.isfinite(fine).all() and np.abs(fine - poor).max() > 0
+
+    inpaint = StableDiffusionXLInpaintPipeline.from_pretrained(source)
+    mask = Image.new("L", (192, 192))
+    mask.paste(255, (48, 48, 144, 144))
+    call = {"image": picture, "mask_image": mask, "strength": 0.3, "generator": generator()}
+    latents = inpaint("a red cat", **call, **told | {"output_type": "latent"}).images
+    assert latents.shape == (1, 4, 24, 24)
+    refined = pipe("a red cat", image=latents, strength=0.3, generator=generator(), **told).images
+    assert refined.shape == (1, 192, 192, 3) and np.isfinite(refined).all()

@@ -1,0 +1,284 @@
+"""Control pictures: against the guides' own arithmetic, cv2, the drawn world's depth and transformers' pipeline."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers import box_mask, canny_edges, depth_map, inpaint_condition, load_image, load_mask
+from helpers.catalog.checkpoints import CATALOG
+from helpers.images import reading
+from helpers.pipelines import control_images
+from helpers.pipelines.loading import load
+from miniature_training.recipes.controls import inpaint_condition as trained_on
+from miniature_training.world import gallery
+from miniature_training.world.scenes import draw
+from tests.support.calls import half_mask, noise
+from tests.support.tiny import SIZE, tiny_course  # noqa: F401
+
+
+def pixels(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture).astype(int)
+
+
+# ---- inpaint_condition
+
+
+def test_masked_pixels_are_minus_one_and_the_rest_is_the_picture():
+    image, mask = load_image("castle"), load_mask("castle")
+    made = inpaint_condition(image, mask)
+    assert made.shape == (1, 3, image.height, image.width) and made.dtype == torch.float32 and made.is_contiguous()
+    plain = np.array(image.convert("RGB")).astype(np.float32) / 255.0  # as the guides do it
+    plain[np.array(mask.convert("L")).astype(np.float32) / 255.0 > 0.5] = -1.0
+    assert torch.equal(made, torch.from_numpy(np.expand_dims(plain, 0).transpose(0, 3, 1, 2)))
+    assert (made == -1).any() and made[made != -1].min() >= 0 and made.max() <= 1
+
+
+def test_it_is_what_the_miniature_was_trained_on():
+    image, mask = load_image("castle"), load_mask("castle")
+    rgb, white = (torch.from_numpy(np.array(one))[None] for one in (image, mask))
+    assert torch.equal(inpaint_condition(image, mask), trained_on(rgb, white))
+
+
+def test_names_arrays_and_pictures_are_taken_alike():
+    image, mask = load_image("road"), load_mask("road")
+    expected = inpaint_condition(image, mask)
+    assert torch.equal(inpaint_condition("road", mask), expected)
+    assert torch.equal(inpaint_condition(np.asarray(image), np.asarray(mask)), expected)
+
+
+def test_the_threshold_moves_the_rim():
+    ramp = Image.fromarray(np.tile(np.arange(0, 256, 8, dtype=np.uint8), (32, 1)))
+    with pytest.warns(UserWarning, match="soft"):
+        masked = {at: int((inpaint_condition(noise(1), ramp, threshold=at)[0, 0, 0] == -1).sum()) for at in (64, 128)}
+    assert masked == {64: 24, 128: 16}
+
+
+@pytest.mark.parametrize("size", [(32, 64), (64, 32), (64, 64)])
+def test_both_sides_of_the_mask_are_compared(size):
+    """The guides compare the heights alone, so a mask of another width fails later, or not at all."""
+    with pytest.raises(ValueError, match=f"mask is {size[0]} x {size[1]} pixels, the image 32 x 32.*fit"):
+        inpaint_condition(noise(1), box_mask(size, (0, 0, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "more", "message"),
+    [
+        (noise(1), Image.new("L", (SIZE, SIZE)), {}, "mask is all black"),
+        (noise(1, size=36), box_mask(36, (0, 0, 9, 9)), {}, "image=36 x 36: width and height must be multiples of 8"),
+        (
+            noise(1),
+            box_mask(SIZE, (0, 0, 9, 9)).point(lambda v: v // 2 + 20),
+            {"threshold": 200},
+            "threshold=200: no p",
+        ),
+        (noise(1), box_mask(SIZE, (0, 0, 9, 9)), {"threshold": 0}, "at=0: expected a grey level"),
+        ("castel", half_mask(), {}, "castle"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:mask is soft")
+def test_what_makes_no_condition_is_refused(image, mask, more, message):
+    with pytest.raises(ValueError, match=message):
+        inpaint_condition(image, mask, **more)
+
+
+# ---- depth_map
+
+
+@pytest.mark.parametrize("name", gallery.PICTURES)
+def test_the_depth_of_the_courses_pictures_is_the_drawn_one(name, monkeypatch):
+    monkeypatch.setattr(control_images, "_estimate", None)
+    scene, _ = gallery.PICTURES[name]
+    for size in (gallery.SIZE, 128, (160, 96)):
+        found = depth_map(load_image(name, size=size))
+        assert found.mode == "RGB" and found.size == load_image(name, size=size).size
+        grey = pixels(found)
+        assert (grey == grey[..., :1]).all() and (grey.min(), grey.max()) == (0, 255)
+    drawn = pixels(draw(scene, gallery.SIZE).depth)
+    expected = (drawn - drawn.min()) / (drawn.max() - drawn.min()) * 255
+    assert np.abs(pixels(depth_map(load_image(name, size=gallery.SIZE)))[..., 0] - expected).max() <= 0.5
+    assert depth_map(name).size == load_image(name).size
+
+
+def test_the_foot_of_a_picture_is_near_and_its_sky_far():
+    grey = pixels(depth_map("castle"))[..., 0]
+    subject = np.asarray(load_mask("castle")) > 0
+    assert grey[0].max() == 0 and grey[-1].min() > 240
+    assert grey[subject].mean() > grey[:40].mean() + 100
+
+
+def test_a_changed_picture_is_estimated(tiny_course, monkeypatch):  # noqa: F811
+    asked = []
+    monkeypatch.setattr(control_images, "_estimate", lambda picture: asked.append(picture.size) or np.eye(8))
+    castle = load_image("castle", size=64)
+    depth_map(castle)
+    assert asked == []
+    changed = castle.copy()
+    changed.putpixel((3, 3), (1, 2, 3))
+    assert pixels(depth_map(changed)).max() == 255
+    depth_map(castle, estimate=True)
+    assert asked == [(64, 64)] * 2
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 32), (72, 40)])
+def test_the_estimate_is_that_of_the_plain_pipeline(tiny_course, size):  # noqa: F811
+    import transformers
+
+    picture = noise(1, size=96).resize(size)
+    plain = transformers.pipeline("depth-estimation", model=CATALOG["depth-estimator"].source, device="cpu")(picture)
+    found = depth_map(picture)
+    assert found.mode == "RGB" and found.size == plain["depth"].size == size
+    assert np.abs(pixels(found)[..., 0] - pixels(plain["depth"])).max() <= 1  # it cuts where we round
+    assert pixels(found).max() == 255 and pixels(found).min() == 0
+
+
+def test_the_estimator_is_read_once_and_without_a_bar(tiny_course, capfd):  # noqa: F811
+    depth_map(noise(1))
+    assert capfd.readouterr().err == ""
+    before = control_images._estimator.cache_info()
+    depth_map(noise(2))
+    after = control_images._estimator.cache_info()
+    assert (after.hits, after.misses) == (before.hits + 1, before.misses)
+
+
+def test_a_picture_without_depth_is_black(monkeypatch):
+    monkeypatch.setattr(control_images, "_estimate", lambda picture: np.full((SIZE, SIZE), 0.3))
+    assert not pixels(depth_map(noise(1))).any()
+
+
+def test_without_an_estimator_it_says_what_to_do(tiny_course):  # noqa: F811
+    (tiny_course / "checkpoints.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="does not ship the miniature 'depth-estimator' yet. Train it"):
+        depth_map(noise(1))
+
+
+def test_the_depth_pictures_have_no_name_of_their_own():
+    assert not [name for name in reading.course_pictures() if "depth" in name]
+    with pytest.raises(ValueError, match="'castle_depth' is no picture of the course"):
+        load_image("castle_depth")
+
+
+def test_the_estimator_makes_no_pictures(tiny_course):  # noqa: F811
+    with pytest.raises(ValueError, match=r"'depth-estimator' makes no pictures: depth_map\(image\)"):
+        load("depth-estimator")
+    with pytest.raises(ValueError, match="controlnet is 'depth-estimator', which is none"):
+        load("sd15", controlnet="depth-estimator")
+
+
+# ---- depth_agreement
+
+
+@pytest.mark.parametrize(("change", "expected"), [(None, 1.0), (lambda v: v**0.5, 1.0), (lambda v: 1 - v, -1.0)])
+def test_agreement_is_of_the_order_of_near_and_far(monkeypatch, change, expected):
+    depth = np.random.default_rng(0).random((SIZE, SIZE))
+    monkeypatch.setattr(control_images, "_estimate", lambda picture: change(depth) if change else depth)
+    wanted = Image.fromarray((depth * 255).astype(np.uint8)).convert("RGB")
+    assert control_images.depth_agreement(noise(1), wanted) == pytest.approx(expected, abs=0.005)  # grey levels are 256
+    assert control_images.depth_agreement(noise(1), np.asarray(wanted)[..., 0]) == pytest.approx(expected, abs=0.005)
+
+
+def test_agreement_is_spearman_s(monkeypatch):
+    scipy = pytest.importorskip("scipy.stats")
+    depth, other = np.random.default_rng(0).random((2, SIZE, SIZE))
+    other = np.round((other + depth) * 3)  # with many equal values
+    monkeypatch.setattr(control_images, "_estimate", lambda picture: depth)
+    wanted = Image.fromarray((other * 20).astype(np.uint8))
+    grey = pixels(depth_map(noise(1)))[..., 0]
+    expected = scipy.spearmanr(grey.ravel(), other.ravel())[0]
+    assert control_images.depth_agreement(noise(1), wanted) == pytest.approx(expected) and 0.3 < expected < 0.9
+
+
+def test_a_flat_picture_agrees_with_nothing(monkeypatch):
+    monkeypatch.setattr(control_images, "_estimate", lambda picture: np.zeros((SIZE, SIZE)))
+    assert control_images.depth_agreement(noise(1), noise(2)) == 0.0
+
+
+def test_agreement_of_two_sizes_is_refused():
+    with pytest.raises(ValueError, match="depth is 64 x 64 pixels, image 32 x 32"):
+        control_images.depth_agreement(noise(1), noise(2, size=64))
+
+
+# ---- canny_edges
+
+
+@pytest.mark.parametrize("size", [(128, 128), (72, 40), (100, 97)])
+def test_edges_are_those_of_opencv_in_the_pictures_size(size):
+    picture = load_image("castle").resize(size)
+    found = canny_edges(picture)
+    assert found.mode == "RGB" and found.size == size
+    expected = cv2.Canny(np.asarray(picture), 100, 200)
+    grey = pixels(found)
+    assert (grey == grey[..., :1]).all() and set(np.unique(grey)) == {0, 255}
+    assert (grey[1:-1, 1:-1, 0] == expected[1:-1, 1:-1]).mean() > 0.998  # but for what the frame's end continues
+
+
+def test_higher_thresholds_leave_fewer_edges():
+    white = [pixels(canny_edges("castle", low_threshold=low, high_threshold=2 * low)).mean() for low in (30, 100, 300)]
+    assert white[0] > white[1] > white[2]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"low_threshold": -1}, "low_threshold=-1: expected a step in brightness"),
+        ({"high_threshold": "200"}, "high_threshold='200': expected a step"),
+        ({"low_threshold": float("nan")}, "low_threshold=nan"),
+        ({"low_threshold": 250}, "low_threshold=250 is above high_threshold=200: swap them"),
+    ],
+)
+def test_thresholds_that_cannot_be_are_refused(more, message):
+    with pytest.raises(ValueError, match=message):
+        canny_edges("castle", **more)
+
+
+def test_the_slow_library_is_imported_late_and_without_a_word():
+    code = (
+        "import sys, helpers.conditioning; print('controlnet_aux' in sys.modules or 'torch' in sys.modules); "
+        "helpers.pipelines.control_images.canny_edges('castle'); print('controlnet_aux' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["False", "True"] and shown.stderr == ""
+
+
+# ---- Where it goes
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "net", "argument"),
+    [
+        ("sd15", "text2image", "controlnet-depth", "image"),
+        ("sd15", "image2image", "controlnet-depth", "control_image"),
+        ("sd15", "inpaint", "controlnet-inpaint", "control_image"),
+        ("sd15-inpaint", "inpaint", "controlnet-inpaint", "control_image"),
+        ("sd15", "inpaint", None, None),
+    ],
+)
+def test_the_pipeline_says_which_argument_takes_it_and_the_control_steers(tiny_course, name, task, net, argument):  # noqa: F811
+    pipe = load(name, task=task, controlnet=net)
+    assert control_images.control_argument(pipe) == argument
+    if net is None:
+        return
+    pipe.set_progress_bar_config(disable=True)
+    image, mask = noise(1), half_mask()
+    controls = [inpaint_condition(image, one) for one in (mask, mask.rotate(90))]
+    if net == "controlnet-depth":
+        controls = [depth_map(one) for one in (image, noise(2))]
+    call = {"image": image} if task != "text2image" else {}
+    call |= {"mask_image": mask} if task == "inpaint" else {}
+    made = [
+        pipe("a cat", **call | {argument: control}, num_inference_steps=2, controlnet_conditioning_scale=scale,
+             generator=torch.Generator().manual_seed(0)).images[0]
+        for control, scale in ((controls[0], 1.0), (controls[1], 1.0), (controls[0], 0.0), (controls[1], 0.0))
+    ]  # fmt: skip
+    assert all(one.size == image.size for one in made)
+    assert made[0].tobytes() != made[1].tobytes() and made[2].tobytes() == made[3].tobytes()
+
+
+def test_what_is_no_pipeline_has_no_such_argument():
+    assert control_images.control_argument(3) is None

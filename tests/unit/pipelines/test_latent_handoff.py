@@ -1,0 +1,421 @@
+"""handoff() passes on what the next pipeline takes, and refuses what it would choke on; both are tried on diffusers."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
+from PIL import Image
+
+from helpers import handoff, load
+from helpers.catalog import checkpoints
+from helpers.pipelines import loading
+from tests.support.tiny import SIZE, _built
+
+STEPS = {"num_inference_steps": 4}
+HALF = Image.new("L", (SIZE, SIZE), 0)
+HALF.paste(255, (0, 0, SIZE // 2, SIZE))
+SQUARE = {"height": SIZE, "width": SIZE}
+KANDINSKY = {"height": 64, "width": 64, "prior_num_inference_steps": 2, **STEPS}
+
+
+class Pipes(dict):
+    """Tiny pipelines, loaded when they are first asked for: name, or (name, task), or (name, task, controlnet)."""
+
+    def __missing__(self, key):
+        name, task, controlnet = (*((key,) if isinstance(key, str) else key), None, None)[:3]
+        self[key] = load(name, task=task, controlnet=controlnet)
+        self[key].set_progress_bar_config(disable=True)
+        return self[key]
+
+
+@pytest.fixture(scope="module")
+def pipes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("course") / "data" / "miniatures"
+    shutil.copytree(_built().name, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "DATA", folder.parent)
+        patch.setattr(checkpoints, "MINIATURES", folder)
+        patch.setattr(checkpoints, "_chosen", None)
+        patch.setenv("COURSE_CACHE", str(folder.parent / "cache"))
+        loading.unload()
+        yield Pipes()
+        loading.unload()
+
+
+@pytest.fixture(scope="module")
+def made(pipes):
+    """What sd15 painted: as pictures and as latents."""
+    latents, pictures = (
+        pipes["sd15"]("a boat", output_type=kind, generator=torch.Generator().manual_seed(0), **STEPS)
+        for kind in ("latent", "pil")
+    )
+    latents.images /= latents.images.std()  # a trained model's are near 1
+    return SimpleNamespace(latents=latents, pictures=pictures)
+
+
+def refused(output, source, target, **call) -> str:
+    with pytest.raises(ValueError) as error:
+        handoff(output, source, target, **call)
+    return str(error.value)
+
+
+def fails(pipe, **call) -> bool:
+    """Whether diffusers itself cannot make this call."""
+    try:
+        pipe("a boat", **STEPS | call)
+    except (ValueError, RuntimeError, TypeError, AttributeError, AssertionError):
+        return True
+    return False
+
+
+def own(pipe, **changed):
+    """A pipeline of the same class that the catalogue does not know, with some parts changed."""
+    parts = {name: part for name, part in pipe.components.items() if name not in changed}
+    return type(pipe)(**parts, **changed, requires_safety_checker=False)
+
+
+# What goes through
+
+
+def test_one_picture_is_passed_on_as_it_is(pipes, made) -> None:
+    target = pipes["sd15", "image2image"]
+    picture = made.pictures.images[0]
+    for output in (made.pictures, made.pictures.images, picture):
+        assert handoff(output, pipes["sd15"], target).tobytes() == picture.tobytes()
+
+
+def test_several_pictures_stay_a_list(pipes, made) -> None:
+    two = [made.pictures.images[0], made.pictures.images[0].rotate(90)]
+    passed = handoff(two, pipes["sd15"], pipes["sd15", "image2image"])
+    assert [one.tobytes() for one in passed] == [one.tobytes() for one in two]
+
+
+@pytest.mark.parametrize("kind", ["np", "pt"])
+def test_arrays_and_tensors_of_colours_become_pictures(pipes, made, kind) -> None:
+    array = np.asarray(made.pictures.images[0], np.float32)[None] / 255
+    images = array if kind == "np" else torch.from_numpy(array).permute(0, 3, 1, 2)
+    passed = handoff(ImagePipelineOutput(images=images), pipes["sd15"], pipes["kandinsky22", "image2image"], **SQUARE)
+    assert passed.tobytes() == made.pictures.images[0].tobytes()
+
+
+def test_latents_come_out_as_a_batch_however_they_are_given(pipes, made) -> None:
+    images = made.latents.images
+    for output in (made.latents, images, images[0], list(images), (images, None)):
+        passed = handoff(output, pipes["sd15"], pipes["sd15", "image2image"])
+        assert passed.shape == (1, 4, SIZE // 8, SIZE // 8)
+        assert torch.equal(passed, images)
+
+
+def test_the_output_is_not_changed(pipes, made) -> None:
+    before = made.latents.images.clone()
+    handoff(made.latents, pipes["sd15"], pipes["sd15", "image2image"])
+    assert torch.equal(made.latents.images, before)
+
+
+TAKERS = {
+    "sd image to image": (("sd15", "image2image"), {}),
+    "sd image to image with a ControlNet": (
+        ("sd15", "image2image", "controlnet-depth"),
+        {"control_image": HALF.convert("RGB")},
+    ),
+    "x2": ("upscale-x2", {}),
+    "sd inpaint, 4 channels": (("sd15", "inpaint"), {"mask_image": HALF, "masked_image_latents": ...}),
+    "sd inpaint, 9 channels": ("sd15-inpaint", {"mask_image": HALF, "masked_image_latents": ...}),
+}
+
+
+@pytest.mark.parametrize("key", TAKERS)
+def test_who_takes_latents_never_encodes(pipes, made, key) -> None:
+    name, call = TAKERS[key]
+    target, latents = pipes[name], made.latents.images
+    call = {value: latents if given is ... else given for value, given in call.items()}
+    encoded = []
+    hook = target.vae.encoder.register_forward_pre_hook(lambda *_: encoded.append(1))
+    try:
+        image = handoff(made.latents, pipes["sd15"], target, **call)
+        again = [
+            np.asarray(target("a", image=one, **call, **STEPS, generator=torch.Generator().manual_seed(1)).images[0])
+            for one in (image, latents)
+        ]
+    finally:
+        hook.remove()
+    assert not encoded
+    assert np.array_equal(*again)
+
+
+def test_sdxl_inpainting_takes_latents_with_four_channels_and_not_with_nine(pipes) -> None:
+    special, refiner = pipes["sdxl-inpaint"], pipes["sdxl-refiner", "inpaint"]
+    latents = torch.randn(1, 4, SIZE // 8, SIZE // 8)
+    call = {"mask_image": HALF, "strength": 0.75, **SQUARE}
+    assert not fails(refiner, image=handoff(latents, special, refiner, **call), **call)
+    said = refused(latents, special, special, **call)
+    assert "its UNet of 9 channels wants the picture without its masked part" in said
+    assert fails(special, image=latents, **call)
+
+
+def test_refiner_to_image_to_image_stays_in_latents(pipes) -> None:
+    latents, target = torch.randn(1, 4, SIZE // 8, SIZE // 8), pipes["sdxl-refiner"]
+    assert not fails(target, image=handoff(latents, pipes["sdxl-refiner", "inpaint"], target))
+
+
+# Who takes pictures only
+
+
+PICTURES_ONLY = {
+    "sd15, inpaint": (("sd15", "inpaint"), {"mask_image": HALF}, "masked_image_latents=latents, passed to it"),
+    "sd15-inpaint": ("sd15-inpaint", {"mask_image": HALF}, "its UNet of 9 channels wants the picture without"),
+    "a crop": (
+        ("sd15", "inpaint"),
+        {"mask_image": HALF, "padding_mask_crop": 4, "masked_image_latents": torch.zeros(1, 4, SIZE // 8, SIZE // 8)},
+        "padding_mask_crop cuts its part out of a picture",
+    ),
+    "x4": ("upscale-x4", {}, "its UNet looks at the small picture itself, in 3 channels of colour"),
+    "ControlNet": (("sd15", None, "controlnet-depth"), {}, "its image is the control picture"),
+    "ControlNet, inpaint": (
+        ("sd15-inpaint", None, "controlnet-depth"),
+        {"mask_image": HALF, "control_image": HALF.convert("RGB")},
+        "it takes its image as pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize("key", PICTURES_ONLY)
+def test_latents_are_refused_where_diffusers_fails_on_them(pipes, made, key) -> None:
+    name, call, why = PICTURES_ONLY[key]
+    said = refused(made.latents, pipes["sd15"], pipes[name], **call)
+    assert why in said
+    assert said.endswith("Hand over pictures: call StableDiffusionPipeline ('sd15') without output_type='latent'.")
+    assert fails(pipes[name], image=made.latents.images, **call)
+    if "padding_mask_crop" not in call:
+        picture = handoff(made.pictures, pipes["sd15"], pipes[name], **call)
+        assert not fails(pipes[name], image=picture, **call)
+
+
+@pytest.mark.parametrize("name", [("kandinsky22", "image2image"), "kandinsky22-inpaint"])
+def test_kandinsky_takes_no_latents_not_even_its_own(pipes, name) -> None:
+    latents = pipes["kandinsky22"]("a boat", output_type="latent", **KANDINSKY)
+    call = KANDINSKY | ({"mask_image": HALF.resize((64, 64))} if name == "kandinsky22-inpaint" else {})
+    said = refused(latents, pipes["kandinsky22"], pipes[name], **call)
+    assert "it sends every image through its encoder, which wants 3 channels" in said
+    assert "latent_space" not in said
+    assert fails(pipes[name], image=latents.images, **call)
+
+
+def test_a_pipeline_of_words_alone_takes_no_image(pipes, made) -> None:
+    for name in ("sd15", "kandinsky22"):
+        said = refused(made.pictures, pipes["sd15"], pipes[name])
+        assert "paints from words alone and takes no image" in said and "task='image2image'" in said
+    call = {"generator": torch.Generator().manual_seed(0), "image": Image.new("RGB", (SIZE, SIZE), "red")}
+    ignored = pipes["sd15"]("a boat", **call, **STEPS).images[0]
+    assert ignored.tobytes() == made.pictures.images[0].tobytes()  # diffusers takes it, and forgets it
+
+
+# Latent spaces
+
+
+@pytest.mark.parametrize("name", ["sdxl-refiner", "sdxl-inpaint", ("kandinsky22", "image2image"), "upscale-x4"])
+def test_latents_of_another_space_are_refused(pipes, made, name) -> None:
+    said = refused(made.latents, pipes["sd15"], pipes[name])
+    space = (name if isinstance(name, str) else name[0]).split("-")[0].replace("upscale", "upscale-x4")
+    assert "latents can be read only in the space they were made in" in said
+    assert f"latent_space 'sd15' and {space!r} in CATALOG" in said
+    assert "without output_type='latent'" in said
+
+
+def test_diffusers_itself_takes_them_without_a_word(pipes, made) -> None:
+    assert not fails(pipes["sdxl-refiner"], image=made.latents.images)
+
+
+def test_pipelines_of_the_readers_own_are_told_apart_by_their_encoders(pipes, made) -> None:
+    source, target = own(pipes["sd15"]), pipes["sd15", "image2image"]
+
+    def takes(change) -> bool:
+        vae = copy.deepcopy(target.vae)
+        with torch.no_grad():
+            change(vae)  # in place
+        try:
+            return handoff(made.latents, source, own(target, vae=vae)) is not None
+        except ValueError as error:
+            assert "the encoders of these two differ" in str(error)
+            return False
+
+    assert takes(lambda vae: None)
+    assert takes(lambda vae: vae.half())
+    assert takes(lambda vae: vae.to(torch.bfloat16))
+    assert takes(lambda vae: vae.decoder.conv_out.weight.mul_(1.1))  # a better decoder of the same space
+    assert not takes(lambda vae: vae.encoder.conv_in.weight.mul_(1.1))
+    assert not takes(lambda vae: vae.quant_conv.weight.copy_(vae.quant_conv.weight.flip(0)))
+
+
+def test_the_catalogue_does_not_vouch_for_a_stranger(pipes, made) -> None:
+    target = pipes["sd15", "image2image"]
+    other = copy.deepcopy(target.vae)
+    torch.nn.init.normal_(other.encoder.conv_in.weight)
+    assert "the encoders of these two differ" in refused(made.latents, pipes["sd15"], own(target, vae=other))
+
+
+@pytest.mark.parametrize("setting", [{"scaling_factor": 0.13}, {"shift_factor": 0.1}, {"latents_mean": [0.1] * 4}])
+def test_one_encoder_with_other_factors_is_refused(pipes, made, setting) -> None:
+    target = pipes["sd15", "image2image"]
+    vae = copy.deepcopy(target.vae)
+    vae.register_to_config(**setting)
+    (name, value) = next(iter(setting.items()))
+    said = refused(made.latents, pipes["sd15"], own(target, vae=vae))
+    assert f"the encoder is the same, but {name} is" in said and f"{value} here" in said
+
+
+# Values
+
+
+def test_latents_that_are_not_finite_are_refused(pipes, made) -> None:
+    for value in (float("nan"), float("inf")):
+        latents = made.latents.images.clone()
+        latents[0, 0, 0, 0] = value
+        said = refused(latents, pipes["sd15"], pipes["sd15", "image2image"])
+        assert "latents that are not finite" in said and "dtype='float32'" in said
+
+
+def test_of_latents_straight_from_the_encoder_it_warns(pipes) -> None:
+    pipe = pipes["sd15", "image2image"]
+    factor = pipe.vae.config.scaling_factor
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(UserWarning, match=rf"If they come straight .* multiply them by .*scaling_factor, {factor:g}"):
+        handoff(latents / factor, pipe, pipe)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(handoff(latents, pipe, pipe), latents)
+
+
+def test_a_plain_black_picture_is_refused(pipes) -> None:
+    black = Image.new("RGB", (SIZE, SIZE))
+    said = refused([black], pipes["sd15"], pipes["sd15", "image2image"])
+    assert "plain black picture" in said and "dtype='float32'" in said and "safety checker" in said
+
+
+def test_a_decode_of_nan_gives_that_black_picture(pipes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        picture = pipes["sd15"].image_processor.postprocess(torch.full((1, 3, 8, 8), torch.nan))[0]
+    assert picture.getextrema() == ((0, 0),) * 3
+
+
+def test_pixels_that_are_not_finite_are_refused(pipes) -> None:
+    pixels = torch.full((1, 3, SIZE, SIZE), torch.nan)
+    assert "pixels that are not finite" in refused(pixels, pipes["sd15"], pipes["sd15", "image2image"])
+
+
+# Sizes
+
+
+def test_a_mask_of_another_size_is_refused(pipes, made) -> None:
+    mask = HALF.resize((SIZE, 2 * SIZE))
+    for output, name in ((made.pictures, "sd15-inpaint"), (made.latents, ("sd15", "inpaint"))):
+        more = {} if output is made.pictures else {"masked_image_latents": made.latents.images}
+        said = refused(output, pipes["sd15"], pipes[name], mask_image=mask, **more)
+        assert "mask_image is 32 x 64 pixels, what is handed over 32 x 32" in said and "fit(mask, (32, 32))" in said
+
+
+def test_latents_of_another_size_than_the_call_are_refused(pipes) -> None:
+    refiner = pipes["sdxl-refiner", "inpaint"]
+    latents, mask = torch.randn(1, 4, 8, 8), HALF.resize((64, 64))
+    said = refused(latents, refiner, refiner, mask_image=mask)
+    assert "latents of a picture of 64 x 64 pixels, and the next call will make 32 x 32" in said
+    assert "Pass height=64, width=64 to it, and to handoff" in said
+    call = {"mask_image": mask, "strength": 0.75}
+    assert fails(refiner, image=latents, **call)
+    call |= {"height": 64, "width": 64}
+    assert not fails(refiner, image=handoff(latents, refiner, refiner, **call), **call)
+
+
+def test_masked_image_latents_of_another_size_are_refused(pipes, made) -> None:
+    call = {"mask_image": HALF, "masked_image_latents": torch.zeros(1, 4, 8, 8)}
+    said = refused(made.latents, pipes["sd15"], pipes["sd15-inpaint"], **call)
+    assert "masked_image_latents has the shape (1, 4, 8, 8)" in said
+    assert fails(pipes["sd15-inpaint"], image=made.latents.images, **call)
+
+
+def test_a_picture_that_would_be_cut_down_is_refused(pipes) -> None:
+    target, picture = pipes["sd15", "image2image"], Image.new("RGB", (44, 36), "red")
+    said = refused(picture, pipes["sd15"], target)
+    assert "would make 44 x 36 pixels" in said and "multiples of 8: use fit(image, (40, 32)) first" in said
+    assert target("a", image=picture, **STEPS).images[0].size == (40, 32)
+
+
+def test_x4_needs_multiples_of_its_own_four_pixels(pipes) -> None:
+    target = pipes["upscale-x4"]
+    assert handoff(Image.new("RGB", (36, 36), "red"), pipes["sd15"], target).size == (36, 36)
+    assert "multiples of 4: use fit(image, (32, 32))" in refused(
+        Image.new("RGB", (34, 34), "red"), pipes["sd15"], target
+    )
+    assert target("a", image=Image.new("RGB", (34, 34), "red"), **STEPS).images[0].size == (128, 128)
+
+
+def test_a_picture_that_would_be_pressed_into_a_square_is_refused(pipes) -> None:
+    picture = Image.new("RGB", (64, 32), "red")
+    mask = HALF.resize((64, 32))
+    said = refused(picture, pipes["sd15"], pipes["sd15-inpaint"], mask_image=mask)
+    assert "is 64 x 32 pixels, and the next call would press it into 32 x 32. Pass height=32, width=64" in said
+    call = {"mask_image": mask, "height": 32, "width": 64}
+    assert handoff(picture, pipes["sd15"], pipes["sd15-inpaint"], **call).size == (64, 32)
+    assert pipes["sd15-inpaint"]("a", image=picture, mask_image=mask, **STEPS).images[0].size == (32, 32)
+
+
+def test_a_larger_square_is_no_fault(pipes) -> None:
+    picture, mask = Image.new("RGB", (64, 64), "red"), HALF.resize((64, 64))
+    assert handoff(picture, pipes["sd15"], pipes["sdxl-inpaint"], mask_image=mask) is not None
+
+
+def test_kandinsky_inpainting_needs_multiples_of_64(pipes) -> None:
+    target = pipes["kandinsky22-inpaint"]
+    picture, mask = Image.new("RGB", (96, 96), "red"), HALF.resize((96, 96))
+    call = KANDINSKY | {"mask_image": mask, "height": 96, "width": 96}
+    said = refused(picture, pipes["sd15"], target, **call)
+    assert (
+        "would make 96 x 96 pixels" in said and "multiples of 64: pass another height and width, such as 64 x" in said
+    )
+    assert fails(target, image=picture, **call)
+    call |= {"height": 64, "width": 64}
+    assert not fails(target, image=handoff(picture, pipes["sd15"], target, **call), **call)
+
+
+def test_kandinsky_image_to_image_swaps_height_and_width(pipes) -> None:
+    target, picture = pipes["kandinsky22", "image2image"], Image.new("RGB", (128, 64), "red")
+    said = refused(picture, pipes["sd15"], target, height=64, width=128)
+    assert "would press it into 64 x 128. Pass height=128, width=64" in said and "the other way round" in said
+    assert target("a", image=picture, **KANDINSKY | {"height": 64, "width": 128}).images[0].size == (64, 128)
+    call = KANDINSKY | {"height": 128, "width": 64}
+    assert target("a", image=handoff(picture, pipes["sd15"], target, **call), **call).images[0].size == (128, 64)
+
+
+# What is no hand-off at all
+
+
+def test_a_word_for_a_pipeline_is_refused(pipes, made) -> None:
+    for arguments, name in ((("sd15", pipes["sd15"]), "source"), ((pipes["sd15"], None), "target")):
+        with pytest.raises(TypeError, match=f"{name}: expected a diffusers pipeline, as load"):
+            handoff(made.pictures, *arguments)
+
+
+def test_an_argument_that_the_next_call_lacks_is_refused(pipes, made) -> None:
+    with pytest.raises(TypeError, match="has no such argument. Did you mean 'mask_image'"):
+        handoff(made.pictures, pipes["sd15"], pipes["sd15-inpaint"], mask_imag=HALF)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 4, 4), (4, 4), (1, 1, 4, 4, 4)])
+def test_other_tensors_are_refused(pipes, shape) -> None:
+    said = refused(torch.zeros(shape), pipes["sd15"], pipes["sd15", "image2image"])
+    assert f"the shape {shape}" in said and "(batch, 4, height, width)" in said
+
+
+def test_nothing_is_refused(pipes) -> None:
+    target = pipes["sd15", "image2image"]
+    assert "holds no picture" in refused([], pipes["sd15"], target)
+    with pytest.raises(TypeError, match="output: expected a PIL picture"):
+        handoff("castle", pipes["sd15"], target)

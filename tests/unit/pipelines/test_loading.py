@@ -1,0 +1,369 @@
+"""load() and unload(): the right class, shared weights, own schedulers, refusals before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import threading
+import weakref
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from helpers.catalog import checkpoints, devices
+from helpers.catalog.checkpoints import CATALOG
+from helpers.catalog.devices import GB, Plan
+from helpers.pipelines import loading
+from helpers.pipelines.loading import load, unload
+from tests.support.calls import CALLS
+from tests.support.tiny import RECIPES, SIZE, tiny_course  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("tiny_course")
+
+
+def call(pipe, name: str, task: str, *, controlnet=None, seed: int = 0):
+    """One picture by the pipeline's public call, with the arguments that its class takes."""
+    from PIL import Image
+
+    side = CATALOG[name].size
+    ramp = np.tile(np.linspace(0, 255, side, dtype=np.uint8), (side, 1))
+    image = Image.fromarray(np.stack([ramp, ramp.T, 255 - ramp], axis=-1))
+    mask = Image.fromarray((ramp > 127).astype(np.uint8) * 255)
+    kwargs = {"num_inference_steps": 4, "generator": torch.Generator().manual_seed(seed)}
+    if task != "text2image":
+        kwargs["image"] = image
+    if task == "inpaint":
+        kwargs["mask_image"] = mask
+    if name.startswith("kandinsky"):
+        kwargs |= {"prior_num_inference_steps": 2, "height": side, "width": side}
+    elif task != "upscale":
+        kwargs |= {"strength": 0.5} if task != "text2image" else {}
+        kwargs |= {"height": side, "width": side} if task != "image2image" else {}
+    if controlnet:
+        kwargs["image" if task == "text2image" else "control_image"] = image
+    pipe.set_progress_bar_config(disable=True)
+    return np.asarray(pipe("a black cat", **kwargs).images[0])
+
+
+def modules(pipe) -> dict[str, torch.nn.Module]:
+    return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+
+
+@pytest.fixture
+def never_reads(monkeypatch):
+    """Fail the test if weights are read, or even looked for."""
+
+    def fail(*args, **kwargs):
+        raise AssertionError("weights were read before the refusal")
+
+    monkeypatch.setattr(loading, "_read", fail)
+    monkeypatch.setattr("helpers.catalog.miniatures.assemble", fail)
+
+
+@pytest.mark.parametrize("name, task, controlnet, kind", CALLS)
+def test_every_task_loads_its_plain_class_and_makes_a_picture(name, task, controlnet, kind):
+    pipe = load(name, task=task, controlnet=controlnet)
+    assert type(pipe) is getattr(diffusers, kind)
+    assert {p.dtype for part in modules(pipe).values() for p in part.parameters()} == {torch.float32}
+    side = CATALOG[name].size * {"upscale-x2": 2, "upscale-x4": 4}.get(name, 1)
+    assert call(pipe, name, task, controlnet=controlnet).shape == (side, side, 3)
+
+
+def test_the_calls_above_cover_every_task():
+    assert {(n, t) for n, t, _, _ in CALLS} == {(n, t) for n in RECIPES for t in CATALOG[n].tasks}
+
+
+def test_the_default_task_is_what_the_checkpoint_is_for():
+    kinds = {name: type(load(name)).__name__ for name in ("sd15", "sd15-inpaint", "sdxl-refiner")}
+    assert list(kinds.values()) == [
+        "StableDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionXLImg2ImgPipeline"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, task", [("sd15", "inpaint"), ("sd15-inpaint", "inpaint"), ("sdxl-refiner", "inpaint")])
+def test_the_picture_is_that_of_plain_from_pretrained(name, task):
+    kind = type(load(name, task=task))
+    plain = kind.from_pretrained(CATALOG[name].source, **CATALOG[name].load_kwargs)
+    difference = call(plain, name, task).astype(int) - call(load(name, task=task), name, task)
+    assert np.abs(difference).max() <= 1  # channels-last convolutions round otherwise
+
+
+def test_another_task_uses_the_same_weights_and_allocates_none():
+    first = load("sd15")
+    pointers = {name: [p.data_ptr() for p in part.parameters()] for name, part in modules(first).items()}
+    for task in CATALOG["sd15"].tasks:
+        pipe = load("sd15", task=task)
+        assert pipe is not first
+        assert modules(pipe).keys() == {"vae", "text_encoder", "unet"}
+        for name, part in modules(pipe).items():
+            assert part is getattr(first, name)
+            assert [p.data_ptr() for p in part.parameters()] == pointers[name]
+        assert pipe.tokenizer is first.tokenizer
+
+
+def test_another_checkpoint_shares_the_components_that_are_equal():
+    plain, inpaint = load("sd15"), load("sd15-inpaint")
+    shared = [name for name in plain.components if getattr(plain, name) is getattr(inpaint, name)]
+    assert [name for name in shared if getattr(plain, name) is not None] == ["vae", "text_encoder", "tokenizer"]
+    assert load("sdxl-refiner").text_encoder_2 is not plain.text_encoder
+
+
+def test_each_pipeline_has_a_scheduler_of_its_own():
+    first, second = load("sd15"), load("sd15", task="inpaint")
+    assert first.scheduler is not second.scheduler
+    first.scheduler.set_timesteps(7)
+    assert second.scheduler.num_inference_steps is None
+    first.scheduler = diffusers.UniPCMultistepScheduler.from_config(first.scheduler.config)
+    assert type(load("sd15").scheduler) is type(second.scheduler) is diffusers.PNDMScheduler
+    assert dict(second.scheduler.config)["skip_prk_steps"] is True
+    one, two = load("upscale-x4"), load("upscale-x4")
+    assert one.low_res_scheduler is not two.low_res_scheduler
+
+
+def test_work_with_one_pipeline_does_not_change_the_pictures_of_another():
+    fresh = call(load("sd15"), "sd15", "text2image")
+    other = load("sd15", task="image2image")
+    call(other, "sd15", "image2image", seed=3)
+    assert np.array_equal(call(load("sd15"), "sd15", "text2image"), fresh)
+    assert not np.array_equal(call(load("sd15"), "sd15", "text2image", seed=1), fresh)
+
+
+def test_a_controlnet_joins_the_weights_that_are_in_memory():
+    base = load("sd15-inpaint")
+    steered, again = load("sd15-inpaint", controlnet="controlnet-depth"), load("sd15", controlnet="controlnet-depth")
+    assert steered.unet is base.unet
+    assert steered.controlnet is again.controlnet
+
+
+def test_the_pipeline_knows_its_source_and_has_no_safety_checker():
+    pipe = load("sd15-inpaint")
+    assert pipe.name_or_path == CATALOG["sd15-inpaint"].source
+    assert pipe.safety_checker is None and pipe.config.requires_safety_checker is False
+    refiner = load("sdxl-refiner", task="inpaint")
+    assert refiner.config.requires_aesthetics_score is True
+    assert refiner.config.force_zeros_for_empty_prompt is False
+
+
+def test_a_pipeline_can_be_saved_and_loaded_again(tmp_path):
+    pipe = load("sd15", task="inpaint")
+    pipe.save_pretrained(tmp_path / "mine")
+    again = diffusers.AutoPipelineForInpainting.from_pretrained(tmp_path / "mine")
+    assert torch.equal(again.unet.conv_in.weight, pipe.unet.conv_in.weight)
+
+
+def test_loading_shows_no_progress_bars_and_leaves_them_as_they_were(capfd):
+    import transformers
+
+    load("sd15")
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+    assert diffusers.utils.logging.is_progress_bar_enabled()
+    assert transformers.utils.logging.is_progress_bar_enabled()
+
+
+def test_two_threads_get_one_set_of_weights():
+    made = []
+    threads = [threading.Thread(target=lambda: made.append(load("sd15"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(pipe.unet) for pipe in made}) == 1 and len({id(pipe) for pipe in made}) == 4
+
+
+def test_weights_trained_anew_are_loaded_without_a_restart(tiny_course):  # noqa: F811
+    before = load("sd15").unet.conv_in.weight.clone()
+    other = diffusers.UNet2DConditionModel.from_config(load("sd15").unet.config)
+    other.half().save_pretrained(tiny_course / "unet-sd15")
+    assert not torch.equal(load("sd15").unet.conv_in.weight, before)
+
+
+def test_dtype_and_device_can_be_asked_for():
+    half = load("sd15", dtype="bfloat16", device="cpu")
+    assert {p.dtype for part in modules(half).values() for p in part.parameters()} == {torch.bfloat16}
+    assert load("sd15", dtype=torch.bfloat16).unet is half.unet
+    assert load("sd15").unet is not half.unet
+    with pytest.raises(ValueError, match="dtype is 'int8'"):
+        load("sd15", dtype="int8")
+    with pytest.raises(ValueError, match="device is 'gpu'"):
+        load("sd15", device="gpu")
+
+
+def test_models_that_from_pipe_cast_are_read_anew():
+    half = load("sd15", dtype="bfloat16", device="cpu")
+    assert load("sd15", dtype="bfloat16", device="cpu").unet is half.unet
+    diffusers.StableDiffusionImg2ImgPipeline.from_pipe(half)  # in place, to float32
+    assert half.unet.dtype == torch.float32
+    for name in ("sd15", "sd15-inpaint"):
+        again = load(name, dtype="bfloat16", device="cpu")
+        assert {p.dtype for part in modules(again).values() for p in part.parameters()} == {torch.bfloat16}
+    assert again.vae is load("sd15", dtype="bfloat16", device="cpu").vae is not half.vae
+
+
+@pytest.mark.parametrize(
+    "name, task, message",
+    [
+        (
+            "sd15-inpaint",
+            "text2image",
+            "task is 'text2image', and 'sd15-inpaint' can do 'inpaint' only.*sd15, kandinsky22",
+        ),
+        ("sd15-inpaint", "image2image", "'sd15-inpaint' can do 'inpaint' only"),
+        ("sdxl-refiner", "text2image", "'sdxl-refiner' can do 'image2image' and 'inpaint' only"),
+        ("kandinsky22-inpaint", "text2image", "'kandinsky22-inpaint' can do 'inpaint' only"),
+        ("kandinsky22", "inpaint", "For 'inpaint' load one of: sd15, sd15-inpaint"),
+        ("upscale-x2", "image2image", "'upscale-x2' can do 'upscale' only"),
+        ("sd15", "img2img", "task is 'img2img', and 'sd15' can do 'text2image' and 'image2image' and 'inpaint' only"),
+        ("controlnet-depth", None, r"is a ControlNet .*load\('sd15-inpaint', controlnet='controlnet-depth'\)"),
+        ("sd15inpaint", None, "no checkpoint called 'sd15inpaint'. Did you mean 'sd15-inpaint'"),
+    ],
+)
+def test_what_a_checkpoint_cannot_do_is_refused_before_it_is_loaded(never_reads, name, task, message):
+    with pytest.raises(ValueError, match=message):
+        load(name, task=task)
+
+
+@pytest.mark.parametrize(
+    "name, controlnet, message",
+    [
+        ("sd15", "comic", "controlnet is 'comic', which is none; expected 'controlnet-inpaint' or 'controlnet-depth'"),
+        ("sd15", "controlnet-dept", "Did you mean 'controlnet-depth'"),
+        ("sdxl-inpaint", "controlnet-depth", "'controlnet-depth' was trained for sd15, .* does not fit 'sdxl-inpaint'"),
+    ],
+)
+def test_a_controlnet_that_does_not_fit_is_refused_before_it_is_loaded(never_reads, name, controlnet, message):
+    with pytest.raises(ValueError, match=message):
+        load(name, controlnet=controlnet)
+
+
+def test_a_miniature_that_is_not_shipped_is_said_by_load_too():
+    with pytest.raises(FileNotFoundError, match="python -m miniature_training train elden-ring"):
+        load("elden-ring")
+    assert checkpoints.LOADED == set()
+
+
+def test_unload_frees_the_memory():
+    pipe = load("sd15")
+    other = load("sd15-inpaint")
+    unet, vae = weakref.ref(pipe.unet), weakref.ref(pipe.vae)
+    assert checkpoints.LOADED == {"sd15", "sd15-inpaint"}
+    unload("sd15")
+    assert checkpoints.LOADED == {"sd15-inpaint"}
+    assert unet() is pipe.unet  # a variable holds it still
+    del pipe
+    gc.collect()
+    assert unet() is None
+    assert vae() is other.vae  # shared, and still used
+    other.itself = other  # a cycle, as diffusers' offload hooks make them
+    del other
+    unload()
+    assert vae() is None and checkpoints.LOADED == set()
+
+
+def test_unload_is_quiet_about_what_is_not_loaded_and_not_about_what_does_not_exist():
+    unload("sdxl-inpaint")
+    assert unload() is None
+    with pytest.raises(ValueError, match="Did you mean 'sd15'"):
+        unload("sd-15")
+
+
+# What follows simulates a card, or the full edition with a local folder in the Hub's place.
+
+
+class Part:
+    def __init__(self):
+        self.moves = []
+
+    def parameters(self):
+        return iter(())
+
+    def to(self, device):
+        self.moves.append(device)
+
+
+def test_unload_takes_from_the_card_what_no_other_checkpoint_uses(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    own, shared, tokenizer = Part(), Part(), object()
+    for name, components in {"a": {"unet": own, "vae": shared, "tokenizer": tokenizer}, "b": {"vae": shared}}.items():
+        card = Plan("cuda", torch.float16, "none", True, 0, 0)
+        loading._held[(name,)] = loading._Held(name, card, components, {})
+    loading._drop([("a",)])
+    assert (own.moves, shared.moves) == (["cpu"], [])
+    loading._drop([("b",)])
+    assert shared.moves == ["cpu"]
+
+
+@pytest.mark.parametrize(
+    "offload, method", [("model", "enable_model_cpu_offload"), ("sequential", "enable_sequential_cpu_offload")]
+)
+def test_offload_is_switched_on_for_each_pipeline(monkeypatch, offload, method):
+    asked = []
+    monkeypatch.setattr(devices, "plan", lambda *a, **k: Plan("cuda", torch.float32, offload, True, 0, 0))
+    monkeypatch.setattr(diffusers.DiffusionPipeline, method, lambda self, **kwargs: asked.append((self, kwargs)))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    made = [load("sd15"), load("sd15", task="inpaint")]
+    assert asked == [(pipe, {"device": "cuda"}) for pipe in made]
+    assert made[0].unet is made[1].unet and made[0].device.type == "cpu"  # it goes to the card when it is called
+    unload()
+
+
+def test_where_memory_is_short_idle_checkpoints_make_room(monkeypatch):
+    used, idle = load("sd15"), load("sdxl-inpaint")
+    del idle
+    gone = weakref.ref(load("sdxl-refiner").unet)
+    plans = [Plan("cpu", torch.float32, "none", False, 2, 1, "no room"), Plan("cpu", torch.float32, "none", True, 1, 1)]
+    monkeypatch.setattr(devices, "plan", lambda *a, **k: plans.pop(0))
+    load("upscale-x2")
+    assert checkpoints.LOADED == {"sd15", "upscale-x2"} and plans == []
+    assert gone() is None
+    assert used.unet is not None
+
+
+def test_what_does_not_fit_is_refused_with_advice(monkeypatch, tmp_path):
+    checkpoints.use("full")
+    monkeypatch.setattr(devices, "free_memory", lambda device: GB)
+    monkeypatch.setattr(devices, "_device", lambda: "cpu")
+    with pytest.raises(MemoryError, match=r"sdxl-inpaint will not fit: it needs about .* use\('mini'\)"):
+        load("sdxl-inpaint")
+
+
+@pytest.fixture
+def local_hub(monkeypatch, tmp_path):
+    """The full edition where 'sd15' lies in a local folder; call it with the variant that the folder is to have."""
+
+    def publish(variant: str | None) -> None:
+        load("sd15").to(dtype=torch.float16).save_pretrained(tmp_path / "hub", variant=variant)
+        unload()
+        checkpoints.use("full")
+        monkeypatch.setitem(CATALOG, "sd15", dataclasses.replace(CATALOG["sd15"], hub_id=str(tmp_path / "hub")))
+        monkeypatch.setattr(devices, "_device", lambda: "cpu")
+
+    return publish
+
+
+def test_a_half_variant_comes_up_as_float32_on_a_cpu(local_hub, caplog):
+    local_hub("fp16")
+    pipe = load("sd15", task="image2image")
+    assert {p.dtype for part in modules(pipe).values() for p in part.parameters()} == {torch.float32}
+    assert pipe.safety_checker is None and pipe.config.requires_safety_checker is False
+    assert not [record for record in caplog.records if record.name == "helpers.pipelines.loading"]
+    plain = diffusers.AutoPipelineForImage2Image.from_pretrained(CATALOG["sd15"].source, **CATALOG["sd15"].load_kwargs)
+    assert torch.equal(plain.unet.conv_in.weight, pipe.unet.conv_in.weight)
+    assert SIZE // 8 == pipe.unet.config.sample_size
+
+
+def test_a_variant_that_the_publisher_lacks_is_done_without_and_said_so(local_hub, caplog):
+    local_hub(None)
+    assert type(load("sd15")) is diffusers.StableDiffusionPipeline
+    [said] = [record.getMessage() for record in caplog.records if record.name == "helpers.pipelines.loading"]
+    assert "has no fp16 files; the full ones are used" in said
+
+
+def test_pickles_are_not_read(monkeypatch):
+    checkpoints.use("full")
+    with pytest.raises(ValueError, match="kohbanye/pixel-art-style publishes its weights as pickles only"):
+        load("pixel-art")
