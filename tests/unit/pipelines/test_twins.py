@@ -1,0 +1,90 @@
+"""Twins: called at the same time as their original, equal to it alone, and without a trace on it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline, SchedulerMixin
+
+from helpers.pipelines.twins import twin
+from tests.support.calls import CALLS, arguments
+from tests.support.tiny import quiet, tiny_course  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("tiny_course")
+PROMPTS = ("a cat", "two dogs in a boat, " * 30)
+
+
+def called(pipe, call: dict, prompt: str, started: threading.Barrier | None = None) -> bytes:
+    if started is not None:
+        started.wait(60)
+    generator = torch.Generator("cpu").manual_seed(3)
+    return pipe(**call | {"prompt": prompt}, generator=generator).images[0].tobytes()
+
+
+def state(pipe) -> dict:
+    """What a call or a change of a twin must leave alone: parts by identity, schedulers and configurations by value."""
+    inner = [part for part in vars(pipe).values() if isinstance(part, DiffusionPipeline)]
+    found = {name: id(part) for one in (pipe, *inner) for name, part in vars(one).items() if name[0] != "_"}
+    schedulers = [part for part in pipe.components.values() if isinstance(part, SchedulerMixin)]
+    found["schedulers"] = [str(vars(scheduler)) for scheduler in schedulers]
+    found["configurations"] = [dict(one.config) for one in (pipe, *inner)]
+    found["bars"] = [getattr(one, "_progress_bar_config", None) for one in (pipe, *inner)]
+    return found
+
+
+@pytest.mark.parametrize(("name", "task", "controlnet", "kind"), CALLS)
+def test_two_at_once_give_the_pixels_that_each_gives_alone(name, task, controlnet, kind) -> None:
+    pipe = quiet(name, task, controlnet=controlnet)
+    call = arguments(pipe, task, num_inference_steps=4)
+    alone = [called(pipe, call, prompt) for prompt in PROMPTS]
+    other = twin(pipe)
+    assert type(other) is type(pipe)
+    started = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(2):
+            made = threads.map(called, (pipe, other), (call, call), PROMPTS, (started, started))
+            assert list(made) == alone
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("sd15-inpaint", None), ("kandinsky22", "text2image"), ("upscale-x4", None)]
+)
+def test_the_original_stays_as_it_was(name, task) -> None:
+    pipe = quiet(name, task)
+    pipe.set_progress_bar_config(leave=False)
+    call = arguments(pipe, task or ("inpaint" if "inpaint" in name else "upscale"))
+    called(pipe, call, "a cat")
+    before = state(pipe)
+    other = twin(pipe)
+    called(other, call, "a dog")
+    other.scheduler = DDIMScheduler()
+    other.set_progress_bar_config(desc="mine")
+    assert state(pipe) == before
+    assert other.config["scheduler"] == ("diffusers", "DDIMScheduler")
+    models = {key: part for key, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    assert models and all(other.components[key] is part for key, part in models.items())
+
+
+def test_another_scheduler_is_used_wherever_the_pipeline_has_its_own() -> None:
+    pipe = quiet("kandinsky22", "text2image")
+    own, chosen = pipe.scheduler, DDIMScheduler.from_config(pipe.scheduler.config)
+    other = twin(pipe, scheduler=chosen)
+    assert other.scheduler is other.decoder_pipe.scheduler is chosen
+    assert other.prior_scheduler is other.prior_pipe.scheduler is not pipe.prior_scheduler
+    assert pipe.scheduler is pipe.decoder_pipe.scheduler is own
+
+
+def test_only_a_twin_that_is_asked_to_be_quiet_is(capfd) -> None:
+    from helpers.pipelines.loading import load
+
+    pipe = load("sd15")
+    call = arguments(pipe, "text2image")
+    called(twin(pipe), call, "a cat")
+    assert capfd.readouterr().err == ""
+    called(twin(pipe, quiet=False), call, "a cat")
+    assert "2/2" in capfd.readouterr().err
+    called(pipe, call, "a cat")
+    assert "2/2" in capfd.readouterr().err
