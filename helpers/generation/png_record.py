@@ -6,7 +6,6 @@ and then a PNG or a safetensors file. Other programs show the picture and pass o
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -20,6 +19,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from helpers.images.digest import digest_of
 from helpers.images.reading import MAX_BYTES, open_picture
 
 KEY, CHUNK = "inpainting-course", b"inPt"
@@ -35,18 +35,6 @@ class Absent:
 
     digest: str
     what: str
-
-
-def digest_of(value: Any) -> str:
-    """SHA-256 of a PIL picture's mode, size and pixels, or of a tensor's or array's type, shape and values."""
-    if isinstance(value, Absent):
-        return value.digest
-    if isinstance(value, Image.Image):
-        head, data = f"{value.mode} {value.size}", value.tobytes()
-    else:
-        tensor = _tensor(value)
-        head, data = f"{tensor.dtype} {tuple(tensor.shape)}", _bytes(tensor)
-    return hashlib.sha256(head.encode() + b"\n" + data).hexdigest()
 
 
 def kept(value: Any, *, name: str) -> Any:
@@ -217,12 +205,6 @@ def _tensor(value: Any) -> Any:
 
     value = torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
     return value.detach().cpu().contiguous()
-
-
-def _bytes(tensor: Any) -> bytes:
-    import torch
-
-    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _png(picture: Image.Image) -> bytes:

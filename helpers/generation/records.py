@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image, ImageChops
 
 from helpers.generation import calls, png_record, provenance, schedulers
+from helpers.images.digest import digest_of
 
 _SEEDS = 2**32  # what a drawn seed stays under, so that it is short enough to note down
 
@@ -56,7 +57,7 @@ class Record:
             "exact": self.exact,
             "error": self.error,
             "axes": list(self.axes),
-            "pixels": png_record.digest_of(self.image),
+            "pixels": digest_of(self.image),
             "origin": self.origin,
         }
         return png_record.write(path, self.image, content, blobs if inputs else {})
@@ -117,7 +118,7 @@ class Record:
         for name, value in inputs.items():
             if name not in missing:
                 raise ValueError(f"repeat({name}=...): the record has its own. Change it with make(pipe, ...) instead.")
-            if isinstance(missing[name], png_record.Absent) and png_record.digest_of(value) != missing[name].digest:
+            if isinstance(missing[name], png_record.Absent) and digest_of(value) != missing[name].digest:
                 raise ValueError(f"{name}: this is not the {missing[name].what} that the record was made from.")
         if left := sorted(set(missing) - set(inputs)):
             raise ValueError(f"the file was saved without its inputs: pass {', '.join(f'{n}=...' for n in left)}.")
@@ -131,7 +132,7 @@ def loaded(path: str | os.PathLike | bytes) -> tuple[Record, bool]:
         parameters = {name: png_record.decode(value, blobs) for name, value in content["parameters"].items()}
         rest = {key: content[key] for key in ("seconds", "origin", "exact", "error")}
         record = Record(image, parameters, **rest, axes=tuple(content["axes"]))
-        return record, content["pixels"] != png_record.digest_of(image)
+        return record, content["pixels"] != digest_of(image)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{_label(path)}: its record is damaged ({error}).") from error
 
@@ -171,7 +172,7 @@ def _record(result: calls.Result, parameters: dict[str, Any]) -> Record:
 
 def _pixels_note(then: Record, now: Record) -> str:
     """How far the pixels of a repetition are off, or "" where they are the same."""
-    if then.image is None or now.image is None or png_record.digest_of(then.image) == png_record.digest_of(now.image):
+    if then.image is None or now.image is None or digest_of(then.image) == digest_of(now.image):
         return ""
     if then.image.size != now.image.size or then.image.mode != now.image.mode:
         return "The picture has another size."

@@ -19,6 +19,7 @@ from helpers.common import validation
 from helpers.common.lock import turn
 from helpers.generation import batching, calls, png_record, provenance
 from helpers.generation.records import Record, key_of
+from helpers.images.digest import digest_of
 
 AXES = 3
 AT_ONCE = 8  # pictures in a batch, unless told otherwise
@@ -248,5 +249,5 @@ def _keep(cell: _Cell, record: Record) -> None:
 
 def _short(value: Any) -> str:
     """A value as part of a file name."""
-    text = png_record.digest_of(value)[:8] if hasattr(value, "mode") or hasattr(value, "shape") else str(value)
+    text = digest_of(value)[:8] if hasattr(value, "mode") or hasattr(value, "shape") else str(value)
     return re.sub(r"[^\w.+-]+", "_", text)[:32]

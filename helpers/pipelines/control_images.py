@@ -23,9 +23,10 @@ from PIL import Image
 from helpers.catalog import devices
 from helpers.catalog.checkpoints import CATALOG
 from helpers.common.validation import check_size
-from helpers.generation import png_record, provenance
+from helpers.generation import provenance
 from helpers.hub import download
 from helpers.images import reading
+from helpers.images.digest import digest_of
 from helpers.images.loading import check_mask, load_image
 from helpers.images.masks import THRESHOLD, by, fit
 from helpers.images.masks import threshold as cut
@@ -66,7 +67,7 @@ def depth_map(image: Any, *, estimate: bool = False) -> Image.Image:
     FileNotFoundError where this edition has no estimator.
     """
     picture = _picture(image)
-    known = None if estimate else _known(reading.PICTURES, picture.size).get(png_record.digest_of(picture))
+    known = None if estimate else _known(reading.PICTURES, picture.size).get(digest_of(picture))
     if known is not None:
         with Image.open(known) as drawn:
             depth = np.asarray(drawn.resize(picture.size, Image.Resampling.BILINEAR), dtype=np.float32)
@@ -139,7 +140,7 @@ def _known(folder: Path, size: tuple[int, int]) -> dict[str, Path]:
     """The files of the known depths, by the digest of their picture in this size."""
     files = {folder / f"{file.stem.removesuffix('_depth')}.png": file for file in sorted(folder.glob("*_depth.png"))}
     pairs = ((fit(load_image(picture), size), depth) for picture, depth in files.items() if picture.is_file())
-    return {png_record.digest_of(picture): depth for picture, depth in pairs}
+    return {digest_of(picture): depth for picture, depth in pairs}
 
 
 def _estimate(picture: Image.Image) -> np.ndarray:

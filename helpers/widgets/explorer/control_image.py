@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from helpers.generation import calls, png_record, provenance
+from helpers.generation import calls, provenance
+from helpers.images.digest import digest_of
 from helpers.images.masks import by, share
 from helpers.pipelines import control_images
 
@@ -80,7 +81,7 @@ class ControlPicture:
         control = call.get(self.argument)
         for kind in dict.fromkeys(kind for kind in kinds if kind != "given"):
             try:
-                if png_record.digest_of(self._picture(kind, call)) == png_record.digest_of(control):
+                if digest_of(self._picture(kind, call)) == digest_of(control):
                     return kind
             except (ValueError, TypeError, OSError):  # this kind cannot be made of it
                 continue
@@ -104,7 +105,7 @@ class ControlPicture:
                 )
             return self.given
         image, mask = call["image"] if self.source is None else self.source, call.get("mask_image")
-        key = (kind, png_record.digest_of(image), png_record.digest_of(mask) if kind == "inpaint" else "")
+        key = (kind, digest_of(image), digest_of(mask) if kind == "inpaint" else "")
         if key not in self._made:
             make = {
                 "inpaint": lambda: control_images.inpaint_condition(image, mask),

@@ -14,6 +14,7 @@ from helpers.common.validation import check_strength
 from helpers.generation import calls, drafts, png_record, provenance
 from helpers.generation.oom import said
 from helpers.generation.records import Record, loaded
+from helpers.images.digest import digest_of
 from helpers.images.masks import share
 from helpers.widgets.explorer.control_image import ControlPicture
 from helpers.widgets.explorer.controls import Form
@@ -232,7 +233,7 @@ class Studio(Screen):
         if not isinstance(value, png_record.Absent):
             return value
         here = self._arguments(self._values).get(name)
-        if here is None or png_record.digest_of(here) != value.digest:
+        if here is None or digest_of(here) != value.digest:
             raise ValueError(f"the file was saved without its inputs, and {name} is not the one that is here.")
         return here
 

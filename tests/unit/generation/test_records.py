@@ -23,6 +23,7 @@ from helpers.common import lock
 from helpers.generation import drafts, png_record, provenance, records, schedulers
 from helpers.generation.records import Record, make
 from helpers.hub import convert_pickles
+from helpers.images.digest import digest_of
 from helpers.pipelines.loading import load
 from tests.support.calls import CALLS, arguments, half_mask, noise, quietly, same
 from tests.support.tiny import SIZE, inpaint_pipeline, quiet, tiny_course  # noqa: F401
@@ -375,7 +376,7 @@ def test_a_damaged_input_is_noticed(inpaint, tmp_path) -> None:
     path = record.save(tmp_path / "a.png")
     picture, content, inputs = png_record.read(path)
     content.pop("format")
-    digest = png_record.digest_of(record.parameters["image"])
+    digest = digest_of(record.parameters["image"])
     png_record.write(path, picture, content, inputs | {digest: png_record._png(noise(8))})
     with pytest.raises(ValueError, match="an input in the file is damaged"):
         Record.load(path)
