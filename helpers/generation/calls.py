@@ -15,6 +15,7 @@ from helpers.common.lock import turn
 from helpers.common.validation import did_you_mean
 from helpers.generation import compositing, png_record, provenance
 from helpers.generation.schedulers import class_named
+from helpers.pipelines import inspection
 
 # Arguments that say how a result is handed over, or that a record sets itself, and what to do instead.
 REFUSED = {
@@ -40,7 +41,7 @@ class Result:
 
 def check(pipe: Any, call: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `make`, checked against the pipeline's signature and copied; what is None anyway is left out."""
-    known = provenance.parameters_of(pipe)
+    known = inspection.parameters_of(pipe)
     own = ("seed", "scheduler", *(compositing.NAMES if "mask_image" in known else ()))
     checked = {}
     for name, value in call.items():
@@ -133,7 +134,7 @@ def _fault(place: int, latents: Any, decoded: list[bool], flagged: list[bool]) -
 
 def _watching(pipe: Any, watch: Callable | None, last: dict[str, Any]) -> dict[str, Any]:
     """The callback arguments that this pipeline takes; none where it has no callback (then nobody can look on)."""
-    known = provenance.parameters_of(pipe)
+    known = inspection.parameters_of(pipe)
 
     def on_step_end(inner: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         last["latents"] = tensors.get("latents")

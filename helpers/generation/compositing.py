@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from helpers.images.masks import by
+from helpers.pipelines import inspection
 
 NAMES = ("blur_factor", "keep_unmasked")
 
@@ -76,21 +77,10 @@ def _check(pipe: Any, call: dict[str, Any], original: Any, mask: Image.Image) ->
             f"keep_unmasked: mask_image is {by(mask.size)} pixels, image {by(original.size)}: they must be equal. "
             "Use mask = fit(mask, image)."
         )
-    made = original.size if call.get("padding_mask_crop") is not None else _size(pipe, call, original)
-    if made != original.size:
+    made = inspection.output_size(pipe, call | {"image": original})
+    if made is not None and made != original.size:
+        sides = inspection.size_arguments(pipe, original.size)
         raise ValueError(
             f"keep_unmasked: the result will be {by(made)} pixels, image is {by(original.size)}: they must be equal. "
-            f"Pass height={original.height}, width={original.width}."
+            f"Pass {', '.join(f'{name}={side}' for name, side in sides.items())}."
         )
-
-
-def _size(pipe: Any, call: dict[str, Any], original: Image.Image) -> tuple[int, int]:
-    """Width and height of what the pipeline will make."""
-    if "Kandinsky" in type(pipe).__name__:
-        width, height = call.get("width", 512), call.get("height", 512)
-    elif "ControlNet" in type(pipe).__name__:  # follows its image
-        width, height = call.get("width", original.width // 8 * 8), call.get("height", original.height // 8 * 8)
-    else:
-        side = pipe.unet.config.sample_size * pipe.vae_scale_factor
-        width, height = call.get("width", side), call.get("height", side)
-    return width, height

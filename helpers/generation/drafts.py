@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from helpers.generation import provenance
 from helpers.generation.job_queue import Job, engine
+from helpers.pipelines import inspection
 
 STEPS = 6  # of a draft that are really run
 LET_RUN = 1.0  # seconds: a draft older than this gives way to a newer value
@@ -50,7 +50,7 @@ def quick(pipe: Any, call: dict[str, Any], *, steps: int = STEPS) -> dict[str, A
 
     None where the call itself runs no more steps than that. The seed, and so the noise, is the same.
     """
-    known = provenance.parameters_of(pipe)
+    known = inspection.parameters_of(pipe)
     if "num_inference_steps" not in known or steps < 1:
         return None
     strength = call.get("strength", known["strength"].default) if "strength" in known else 1.0

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from PIL import Image
-
 from helpers.catalog import devices
 from helpers.common import memory
 from helpers.common.lock import turn
-from helpers.generation import batching, calls, provenance
+from helpers.generation import batching, calls
 from helpers.images.masks import by
-from helpers.pipelines import loading
+from helpers.pipelines import inspection, loading
 
 T = TypeVar("T")
 VALUES = 18  # that decoding holds for each pixel and each channel of the VAE's widest layer; measured: 12 to 18
@@ -112,7 +110,7 @@ def _attempt(pipe: Any, run: Callable[[], T]) -> tuple[list[str], T | None]:
     except Exception as error:
         if not memory.ran_out(error):
             raise
-        models = {id(part): name for name, part in provenance.models(pipe).items()}
+        models = {id(part): name for name, part in inspection.models(pipe).items()}
         found = [models[mark] for mark in _owners(error) if mark in models]
         pipe.maybe_free_model_hooks()
         calls.let_go(error)
@@ -131,7 +129,7 @@ def _remedies(pipe: Any, call: dict[str, Any]) -> list[_Remedy]:
     """What can still be changed of this pipeline: first what leaves the picture as it is, then what is quick."""
     found = []
     name = "movq" if hasattr(pipe, "movq") else "vae"
-    vae, unet, offload = getattr(pipe, name, None), getattr(pipe, "unet", None), _offload(pipe)
+    vae, unet, offload = getattr(pipe, name, None), getattr(pipe, "unet", None), inspection.offload_mode(pipe)
     card = str(pipe._execution_device).startswith("cuda")
     if getattr(vae, "use_slicing", True) is False and pictures(call) > 1:
         says = f"the VAE in slices ({name}.disable_slicing() ends it)"
@@ -155,29 +153,9 @@ def _sliced_attention(pipe: Any, unet: Any) -> _Remedy:
     return _Remedy(says, "unet", lambda: pipe.enable_attention_slicing("max"), lambda: unet.set_attn_processor(before))
 
 
-def _offload(pipe: Any) -> str:
-    if any(tensor.is_meta for model in provenance.models(pipe).values() for tensor in model.parameters()):
-        return "sequential"
-    return "model" if getattr(pipe, "_all_hooks", None) else "none"
-
-
 def _size(pipe: Any, call: dict[str, Any]) -> tuple[int, int]:
-    """Width and height of the picture that the call asks for, in pixels."""
-    known = provenance.parameters_of(pipe)
-    image = next(iter(batching.listed(call.get("image"))), None)
-    shape = tuple(getattr(image, "shape", ()))
-    if isinstance(image, Image.Image):
-        width, height = image.size
-    elif len(shape) >= 3:
-        height, width = shape[-3:-1] if shape[-1] in (1, 3, 4) else shape[-2:]  # channels last, or first
-    else:
-        image = None
-    if image is None or "mask_image" in known:  # these are painted in the checkpoint's own size
-        side = getattr(getattr(pipe, "unet", None), "sample_size", None) or pipe.unet.config.sample_size
-        width = height = side * getattr(pipe, "vae_scale_factor", 8)
-    default = {name: known[name].default for name in ("width", "height") if name in known}
-    asked = [call.get(name) or default.get(name) or own for name, own in (("width", width), ("height", height))]
-    return int(asked[0]), int(asked[1])
+    """Width and height of what is decoded, in pixels; of a crop too."""
+    return inspection.output_size(pipe, {**call, "padding_mask_crop": None}) or (0, 0)
 
 
 def _size_that_fits(pipe: Any, call: dict[str, Any]) -> tuple[int, int] | None:
@@ -194,7 +172,7 @@ def _size_that_fits(pipe: Any, call: dict[str, Any]) -> tuple[int, int] | None:
 
 def _hopeless(pipe: Any, call: dict[str, Any], tried: list[str], fits: tuple[int, int] | None) -> str:
     free = devices.free_memory(str(pipe._execution_device)) / devices.GB
-    known = provenance.parameters_of(pipe)
+    known = inspection.parameters_of(pipe)
     text = f"memory ran out for {by(_size(pipe, call))} pixels, also with: {', '.join(tried)}. {free:.1f} GB are free. "
     if fits is None:
         return text + "Not even a small picture would fit: close what else uses the memory, or call unload()."

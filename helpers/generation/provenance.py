@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import platform
-import re
 import weakref
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from helpers.catalog import checkpoints, miniatures
 from helpers.generation import schedulers
+from helpers.pipelines import inspection
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 COURSE = "inpainting-course"
@@ -30,14 +28,13 @@ def describe(pipe: Any) -> dict[str, Any]:
     """
     import torch
 
-    parts = models(pipe)
-    name, mini = checkpoint(str(pipe.config.get("_name_or_path") or ""))
-    offload = _offload(pipe, parts)
+    parts, entry = inspection.models(pipe), inspection.checkpoint(pipe)
+    offload = inspection.offload_mode(pipe)
     device = _device(pipe, parts, offload)
     vae = parts.get("vae")
     return {
-        "edition": None if name is None else "mini" if mini else "full",
-        "checkpoint": name,
+        "edition": None if entry is None else "full" if pipe.config["_name_or_path"] == entry.hub_id else "mini",
+        "checkpoint": None if entry is None else entry.name,
         "source": _source(pipe.config),
         "pipeline": type(pipe).__name__,
         "module": "diffusers" if type(pipe).__module__.startswith("diffusers.") else type(pipe).__module__,
@@ -61,13 +58,6 @@ def versions() -> dict[str, str]:
     """The versions of the course, Python and the libraries that make the picture."""
     found = {"course": _version(COURSE), "python": platform.python_version()}
     return found | {library: _version(library) for library in LIBRARIES}
-
-
-def models(pipe: Any) -> dict[str, Any]:
-    """The pipeline's neural networks, by component name."""
-    import torch
-
-    return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
 
 
 def digest(model: Any) -> str | None:
@@ -130,28 +120,9 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return found
 
 
-def parameters_of(pipe: Any) -> dict[str, inspect.Parameter]:
-    """The named parameters of the pipeline's call, in order."""
-    found = inspect.signature(type(pipe).__call__).parameters
-    ways = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return {name: value for name, value in found.items() if name != "self" and value.kind not in ways}
-
-
 def _defaults(pipe: Any) -> dict[str, Any]:
-    listed = {name: parameter.default for name, parameter in parameters_of(pipe).items()}
+    listed = {name: parameter.default for name, parameter in inspection.parameters_of(pipe).items()}
     return {name: value for name, value in listed.items() if isinstance(value, (bool, int, float, str))}
-
-
-def checkpoint(source: str) -> tuple[str | None, bool]:
-    """The course name of what the pipeline was loaded from, and whether that is a miniature."""
-    for name, checkpoint in checkpoints.CATALOG.items():
-        if source == checkpoint.hub_id:
-            return name, False
-    folder = Path(source)
-    name = re.sub(r"-[0-9a-f]{12}$", "", folder.name)
-    if name in dict.keys(checkpoints.CATALOG) and folder.parent == miniatures.cache_folder() / "miniatures":
-        return name, True
-    return None, False
 
 
 def _controlnet(net: Any) -> str | None:
@@ -172,16 +143,6 @@ def below_home(source: str) -> str:
 def _device(pipe: Any, parts: dict[str, Any], offload: str) -> str:
     first = next((tensor for model in parts.values() for tensor in model.parameters()), None)
     return str(pipe._execution_device if offload != "none" or first is None else first.device)
-
-
-def _offload(pipe: Any, parts: dict[str, Any]) -> str:
-    if any(getattr(model, "_hf_hook", None) and _on_meta(model) for model in parts.values()):
-        return "sequential"
-    return "model" if getattr(pipe, "_all_hooks", None) else "none"
-
-
-def _on_meta(model: Any) -> bool:
-    return any(tensor.is_meta for tensor in model.parameters())
 
 
 def _channels_last(model: Any) -> bool:

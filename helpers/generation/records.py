@@ -20,6 +20,7 @@ from PIL import Image, ImageChops
 
 from helpers.generation import calls, png_record, provenance, schedulers
 from helpers.images.digest import digest_of
+from helpers.pipelines import inspection
 
 _SEEDS = 2**32  # what a drawn seed stays under, so that it is short enough to note down
 
@@ -86,7 +87,7 @@ class Record:
             swapped = {name: schedulers.build(kept) for name, kept in self.origin["schedulers"].items()}
         except (ValueError, TypeError) as error:
             raise ValueError(f"this record's scheduler cannot be made here: {error}") from error
-        known = provenance.parameters_of(pipe)
+        known = inspection.parameters_of(pipe)
         for name, default in self.origin.get("defaults", {}).items():  # a library may change its mind
             if name in known and name not in call and name not in calls.REFUSED and known[name].default != default:
                 call[name] = default

@@ -20,6 +20,7 @@ from helpers.common.lock import turn
 from helpers.generation import batching, calls, png_record, provenance
 from helpers.generation.records import Record, key_of
 from helpers.images.digest import digest_of
+from helpers.pipelines import inspection
 
 AXES = 3
 AT_ONCE = 8  # pictures in a batch, unless told otherwise
@@ -194,7 +195,7 @@ def _check_alone(parameters: dict[str, Any]) -> None:
 
 def _check(pipe: Any, cells: list[_Cell]) -> None:
     """Refuse what no cell can run: a strength too low for all steps that it meets, steps too few for all strengths."""
-    default = getattr(provenance.parameters_of(pipe).get("num_inference_steps"), "default", None)
+    default = getattr(inspection.parameters_of(pipe).get("num_inference_steps"), "default", None)
     pairs = []
     for call in (cell.parameters for cell in cells):
         _check_alone(call)

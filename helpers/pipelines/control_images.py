@@ -23,13 +23,13 @@ from PIL import Image
 from helpers.catalog import devices
 from helpers.catalog.checkpoints import CATALOG
 from helpers.common.validation import check_size
-from helpers.generation import provenance
 from helpers.hub import download
 from helpers.images import reading
 from helpers.images.digest import digest_of
 from helpers.images.loading import check_mask, load_image
 from helpers.images.masks import THRESHOLD, by, fit
 from helpers.images.masks import threshold as cut
+from helpers.pipelines import inspection
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +117,7 @@ def control_argument(pipe: Any) -> str | None:
     """The argument of this pipeline's call that takes the control picture; None where it has no ControlNet."""
     if "controlnet" not in getattr(pipe, "components", {}):
         return None
-    return "control_image" if "control_image" in provenance.parameters_of(pipe) else "image"
+    return "control_image" if "control_image" in inspection.parameters_of(pipe) else "image"
 
 
 def _picture(image: Any) -> Image.Image:

@@ -14,17 +14,11 @@ import numpy as np
 from PIL import Image
 
 from helpers.common.validation import did_you_mean
-from helpers.generation import provenance
 from helpers.images.masks import by
 from helpers.images.reading import as_pictures, to_rgb
-from helpers.pipelines.latent_spaces import (
-    autoencoder,
-    is_kandinsky,
-    name_of,
-    other_space,
-    pictures_only,
-    pixels_a_latent,
-)
+from helpers.pipelines import inspection
+from helpers.pipelines.inspection import autoencoder, family, name_of, output_size, pixels_a_latent, size_arguments
+from helpers.pipelines.latent_spaces import other_space, pictures_only
 
 
 def handoff(output: Any, source: Any, target: Any, **call: Any) -> Any:
@@ -41,7 +35,7 @@ def handoff(output: Any, source: Any, target: Any, **call: Any) -> Any:
     for name, pipe in (("source", source), ("target", target)):
         if not hasattr(pipe, "components") or autoencoder(pipe) is None:
             raise TypeError(f"{name}: expected a diffusers pipeline, as load() returns it, got {type(pipe).__name__}.")
-    known = provenance.parameters_of(target)
+    known = inspection.parameters_of(target)
     if "image" not in known:
         raise ValueError(
             f"target: {name_of(target)} paints from words alone and takes no image. "
@@ -142,10 +136,12 @@ def _hand_on_pictures(output: Any, target: Any, call: dict[str, Any]) -> Any:
 
 def _check_picture(size: tuple[int, int], target: Any, call: dict[str, Any]) -> None:
     """What the pipelines do to a picture's size without a word: cut it down, press it into a square, swap its sides."""
-    inpaints = "mask_image" in provenance.parameters_of(target)
-    multiple = 64 if is_kandinsky(target) and inpaints else pixels_a_latent(target)
+    inpaints = "mask_image" in inspection.parameters_of(target)
+    kandinsky = family(target) == "kandinsky22"
+    multiple = 64 if kandinsky and inpaints else pixels_a_latent(target)
     asked = _asked(target, call)
-    made = asked or size
+    made = asked and (call.get("width") or asked[0], call.get("height") or asked[1])
+    made = made or size
     if made[0] % multiple or made[1] % multiple:
         down = tuple(max(multiple, side // multiple * multiple) for side in made)
         raise ValueError(
@@ -154,12 +150,11 @@ def _check_picture(size: tuple[int, int], target: Any, call: dict[str, Any]) -> 
         )
     cropped = call.get("padding_mask_crop") is not None
     if asked is not None and not cropped and not math.isclose(asked[0] / asked[1], size[0] / size[1], rel_tol=0.05):
-        swapped = is_kandinsky(target) and not inpaints
-        height, width = size if swapped else size[::-1]
+        sides = size_arguments(target, size)
         raise ValueError(
             f"output is {by(size)} pixels, and the next call would press it into {by(asked)}. "
-            f"Pass height={height}, width={width}, or others in that proportion, to it and to handoff"
-            f"{' (this pipeline takes the two the other way round)' if swapped else ''}."
+            f"Pass height={sides['height']}, width={sides['width']}, or others in that proportion, to it and to handoff"
+            f"{' (this pipeline takes the two the other way round)' if sides['height'] != size[1] else ''}."
         )
 
 
@@ -173,14 +168,4 @@ def _check_mask(mask: Any, size: tuple[int, int]) -> None:
 
 def _asked(target: Any, call: dict[str, Any]) -> tuple[int, int] | None:
     """Width and height of what the next call will make; None where it follows its image."""
-    known = provenance.parameters_of(target)
-    if "height" not in known:
-        return None
-    side = 512
-    if not is_kandinsky(target):
-        if "ControlNet" in type(target).__name__ and not (call.get("height") and call.get("width")):
-            return None
-        sample = target.unet.config.sample_size
-        side = (sample if isinstance(sample, int) else max(sample)) * pixels_a_latent(target)
-    width, height = call.get("width") or side, call.get("height") or side
-    return (height, width) if is_kandinsky(target) and "mask_image" not in known else (width, height)
+    return output_size(target, {name: call.get(name) for name in ("height", "width")})

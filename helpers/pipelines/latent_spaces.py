@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.catalog.checkpoints import CATALOG, Checkpoint
-from helpers.generation import provenance
+from helpers.pipelines import inspection
+from helpers.pipelines.inspection import autoencoder
 
 # Pipelines that take latents as `image` as they are.
 TAKE_LATENTS = (
@@ -43,18 +43,18 @@ def pictures_only(target: Any, call: dict[str, Any]) -> str:
             f"its UNet of {channels} channels wants the picture without its masked part, which is cut out of pixels. "
             "(If you have encoded that yourself, pass it to it and to handoff as masked_image_latents.)"
         )
-    if is_kandinsky(target):
+    if inspection.family(target) == "kandinsky22":
         return "it sends every image through its encoder, which wants 3 channels."
     if kind == "StableDiffusionUpscalePipeline":
         return "its UNet looks at the small picture itself, in 3 channels of colour, beside 4 of latents."
-    if "ControlNet" in kind and "mask_image" not in provenance.parameters_of(target):
+    if "ControlNet" in kind and "mask_image" not in inspection.parameters_of(target):
         return "its image is the control picture."
     return "it takes its image as pixels."
 
 
 def other_space(source: Any, target: Any) -> str:
     """What sets the two latent spaces apart; empty where they are one."""
-    one, other = checkpoint_of(source), checkpoint_of(target)
+    one, other = inspection.checkpoint(source), inspection.checkpoint(target)
     first, second = autoencoder(source), autoencoder(target)
     if one and other:
         if one.latent_space != other.latent_space:
@@ -86,29 +86,3 @@ def _same_encoder(first: Any, second: Any) -> bool:
         if (one - other).norm() > ROUNDING * one.norm():
             return False
     return True
-
-
-def autoencoder(pipe: Any) -> Any:
-    return next((part for name in ("vae", "movq") if (part := getattr(pipe, name, None)) is not None), None)
-
-
-def pixels_a_latent(pipe: Any) -> int:
-    """Pixels a latent, along one side."""
-    config = autoencoder(pipe).config
-    return 2 ** (len(config.get("block_out_channels") or config["down_block_out_channels"]) - 1)
-
-
-def is_kandinsky(pipe: Any) -> bool:
-    return type(pipe).__name__.startswith("Kandinsky")
-
-
-def checkpoint_of(pipe: Any) -> Checkpoint | None:
-    """The catalogue's entry of what the pipeline was loaded from."""
-    name, _ = provenance.checkpoint(str(pipe.config.get("_name_or_path") or ""))
-    return CATALOG[name] if name else None
-
-
-def name_of(pipe: Any) -> str:
-    """What a message calls a pipeline: its class, with its course name."""
-    checkpoint = checkpoint_of(pipe)
-    return type(pipe).__name__ + (f" ({checkpoint.name!r})" if checkpoint else "")

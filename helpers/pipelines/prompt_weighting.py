@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from helpers.pipelines import prompt_syntax
+from helpers.pipelines import inspection, prompt_syntax
 
 if TYPE_CHECKING:
     import torch
@@ -153,9 +153,7 @@ def _text_parts(pipe: Any) -> list[tuple[Any, Any]]:
             f"pipe is a {kind}: its text goes through a prior, which makes one embedding of a picture from it, so "
             "there are no words left to weigh. Say it in other words, or use an SD or SDXL pipeline."
         )
-    from helpers.generation.provenance import parameters_of
-
-    known = parameters_of(pipe) if callable(pipe) else {}
+    known = inspection.parameters_of(pipe) if callable(pipe) else {}
     pairs = [(getattr(pipe, f"tokenizer{n}", None), getattr(pipe, f"text_encoder{n}", None)) for n in ("", "_2")]
     pairs = [pair for pair in pairs if None not in pair]
     clip = all(hasattr(tokenizer, "bos_token_id") and hasattr(model, "dtype") for tokenizer, model in pairs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from helpers.catalog.tasks import class_name
-from helpers.pipelines.latent_spaces import checkpoint_of
+from helpers.pipelines import inspection
 
 AUTO = {"text2image": "Text2Image", "image2image": "Image2Image", "inpaint": "Inpainting"}
 
@@ -25,7 +25,7 @@ def switch(pipe: Any, task: str) -> Any:
         raise TypeError(f"pipe: expected a diffusers pipeline, as load() returns it, got {type(pipe).__name__}.")
     if task not in AUTO:
         raise ValueError(f"task is {task!r}; expected {' or '.join(map(repr, AUTO))}.")
-    checkpoint = checkpoint_of(pipe)
+    checkpoint = inspection.checkpoint(pipe)
     if checkpoint is not None:
         class_name(checkpoint, task)
     channels = getattr(getattr(pipe, "unet", None), "config", {}).get("in_channels")

@@ -17,10 +17,10 @@ from PIL import Image
 
 from helpers.common.lock import turn
 from helpers.common.validation import check_strength
-from helpers.generation import calls, drafts, provenance
+from helpers.generation import calls, drafts
 from helpers.generation.records import Record
 from helpers.images.contact_sheet import show
-from helpers.pipelines import prompt_syntax
+from helpers.pipelines import inspection, prompt_syntax
 from helpers.pipelines.prompt_weighting import weigh
 
 MOST = 2.0  # the sliders' upper end; 1 is in the middle
@@ -172,7 +172,7 @@ class TokenWeights(anywidget.AnyWidget):
         if prompt not in self._made:
             # Where models move between devices, two threads must not ask one at once.
             moves = hasattr(self._pipe, "components") and any(
-                getattr(model, "_hf_hook", None) for model in provenance.models(self._pipe).values()
+                getattr(model, "_hf_hook", None) for model in inspection.models(self._pipe).values()
             )
             with turn() if moves else nullcontext():
                 self._made[prompt] = weigh(self._pipe, prompt, self._negative)

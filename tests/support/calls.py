@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from helpers.generation import provenance
 from helpers.generation.records import Record
+from helpers.pipelines import inspection
 from tests.support.tiny import SIZE
 
 CALLS = [
@@ -44,7 +44,7 @@ def half_mask(size: int = SIZE) -> Image.Image:
 
 def arguments(pipe, task: str, **more) -> dict:
     """A short call of this pipeline for its task."""
-    known = provenance.parameters_of(pipe)
+    known = inspection.parameters_of(pipe)
     size = 64 if "Kandinsky" in type(pipe).__name__ else SIZE
     call = {"prompt": "a cat", "num_inference_steps": 2, "height": size, "width": size}
     call |= {"prior_num_inference_steps": 2, "guidance_scale": 2.0, "noise_level": 20}

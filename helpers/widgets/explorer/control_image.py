@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from helpers.generation import calls, provenance
+from helpers.generation import calls
 from helpers.images.digest import digest_of
 from helpers.images.masks import by, share
-from helpers.pipelines import control_images
+from helpers.pipelines import control_images, inspection
 
 LABELS = {"inpaint": "The picture with a hole", "depth": "Depth", "canny": "Edges", "given": "As given"}
 KEPT = 8  # control pictures that are remembered
@@ -28,7 +28,7 @@ class ControlPicture:
         self.argument = control_images.control_argument(pipe)
         self.given = None if given is None else calls.check_value(pipe, self.argument, given)
         self.source = self.given if self.argument == "image" else None
-        masked = "mask_image" in provenance.parameters_of(pipe)
+        masked = "mask_image" in inspection.parameters_of(pipe)
         self.kinds = tuple(kind for kind in LABELS if masked or kind != "inpaint")
         trained = str(getattr(pipe.controlnet, "config", {}).get("_name_or_path", "")).replace("\\", "/").split("/")[-1]
         likely = [kind for kind in self.kinds if kind in trained.lower()]

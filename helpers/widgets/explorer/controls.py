@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from helpers.common.validation import did_you_mean
-from helpers.generation import compositing, drafts, provenance
+from helpers.generation import compositing, drafts
+from helpers.pipelines import inspection
 from helpers.widgets.explorer.control_image import LABELS, ControlPicture
 
 STEPS = 25  # unless told otherwise; the pipelines' own 50 to 100 are slow to look at
@@ -114,7 +115,7 @@ class Form:
     """
 
     def __init__(self, pipe: Any, *, side: int, control_picture: ControlPicture | None = None) -> None:
-        known = provenance.parameters_of(pipe)
+        known = inspection.parameters_of(pipe)
         offered = drafts.schedulers(pipe)
         self.kind = type(pipe).__name__
         self.own_scheduler = offered[0] if offered else None

@@ -6,10 +6,9 @@ from typing import Any
 
 from PIL import Image
 
-from helpers.catalog.checkpoints import CATALOG
 from helpers.common.validation import check_size
-from helpers.generation import provenance
 from helpers.images.loading import check_mask, load_image, load_mask
+from helpers.pipelines import inspection
 from helpers.pipelines.control_images import control_argument
 from helpers.widgets.mask_painter import MaskPainter
 
@@ -22,7 +21,7 @@ def task(pipe: Any) -> str:
         raise TypeError(
             f"pipe is a {type(pipe).__name__}: expected a diffusers pipeline, such as load('sd15-inpaint')."
         )
-    known = provenance.parameters_of(pipe)
+    known = inspection.parameters_of(pipe)
     if "num_inference_steps" not in known or "prompt" not in known:
         raise TypeError(
             f"pipe is a {type(pipe).__name__}, whose call has no prompt and num_inference_steps: expected one that "
@@ -67,10 +66,7 @@ def pictures(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
             found["mask_image"] = _mask(mask, image)
         elif mask.image.size != image.size:
             check_mask(Image.new("L", mask.image.size, 255), image)  # says what to do about the sizes
-    known = provenance.parameters_of(pipe)
-    if "height" in known and "width" in known:  # or the result has the UNet's size, not the picture's
-        found |= {"height": image.height, "width": image.width}
-    return found
+    return found | inspection.size_arguments(pipe, image.size)  # or the result has the UNet's size, not the image's
 
 
 def _mask(mask: Any, image: Image.Image) -> Image.Image:
@@ -81,6 +77,7 @@ def _mask(mask: Any, image: Image.Image) -> Image.Image:
 
 def _own_size(pipe: Any) -> dict[str, int]:
     """Kandinsky makes 512 pixels unless told otherwise, whatever it was trained on."""
-    known = provenance.parameters_of(pipe)
-    name = provenance.describe(pipe)["checkpoint"] if "Kandinsky" in type(pipe).__name__ else None
-    return {side: CATALOG[name].size for side in ("height", "width") if name and side in known}
+    entry = inspection.checkpoint(pipe)
+    if entry is None or inspection.family(pipe) != "kandinsky22":
+        return {}
+    return inspection.size_arguments(pipe, (entry.size, entry.size))

@@ -24,6 +24,7 @@ from helpers.generation import drafts, png_record, provenance, records, schedule
 from helpers.generation.records import Record, make
 from helpers.hub import convert_pickles
 from helpers.images.digest import digest_of
+from helpers.pipelines import inspection
 from helpers.pipelines.loading import load
 from tests.support.calls import CALLS, arguments, half_mask, noise, quietly, same
 from tests.support.tiny import SIZE, inpaint_pipeline, quiet, tiny_course  # noqa: F401
@@ -551,7 +552,7 @@ def test_a_guarded_pipeline_is_the_same_pipeline(inpaint, tmp_path) -> None:
     kind = type(inpaint)
     assert lock.guard(lock.guard(inpaint)) is inpaint
     assert isinstance(inpaint, kind) and type(inpaint).__name__ == kind.__name__
-    assert provenance.parameters_of(inpaint) == provenance.parameters_of(load("sd15-inpaint"))
+    assert inspection.parameters_of(inpaint) == inspection.parameters_of(load("sd15-inpaint"))
     assert same(quietly(before, inpaint), before)
     inpaint.save_pretrained(tmp_path)
     assert type(diffusers.DiffusionPipeline.from_pretrained(tmp_path)) is kind
