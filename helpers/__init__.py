@@ -8,8 +8,8 @@ from importlib import import_module
 # public name: the module that owns it
 _OWNERS = {
     "CATALOG": "catalog.checkpoints",
-    "edition": "catalog.checkpoints",
-    "use": "catalog.checkpoints",
+    "edition": "catalog.editions",
+    "use": "pipelines.loading",
     "load": "pipelines.loading",
     "weigh": "pipelines.prompt_weighting",
     "unload": "pipelines.loading",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers.catalog import checkpoints
+from helpers.common import paths
 
 COMMAND = "python -m tests.gpu.memory_plan"  # what fills the file, on a machine with a CUDA card
 GIB = 2**30
@@ -59,7 +59,7 @@ def stored(what: str) -> Stored:
 
     Raises ValueError for a file that is not one of this course's runs.
     """
-    path = checkpoints.DATA / "gpu_run.json"
+    path = paths.DATA / "gpu_run.json"
     if not path.is_file():
         return Stored(what)
     run = read(path)

@@ -84,7 +84,7 @@ def adherence(image: Any, prompt: str) -> float | list[float]:
     classifier knows the drawn world alone: RuntimeError in the full edition, ValueError if the prompt names nothing
     of that world.
     """
-    from helpers.catalog.checkpoints import edition
+    from helpers.catalog.editions import edition
 
     if edition() != "mini":
         raise RuntimeError(

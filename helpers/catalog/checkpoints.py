@@ -6,22 +6,14 @@ full: `.source` is the checkpoint's id on the Hugging Face Hub. Looking at the c
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.common.paths import DATA
+from helpers.catalog import devices, miniatures, revisions
+from helpers.catalog.editions import edition
+from helpers.common.sizes import GB
 from helpers.common.validation import did_you_mean
-
-MINIATURES = DATA / "miniatures"
-
-EDITIONS = ("mini", "full")
-
-# Course names of what load() holds in memory: pipelines.py writes it, use() reads it.
-LOADED: set[str] = set()
-
-_chosen: str | None = None
 
 
 class UnknownName(KeyError, ValueError):
@@ -29,40 +21,6 @@ class UnknownName(KeyError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-def edition() -> str:
-    """The edition in use: what `use()` chose, else the environment's COURSE_EDITION, else "mini".
-
-    Raises ValueError when COURSE_EDITION is neither "mini" nor "full".
-    """
-    return _current()
-
-
-def _current() -> str:
-    if _chosen is not None:
-        return _chosen
-    value = os.environ.get("COURSE_EDITION") or "mini"
-    if value not in EDITIONS:
-        raise ValueError(f"COURSE_EDITION is {value!r}; expected 'mini' or 'full'. Change it or unset it.")
-    return value
-
-
-def use(edition: str) -> None:
-    """Choose the edition, "mini" or "full", for everything loaded from now on.
-
-    Raises ValueError for any other name, and RuntimeError when pipelines of the other edition are in memory:
-    `unload()` lets go of them and makes the change possible.
-    """
-    global _chosen
-    if edition not in EDITIONS:
-        raise ValueError(f"edition is {edition!r}; expected 'mini' or 'full'.")
-    if LOADED and edition != _current():
-        raise RuntimeError(
-            f"use({edition!r}) came after load(): {', '.join(sorted(LOADED))} of the other edition are in memory. "
-            f"Call unload() first, or restart the kernel and call use({edition!r}) before the first load()."
-        )
-    _chosen = edition
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +36,7 @@ class Checkpoint:
     download_size: int  # bytes, approximately, the safety checker (never fetched) not counted
     family: str  # "sd", "sdxl", "kandinsky22", "upscale-x2", "upscale-x4": which classes fit; "controlnet", "depth"
     latent_space: str  # latents pass only between checkpoints with equal names here
-    tasks: tuple[str, ...]  # the first is what it is for; none for what makes no pictures itself
+    tasks: tuple[str, ...]  # the first is what it is for; none for what makes no images itself
     parameters: Mapping[str, int]  # millions, by model
     full_size: int
     mini_size: int = 128
@@ -93,11 +51,13 @@ class Checkpoint:
 
     @property
     def size(self) -> int:
-        """The side of the square picture it was trained on, in pixels (for the upscalers: of their input)."""
-        if not self.mini:
-            return self.full_size
-        from helpers.catalog import miniatures
+        """The side of the square image it was trained on, in pixels (for the upscalers: of their input)."""
+        return self.size_in(edition())
 
+    def size_in(self, edition: str) -> int:
+        """`size` in the edition "mini" or "full"."""
+        if edition == "full":
+            return self.full_size
         return int(miniatures.recipes().get(self.name, {}).get("size", self.mini_size))
 
     @property
@@ -108,8 +68,6 @@ class Checkpoint:
         """
         if not self.mini:
             return self.hub_id
-        from helpers.catalog import miniatures
-
         return str(miniatures.assemble(self.name))
 
     @property
@@ -122,8 +80,6 @@ class Checkpoint:
         """The keyword arguments of from_pretrained that belong to `source` on this machine."""
         import torch
 
-        from helpers.catalog import devices, revisions
-
         if self.mini:
             return {"dtype": torch.float32, "use_safetensors": True}
         kwargs: dict[str, Any] = {"dtype": devices.dtype(), "use_safetensors": True}
@@ -135,10 +91,9 @@ class Checkpoint:
             kwargs |= {"safety_checker": None, "requires_safety_checker": False}
         return kwargs
 
-    @property
-    def weights(self) -> dict[str, int]:
-        """The number of parameters of each of its models in this edition."""
-        if self.mini:
+    def weights_in(self, edition: str) -> dict[str, int]:
+        """The number of parameters of each of its models in the edition "mini" or "full"."""
+        if edition == "mini":
             return {"miniature": 25_000_000}  # none has more, and every machine holds that
         return {model: millions * 1_000_000 for model, millions in self.parameters.items()}
 
@@ -153,7 +108,6 @@ class Catalog(dict[str, Checkpoint]):
         raise UnknownName(f"there is no checkpoint called {name!r}. {did_you_mean(str(name), self)}")
 
 
-GB = 1_000_000_000
 _OPENRAIL_M, _OPENRAIL_PP = "creativeml-openrail-m", "openrail++"
 _SD = {"unet": 860, "text_encoder": 123, "vae": 84}
 _PRIOR = {"prior_prior": 1025, "prior_image_encoder": 1845, "prior_text_encoder": 695}
@@ -217,3 +171,12 @@ CATALOG = Catalog(
                    "none", (), {"model": 25}, 518),
     )
 )  # fmt: skip
+
+
+def repositories(names: Iterable[str] = CATALOG) -> dict[str, str]:
+    """Every Hub repository that these checkpoints are read from -> the course name it belongs to."""
+    found: dict[str, str] = {}
+    for name in names:
+        for repo in CATALOG[name].repositories:
+            found.setdefault(repo, name)
+    return found

@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
-from helpers.catalog import checkpoints
-from helpers.catalog.checkpoints import CATALOG
+from helpers.common import paths
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def file() -> Path:
     """Where the pins are kept."""
-    return checkpoints.DATA / "pins.json"
+    return paths.DATA / "pins.json"
 
 
 def read() -> dict[str, str]:
@@ -28,20 +26,17 @@ def read() -> dict[str, str]:
 
     Raises ValueError for a file that is not what `write` writes: a pin is a full commit hash, never a branch.
     """
+    if not file().is_file():
+        return {}
     try:
         pins = json.loads(file().read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{file()} is not valid JSON ({error}). Write it anew: course pin") from error
-    if not isinstance(pins, dict):
-        raise ValueError(f"{file()} holds {type(pins).__name__}, expected repositories and commits: course pin")
-    for repo, commit in pins.items():
-        if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
-            raise ValueError(
-                f"{file()}: the pin of {repo} is {commit!r}; expected a commit, 40 hexadecimal digits. "
-                "Remove that line, or write the file anew: course pin"
-            )
+        wrong = [f"the pin of {repo} is {pin!r}" for repo, pin in pins.items() if not COMMIT.fullmatch(str(pin))]
+    except (ValueError, AttributeError) as error:
+        wrong = [f"it is not a JSON object ({error})"]
+    if wrong:
+        raise ValueError(
+            f"{file()}: {wrong[0]}; expected Hub ids and commits of 40 hexadecimal digits. Write it anew: course pin"
+        )
     return pins
 
 
@@ -60,12 +55,3 @@ def write(pins: dict[str, str]) -> bool:
     draft.write_text(text, encoding="utf-8", newline="\n")
     os.replace(draft, target)
     return True
-
-
-def repositories(names: Iterable[str] = CATALOG) -> dict[str, str]:
-    """Every Hub repository that these checkpoints are read from -> the course name it belongs to."""
-    found: dict[str, str] = {}
-    for name in names:
-        for repo in CATALOG[name].repositories:
-            found.setdefault(repo, name)
-    return found

@@ -11,8 +11,9 @@ import textwrap
 from dataclasses import dataclass, field
 from importlib import metadata
 
-from helpers.catalog import checkpoints, devices, miniatures
+from helpers.catalog import devices, editions, miniatures
 from helpers.cli import download
+from helpers.common import paths
 from helpers.common.paths import ROOT
 from helpers.hub import client, status
 
@@ -72,7 +73,7 @@ def doctor() -> Checkup:
     packages = _packages()
     complete = all(row.state != "bad" for row in packages)
     try:
-        edition = checkpoints.edition()
+        edition = editions.edition()
         said = Row("in use", f"{edition}, {_EDITIONS[edition]}", "ok")
     except ValueError as error:
         edition, said = "mini", Row("in use", str(error), "bad")
@@ -116,7 +117,7 @@ def _machine() -> tuple[list[Row], bool]:
 
 
 def _disk(edition: str) -> list[Row]:
-    cache = miniatures.cache_folder() if edition == "mini" else client.cache()
+    cache = paths.cache_folder() if edition == "mini" else client.cache()
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(there).free / GIB
     if free < ROOM[edition]:
@@ -175,11 +176,11 @@ def _torchvision(row: Row) -> Row:
 def _miniatures() -> list[Row]:
     shipped = miniatures.recipes()
     if not shipped:
-        return [Row("miniatures", f"none in {checkpoints.MINIATURES}", "bad")]
+        return [Row("miniatures", f"none in {paths.MINIATURES}", "bad")]
     rows = []
     for name in shipped:
         try:
-            miniatures.digests(name)
+            miniatures.parts(name)
             rows.append(Row(name, "in place", "ok"))
         except (FileNotFoundError, ValueError) as error:
             rows.append(Row(name, str(error), "bad"))

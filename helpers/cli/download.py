@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.catalog import revisions
+from helpers.catalog import checkpoints, revisions
 from helpers.catalog.checkpoints import CATALOG, Checkpoint
 from helpers.cli import notebook_runner
 from helpers.common.validation import did_you_mean
@@ -89,7 +89,7 @@ def pin(names: Sequence[str] = (), *, remove: bool = False) -> int:
     pin it has. remove: take these pins away instead.
     """
     chosen = meant(names) if names else [*CATALOG, PICTURES]
-    repos = revisions.repositories(name for name in chosen if name != PICTURES)
+    repos = checkpoints.repositories(name for name in chosen if name != PICTURES)
     repos |= dict.fromkeys(guide_images.REPOSITORIES, PICTURES) if PICTURES in chosen else {}
     before, now, failed = revisions.read(), dict(revisions.read()), False
     for repo, name in repos.items():

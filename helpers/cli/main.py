@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from helpers.catalog import editions
 from helpers.hub.client import HubError
 
 EPILOG = "Start with: course doctor"
@@ -101,9 +102,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _edition() -> str:
     """The miniatures, whose outputs are committed; ValueError where the environment asks for another edition."""
-    from helpers.catalog import checkpoints
 
-    if (wanted := checkpoints.edition()) != "mini":
+    if (wanted := editions.edition()) != "mini":
         raise ValueError(
             f"COURSE_EDITION={wanted} is set, but unless told otherwise this runs the mini edition, as the committed "
             f"outputs are. Say which one you mean: course run --edition mini, or --edition {wanted}."

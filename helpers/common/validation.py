@@ -1,6 +1,6 @@
-"""Checks of sizes, strengths and names that speak before a model runs.
+"""Checks of names, numbers, sizes and strengths that speak before a model runs.
 
-Each function returns the checked value or raises `ValueError`/`TypeError` with the value and the remedy.
+Each function returns the checked value or raises `ValueError`/`TypeError` with the argument, the value and the remedy.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -21,54 +22,72 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Known: {', '.join(known)}." if known else "None are known."
 
 
+def whole(name: str, value: Any, *, least: int | None = None, most: int | None = None) -> int:
+    """`value` as an int from `least` to `most`; NumPy's integers count, bool and float do not."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}={value!r}: expected a whole number{_between(least, most)}.")
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise ValueError(f"{name}={value}: expected a whole number{_between(least, most)}.")
+    return int(value)
+
+
+def number(name: str, value: Any, *, low: float | None = None, high: float | None = None) -> float:
+    """`value` as a float from `low` to `high`; NumPy's numbers count, bool, NaN and infinities do not."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}={value!r}: expected a number{_between(low, high)}.")
+    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+        raise ValueError(f"{name}={value}: expected a number{_between(low, high)}.")
+    return float(value)
+
+
+def _between(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    return f", {low} or more" if low is not None else f", {high} at most" if high is not None else ""
+
+
 def as_size(size: Any, *, name: str = "size") -> tuple[int, int]:
-    """Read (width, height) in pixels from an int (a square), a pair, or a PIL picture (once upright, by EXIF)."""
-    if hasattr(size, "size") and hasattr(size, "mode"):  # a PIL picture
-        return size.size[::-1] if _on_its_side(size) else size.size
-    pair = (size, size) if isinstance(size, int) else size
+    """Read (width, height) in pixels from an int (a square), a pair, or a PIL image (once upright, by its EXIF tag)."""
+    if hasattr(size, "size") and hasattr(size, "mode"):  # a PIL image
+        return size.size[::-1] if _lies_on_its_side(size) else size.size
+    pair = (size, size) if isinstance(size, Integral) else size
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise TypeError(f"{name}={size!r}: expected one int, a (width, height) pair, or a PIL picture.")
-    if not all(isinstance(side, int) and not isinstance(side, bool) for side in pair):
+        raise TypeError(f"{name}={size!r}: expected one int, a (width, height) pair, or a PIL image.")
+    if not all(isinstance(side, Integral) and not isinstance(side, bool) for side in pair):
         raise TypeError(f"{name}={size!r}: width and height are whole pixels; pass ints.")
     if min(pair) < 1:
         raise ValueError(f"{name}={size!r}: width and height must be at least 1 pixel.")
-    return pair[0], pair[1]
+    return int(pair[0]), int(pair[1])
 
 
 def check_size(size: Any, *, multiple: int = 8, name: str = "size") -> tuple[int, int]:
     """Return (width, height) if both are multiples of `multiple` pixels, else raise `ValueError`.
 
     The VAE turns 8 x 8 pixels into one latent, so Stable Diffusion needs multiples of 8; Kandinsky 2.2 needs 64.
-    `size` is an int (a square), a (width, height) pair, or a PIL picture.
+    `size` is an int (a square), a (width, height) pair, or a PIL image.
     """
     width, height = as_size(size, name=name)
     if width % multiple or height % multiple:
         down = [max(multiple, side // multiple * multiple) for side in (width, height)]
         raise ValueError(
             f"{name}={width} x {height}: width and height must be multiples of {multiple}. "
-            f"Use {down[0]} x {down[1]}, or let fit(image, multiple={multiple}) resize the picture."
+            f"Use {down[0]} x {down[1]}, or let fit(image, multiple={multiple}) resize the image."
         )
     return width, height
 
 
 def check_range(strength: float) -> None:
-    """Raise TypeError or ValueError unless strength is a number from 0 to 1."""
-    if isinstance(strength, bool) or not isinstance(strength, (int, float)):
-        raise TypeError(f"strength={strength!r}: expected a number from 0 to 1.")
-    if not 0 <= strength <= 1:  # catches NaN too
-        raise ValueError(f"strength={strength}: expected a number from 0 (keep the picture) to 1 (start from noise).")
+    """Raise TypeError or ValueError unless strength is a number from 0 (keep the image) to 1 (start from noise)."""
+    number("strength", strength, low=0, high=1)
 
 
 def check_strength(strength: float, num_inference_steps: int) -> int:
     """Return how many steps really run: `int(strength * num_inference_steps)`; fewer than one raises `ValueError`.
 
-    Strength is 0..1: how much of the noise schedule the picture goes through. This is the pipelines' own arithmetic.
+    Strength is 0..1: how much of the noise schedule the image goes through. This is the pipelines' own arithmetic.
     """
     check_range(strength)
-    if isinstance(num_inference_steps, bool) or not isinstance(num_inference_steps, int):
-        raise TypeError(f"num_inference_steps={num_inference_steps!r}: expected a whole number.")
-    if num_inference_steps < 1:
-        raise ValueError(f"num_inference_steps={num_inference_steps}: expected at least 1.")
+    whole("num_inference_steps", num_inference_steps, least=1)
     steps = int(num_inference_steps * strength)
     if steps < 1:
         remedy = f"raise num_inference_steps to at least {math.ceil(1 / strength)}, or " if strength > 0 else ""
@@ -80,8 +99,8 @@ def check_strength(strength: float, num_inference_steps: int) -> int:
     return steps
 
 
-def _on_its_side(picture: Any) -> bool:
+def _lies_on_its_side(image: Any) -> bool:
     try:
-        return picture.getexif().get(0x0112) in (5, 6, 7, 8)  # the orientations that swap width and height
+        return image.getexif().get(0x0112) in (5, 6, 7, 8)  # the orientations that swap width and height
     except Exception:  # a damaged tag says nothing about which way is up
         return False

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from helpers.analysis.image_metrics import Change, change
-from helpers.catalog.checkpoints import edition
+from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
 from helpers.images.loading import load_image, load_mask
 from helpers.images.masks import by

@@ -8,7 +8,8 @@ from typing import Any
 from PIL import Image
 
 from helpers.analysis.image_metrics import adherence, change
-from helpers.catalog.checkpoints import CATALOG, edition
+from helpers.catalog.checkpoints import CATALOG
+from helpers.catalog.editions import edition
 from helpers.common.validation import did_you_mean
 from helpers.exercises import describe, exercise
 from helpers.hub.listing import gigabytes

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from helpers.analysis.image_metrics import adherence, change
-from helpers.catalog.checkpoints import CATALOG, edition
+from helpers.catalog.checkpoints import CATALOG
+from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
 from helpers.generation.records import Record
 from helpers.images.loading import load_image

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.analysis.image_metrics import adherence, change
-from helpers.catalog.checkpoints import edition
+from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
 from helpers.images.loading import load_image
 from helpers.images.masks import by

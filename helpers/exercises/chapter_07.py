@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from helpers.analysis.image_metrics import adherence
-from helpers.catalog.checkpoints import edition
+from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
 from helpers.generation.records import make
 from helpers.pipelines import prompt_syntax

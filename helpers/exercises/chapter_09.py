@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from helpers.analysis.image_metrics import adherence
-from helpers.catalog.checkpoints import CATALOG, edition
+from helpers.catalog.checkpoints import CATALOG
+from helpers.catalog.editions import edition
 from helpers.catalog.memory_plan import WAYS, full_plan
 from helpers.exercises import describe, exercise
 from helpers.generation.records import Record

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from helpers.catalog import revisions
 from helpers.catalog.checkpoints import Checkpoint
-from helpers.catalog.miniatures import cache_folder
+from helpers.common.paths import cache_folder
 from helpers.hub.snapshots import Snapshot
 
 if TYPE_CHECKING:

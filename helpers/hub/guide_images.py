@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from helpers.catalog import checkpoints, revisions
+from helpers.catalog import editions, revisions
 from helpers.hub import client, snapshots
 from helpers.hub.snapshots import File
 
@@ -34,7 +34,7 @@ def guide_picture(name: str) -> Path | None:
     That is: in the mini edition, for a name that no guide has, and where the Hub does not give it (said once).
     """
     base = name.removesuffix("_mask")
-    if checkpoints.edition() != "full" or base not in GUIDES:
+    if editions.edition() != "full" or base not in GUIDES:
         return None
     repo, *paths = GUIDES[base]
     found = cached(base)

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
-from helpers.catalog import checkpoints, devices, miniatures
-from helpers.catalog.checkpoints import CATALOG, GB, Checkpoint
+from helpers.catalog import memory_plan, miniatures
+from helpers.catalog.checkpoints import CATALOG, Checkpoint
+from helpers.common import paths
+from helpers.common.sizes import GB, MB
 from helpers.hub import client
 
-MB = 1_000_000
 NEARLY = 0.8  # of a download's size is taken for all of it: the catalogue's sizes are approximate
 NOTHING = "–"
 OTHERWISE = {"controlnet": "joins another", "depth": "depth maps"}  # what those do that make no pictures
@@ -139,18 +139,15 @@ def _line(checkpoint: Checkpoint) -> Line:
 
 def _memory(checkpoint: Checkpoint) -> dict[str, int]:
     """What each way of running the full checkpoint takes of a card, as far as each takes less than the one before."""
+    import torch
+
     if not checkpoint.tasks:
         return {}
-    weights = {model: millions * 1_000_000 for model, millions in checkpoint.parameters.items()}
-    full = SimpleNamespace(
-        name=checkpoint.name, mini=False, weights=weights, size=checkpoint.full_size, family=checkpoint.family
-    )
-    needs: dict[str, int] = {}
-    free = sys.maxsize
-    while (plan := devices.plan(full, free=free, device="cuda", dtype="float16")).fits:
-        needs[plan.offload] = plan.needs
-        free = plan.needs - 1
-    return needs
+    found: dict[str, int] = {}
+    for way, needed in memory_plan.needs(checkpoint, torch.float16).items():
+        if needed < min(found.values(), default=sys.maxsize):
+            found[way] = needed
+    return found
 
 
 def _on_a_card(memory: dict[str, int]) -> str:
@@ -162,7 +159,7 @@ def _components(name: str) -> tuple[Path, ...]:
     """The folders that make the miniature; none where it is not shipped, or not whole."""
     recipe = miniatures.recipes().get(name, {})
     entries = [recipe["model"]] if "model" in recipe else list(recipe.get("components", {}).values())
-    folders = tuple({checkpoints.MINIATURES / folder: None for _, _, *parts in entries for folder in parts})
+    folders = tuple({paths.MINIATURES / folder: None for _, _, *parts in entries for folder in parts})
     return folders if all(map(_size, folders)) else ()
 
 

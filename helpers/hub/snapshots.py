@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.catalog import revisions
-from helpers.catalog.miniatures import cache_folder
+from helpers.common.paths import cache_folder
 from helpers.hub import repo_files
 
 CHECKED = "checked.json"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from helpers.catalog import revisions
+from helpers.catalog import checkpoints, revisions
 from helpers.catalog.checkpoints import CATALOG, Checkpoint
 from helpers.hub import client, convert_pickles, guide_images, snapshots
 
@@ -58,7 +58,7 @@ def cache() -> str:
 def pinned() -> tuple[str, bool]:
     """How many of the catalogue's repositories are pinned; False where the file of pins cannot be used."""
     try:
-        count, every = len(revisions.read()), len(revisions.repositories()) + len(guide_images.REPOSITORIES)
+        count, every = len(revisions.read()), len(checkpoints.repositories()) + len(guide_images.REPOSITORIES)
     except ValueError as error:
         return str(error), False
     return (

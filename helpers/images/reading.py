@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from helpers.catalog.checkpoints import DATA
+from helpers.common.paths import DATA
 from helpers.common.validation import did_you_mean
 from helpers.hub.guide_images import guide_picture
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from helpers.catalog import devices
+from helpers.catalog import memory_plan
 from helpers.catalog.checkpoints import CATALOG
 from helpers.common.validation import check_size
 from helpers.hub import download
@@ -148,7 +148,7 @@ def _estimate(picture: Image.Image) -> np.ndarray:
     checkpoint = CATALOG[ESTIMATOR]
     source = checkpoint.source if checkpoint.mini else download.folders(checkpoint)[0]
     with np.errstate(invalid="ignore"):  # a flat picture has no range; ours is spread above
-        return _estimator(source, devices.plan(checkpoint).device)(picture)["predicted_depth"].float().cpu().numpy()
+        return _estimator(source, memory_plan.plan(checkpoint).device)(picture)["predicted_depth"].float().cpu().numpy()
 
 
 @functools.lru_cache(maxsize=1)

@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from helpers.catalog import miniatures
 from helpers.catalog.checkpoints import CATALOG, Checkpoint
+from helpers.common import paths
 
 # What a class name contains, in the order in which it is asked, and the family of checkpoints that it stands for.
 _FAMILIES = {"Kandinsky": "kandinsky22", "LatentUpscale": "upscale-x2", "Upscale": "upscale-x4", "XL": "sdxl"}
@@ -41,7 +41,7 @@ def checkpoint(pipe: Any) -> Checkpoint | None:
             return entry
     folder = Path(source)
     name = re.sub(r"-[0-9a-f]{12}$", "", folder.name)  # a miniature's folder ends with a hash of its contents
-    known = name in dict.keys(CATALOG) and folder.parent == miniatures.cache_folder() / "miniatures"
+    known = name in dict.keys(CATALOG) and folder.parent == paths.cache_folder() / "miniatures"
     return CATALOG[name] if known else None
 
 

@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from helpers.catalog import checkpoints, miniatures
-from helpers.catalog import devices as hardware
+from helpers.catalog import devices, editions, memory_plan, miniatures
 from helpers.catalog.checkpoints import CATALOG, Checkpoint
 from helpers.catalog.tasks import class_name
 from helpers.hub import download
@@ -35,7 +34,7 @@ class _Held:
     """One checkpoint in memory: its models and tokenizers, which all pipelines made from it share."""
 
     name: str
-    plan: hardware.Plan
+    plan: memory_plan.Plan
     components: dict[str, Any]
     config: dict[str, Any]
     digests: dict[str, str] = field(default_factory=dict)  # miniatures only: equal hash, same component
@@ -83,8 +82,8 @@ def load(
     """
     checkpoint = CATALOG[name]
     wanted = class_name(checkpoint, task, controlnet)
-    device = None if device is None else hardware.check_device(device)
-    dtype = None if dtype is None else hardware.check_dtype(dtype)
+    device = None if device is None else devices.check_device(device)
+    dtype = None if dtype is None else devices.check_dtype(dtype)
     with _lock:
         held = _hold(checkpoint, dtype=dtype, device=device)
         parts = held.components
@@ -109,6 +108,21 @@ def unload(name: str | None = None) -> None:
         _drop([key for key, held in _held.items() if name in (None, held.name)])
 
 
+def use(edition: str) -> None:
+    """Choose the edition, "mini" or "full", for everything loaded from now on.
+
+    Raises ValueError for any other name, and RuntimeError when pipelines of the other edition are in memory:
+    `unload()` lets go of them and makes the change possible.
+    """
+    loaded = sorted({held.name for held in _held.values()})
+    if edition in editions.EDITIONS and loaded and edition != editions.edition():
+        raise RuntimeError(
+            f"use({edition!r}) came after load(): {', '.join(loaded)} of the other edition are in memory. "
+            f"Call unload() first, or restart the kernel and call use({edition!r}) before the first load()."
+        )
+    editions.choose(edition)
+
+
 def drop_idle(*, beside: _Held | None = None) -> None:
     """Let go of the checkpoints that no pipeline uses any more, `beside` excepted."""
     gc.collect()
@@ -122,12 +136,10 @@ def _drop(keys: list[tuple]) -> None:
         return
     gone = [_held.pop(key) for key in keys]
     kept = {id(part) for held in _held.values() for part in held.components.values()}
-    devices = [held.leave_card(kept) for held in gone]
-    checkpoints.LOADED.clear()
-    checkpoints.LOADED.update(held.name for held in _held.values())
+    left = [held.leave_card(kept) for held in gone]
     del gone
     gc.collect()
-    if any(device != "cpu" for device in devices):
+    if any(device != "cpu" for device in left):
         import torch
 
         torch.cuda.empty_cache() if torch.cuda.is_available() else torch.mps.empty_cache()
@@ -139,26 +151,25 @@ def _hold(checkpoint: Checkpoint, *, dtype: Any, device: str | None, beside: _He
     Where memory is short, checkpoints that no pipeline uses any more make room, `beside` excepted.
     """
     source = checkpoint.source
-    plan = hardware.plan(checkpoint, dtype=dtype, device=device)
+    plan = memory_plan.plan(checkpoint, dtype=dtype, device=device)
     key = (source, plan.device, dtype if plan.device == "mps" else plan.dtype)  # on MPS free memory decides the dtype
     if key not in _held or _held[key].recast():
         if plan.offload != "none" or not plan.fits:
             drop_idle(beside=beside)
-            plan = hardware.plan(checkpoint, dtype=dtype, device=device)
+            plan = memory_plan.plan(checkpoint, dtype=dtype, device=device)
         if not plan.fits:
             raise MemoryError(plan.advice)
         _held[key] = _read(checkpoint, source, plan)
-        checkpoints.LOADED.add(checkpoint.name)
     return _held[key]
 
 
-def _read(checkpoint: Checkpoint, source: str, plan: hardware.Plan) -> _Held:
+def _read(checkpoint: Checkpoint, source: str, plan: memory_plan.Plan) -> _Held:
     import diffusers
 
     kwargs = checkpoint.load_kwargs | {"dtype": plan.dtype, "local_files_only": True}
     digests, folder, prior = {}, source, None
     if checkpoint.mini:
-        digests = miniatures.digests(checkpoint.name)
+        digests = miniatures.parts(checkpoint.name)
     elif not os.path.isdir(source):
         folder, prior, kwargs["variant"] = download.folders(checkpoint)
         kwargs.pop("revision", None)  # the folder is that commit
@@ -187,7 +198,7 @@ def _read(checkpoint: Checkpoint, source: str, plan: hardware.Plan) -> _Held:
     return _Held(checkpoint.name, plan, components, config | {"_name_or_path": source}, digests)
 
 
-def _shared(digests: dict[str, str], plan: hardware.Plan) -> dict[str, Any]:
+def _shared(digests: dict[str, str], plan: memory_plan.Plan) -> dict[str, Any]:
     """Components that another checkpoint in memory has too, such as the VAE of sd15 and sd15-inpaint."""
     found = {}
     for held in _held.values():

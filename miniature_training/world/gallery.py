@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from helpers.catalog.checkpoints import DATA
+from helpers.common.paths import DATA
 from miniature_training.world.scenes import Drawing, Scene, draw
 
 FOLDER = DATA / "pictures"

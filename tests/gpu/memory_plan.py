@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from helpers.common import paths
+
 BUDGETS = (4, 6, 8, 12, 24)  # GB
 PLANNED = ("sd15-inpaint", "sdxl-inpaint", "kandinsky22")
 STEPS = 10
@@ -85,10 +87,9 @@ def main(argv: list[str] | None = None) -> None:
     if not torch.cuda.is_available() and not arguments.quick:
         parser.error("there is no CUDA card here. --quick tries the command out without one.")
     from helpers.analysis import benchmark_charts, gpu_results
-    from helpers.catalog import checkpoints
     from helpers.generation import provenance
 
-    out = arguments.out or (None if arguments.quick else checkpoints.DATA / "gpu_run.json")
+    out = arguments.out or (None if arguments.quick else paths.DATA / "gpu_run.json")
     with tempfile.TemporaryDirectory(prefix="full-size-") as folder:
         bench = Bench(Path(folder), quick=arguments.quick)
         with warnings.catch_warnings():
@@ -202,6 +203,7 @@ def plans(bench: Bench) -> None:
 
     from helpers.catalog import devices, memory_plan
     from helpers.catalog.checkpoints import CATALOG
+    from helpers.common.sizes import GB
 
     own, total = devices.free_memory, None
     if bench.device == "cuda":
@@ -214,8 +216,8 @@ def plans(bench: Bench) -> None:
             for card in BUDGETS[:1] + BUDGETS[-1:] if bench.quick else BUDGETS:
                 row = {"checkpoint": name, "card, GB": card}
                 plan = memory_plan.full_plan(CATALOG[name], card)
-                room = int(card * memory_plan.FREE * devices.GB)
-                free = room if total else 64 * devices.GB
+                room = int(card * memory_plan.FREE * GB)
+                free = room if total else 64 * GB
                 if not plan.fits:
                     bench.note("plan", **row, way="does not fit", needs=plan.needs, worked="not tried")
                     continue

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, hf_api
 
-from helpers.catalog import checkpoints
+from helpers.catalog import editions
 from helpers.catalog.checkpoints import CATALOG
+from helpers.common import paths
 from helpers.hub import client, guide_images
 from tests.hub.server import Hub
 
@@ -85,8 +86,8 @@ def desk(_desk: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(checkpoints, "_chosen", "full")
-    monkeypatch.setattr(checkpoints, "DATA", tmp_path / "data")
+    monkeypatch.setattr(editions, "_chosen", "full")
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     monkeypatch.setattr(client, "_said", set())
     monkeypatch.setattr(guide_images, "_failed", {})
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "course"))

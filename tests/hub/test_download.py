@@ -15,8 +15,8 @@ from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
 from helpers.catalog import revisions
 from helpers.catalog.checkpoints import CATALOG
-from helpers.catalog.miniatures import cache_folder
 from helpers.cli.main import main
+from helpers.common.paths import cache_folder
 from helpers.hub import client, download, snapshots
 from tests.hub.desk import BIG, CHOSEN, SD, _desk, desk, repository, weights  # noqa: F401
 

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers.catalog import revisions
+from helpers.catalog import checkpoints, revisions
 from helpers.catalog.checkpoints import CATALOG
 from helpers.cli import doctor, download, notebook_runner
 from helpers.cli.main import main
@@ -168,10 +168,10 @@ def test_an_unknown_name_gets_a_suggestion(said, name, meant):
 
 def test_pin_writes_the_commits_that_the_hub_names_and_no_other(desk, said):
     status, out, err = said("pin")
-    served = {repo for repo in revisions.repositories() if repo in desk.repos} | set(guide_images.REPOSITORIES)
+    served = {repo for repo in checkpoints.repositories() if repo in desk.repos} | set(guide_images.REPOSITORIES)
     expected = {repo: desk.commit(repo.removeprefix("datasets/")) for repo in served}
     assert revisions.read() == expected == json.loads(revisions.file().read_text())
-    assert status == 1 and err.count("is gone from") == len(revisions.repositories()) - len(served) + 2
+    assert status == 1 and err.count("is gone from") == len(checkpoints.repositories()) - len(served) + 2
     assert f"{SD} " in out and desk.commit(SD)[:12] in out and "Next: course download" in out
     assert list(json.loads(revisions.file().read_text())) == sorted(expected)
 
@@ -238,7 +238,7 @@ def test_the_doctor_tells_whole_from_partial_and_says_pins(desk, on_a_card, no_n
     assert row(found, "sd15") == (f"here, 0.1 MB, pinned to {desk.commit(SD)[:12]}", "ok")
     value, state = row(found, "upscale-x4")
     assert state == "note" and "of about 3.5 GB here; unet/diffusion_pytorch_model.safetensors is cut short" in value
-    assert row(found, "pins")[0] == f"1 of {len(revisions.repositories()) + 2}"
+    assert row(found, "pins")[0] == f"1 of {len(checkpoints.repositories()) + 2}"
     assert row(found, "pictures") == ("the guides' own are here", "ok")
     monkeypatch.setattr(download, "meant", lambda names: ["sd15", "pictures"])
     assert "lab" in doctor.doctor().next

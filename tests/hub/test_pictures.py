@@ -11,7 +11,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from PIL import Image
 
 from helpers import load_image, load_mask
-from helpers.catalog import checkpoints, revisions
+from helpers.catalog import editions, revisions
 from helpers.hub import guide_images
 from helpers.images.reading import course_pictures, open_picture
 from tests.hub.desk import _desk, desk, no_network  # noqa: F401
@@ -50,7 +50,7 @@ def test_a_course_name_means_the_guides_picture_and_mask(guides, name):
 
 def test_the_mini_edition_and_other_names_ask_nothing(guides, monkeypatch):
     assert all(is_drawn(name) for name in course_pictures() if name not in guide_images.GUIDES)
-    monkeypatch.setattr(checkpoints, "_chosen", "mini")
+    monkeypatch.setattr(editions, "_chosen", "mini")
     assert is_drawn("castle") and is_drawn("castle_mask")
     assert guides.requests == []
 

@@ -21,7 +21,8 @@ import tokenizers
 import torch
 import transformers
 
-from helpers.catalog import checkpoints
+from helpers.catalog import editions
+from helpers.common import paths
 from helpers.pipelines import loading
 
 SIZE = 32  # pixels; the VAEs divide by 8, but the x4 upscaler's by 4
@@ -133,9 +134,9 @@ def tiny_course(monkeypatch, tmp_path) -> Path:
     """The mini edition on a copy of the tiny components, with an empty cache and nothing loaded; their folder."""
     folder = tmp_path / "data" / "miniatures"
     shutil.copytree(_built().name, folder)
-    monkeypatch.setattr(checkpoints, "DATA", folder.parent)
-    monkeypatch.setattr(checkpoints, "MINIATURES", folder)
-    monkeypatch.setattr(checkpoints, "_chosen", None)
+    monkeypatch.setattr(paths, "DATA", folder.parent)
+    monkeypatch.setattr(paths, "MINIATURES", folder)
+    monkeypatch.setattr(editions, "_chosen", None)
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COURSE_EDITION", "mini")
     loading.unload()

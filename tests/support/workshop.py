@@ -11,7 +11,7 @@ import pytest
 
 from helpers import miniatures
 from helpers.analysis import scene_classifier
-from helpers.catalog import checkpoints
+from helpers.catalog import checkpoints, editions
 from helpers.pipelines import loading
 from miniature_training.models import dataset, store
 
@@ -30,7 +30,7 @@ def workshop(tmp_path, monkeypatch) -> Path:
                 if isinstance(path, Path) and path.is_relative_to(old):
                     monkeypatch.setattr(room, name, new / path.relative_to(old))
     scene_classifier._load.cache_clear()
-    monkeypatch.setattr(checkpoints, "_chosen", None)
+    monkeypatch.setattr(editions, "_chosen", None)
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     loading.unload()
     yield folder

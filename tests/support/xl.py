@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.catalog import checkpoints
+from helpers.catalog import editions
+from helpers.common import paths
 from helpers.pipelines import loading
 from miniature_training.models import dataset, loop, store
 from miniature_training.recipes import refiner, sdxl, text, text_encoder_2
@@ -32,9 +33,9 @@ def xl(tmp_path, monkeypatch) -> Path:
         monkeypatch.setitem(module.BATCH, "cpu", 2)
         monkeypatch.setitem(module.LR, "cpu", 0.2)  # the first steps are a hundredth of it, and must be seen in float16
     monkeypatch.setattr(text_encoder_2, "translation", partial(text_encoder_2.translation, count=8))
-    monkeypatch.setattr(checkpoints, "DATA", folder.parent)
-    monkeypatch.setattr(checkpoints, "MINIATURES", folder)
-    monkeypatch.setattr(checkpoints, "_chosen", None)
+    monkeypatch.setattr(paths, "DATA", folder.parent)
+    monkeypatch.setattr(paths, "MINIATURES", folder)
+    monkeypatch.setattr(editions, "_chosen", None)
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COURSE_EDITION", "mini")
     torch.manual_seed(0)

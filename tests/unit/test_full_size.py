@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from helpers.catalog import checkpoints, devices
+from helpers.catalog import devices, editions
 from helpers.catalog.checkpoints import CATALOG
 from helpers.pipelines import loading
 from tests.gpu import fullsize, memory_plan
@@ -20,7 +20,7 @@ asked = pytest.mark.skipif(
 
 @pytest.fixture
 def full(monkeypatch):
-    monkeypatch.setattr(checkpoints, "_chosen", "full")
+    monkeypatch.setattr(editions, "_chosen", "full")
     loading.unload()
     yield monkeypatch
     loading.unload()
@@ -61,7 +61,7 @@ def test_a_full_size_checkpoint_is_saved_and_loaded_and_shared(name, task, side,
 def test_the_measuring_command_runs_on_tiny_models(capsys, tmp_path, monkeypatch):
     from helpers.analysis import gpu_results
 
-    monkeypatch.setattr(checkpoints, "_chosen", "full")
+    monkeypatch.setattr(editions, "_chosen", "full")
     loading.unload()
     out = tmp_path / "run.json"
     memory_plan.main(["--quick", "--out", str(out)])

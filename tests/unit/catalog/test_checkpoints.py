@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import helpers
-from helpers.catalog import checkpoints, devices, tasks
+from helpers.catalog import devices, editions, tasks
 from helpers.catalog.checkpoints import CATALOG
+from helpers.common import paths
 from helpers.pipelines import loading
 from tests.support.tiny import tiny_course  # noqa: F401
 
@@ -25,8 +26,7 @@ NAMES = [
 @pytest.fixture
 def fresh(monkeypatch):
     """No edition chosen, none in the environment, nothing loaded."""
-    monkeypatch.setattr(checkpoints, "_chosen", None)
-    monkeypatch.setattr(checkpoints, "LOADED", set())
+    monkeypatch.setattr(editions, "_chosen", None)
     monkeypatch.delenv("COURSE_EDITION", raising=False)
     monkeypatch.delenv("COURSE_DEVICE", raising=False)
 
@@ -129,13 +129,14 @@ def test_sizes_follow_the_edition(tiny_course):  # noqa: F811
 
 
 def test_the_full_source_is_the_hub_id_and_needs_nothing_else(full, monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoints, "MINIATURES", tmp_path / "nowhere")
+    monkeypatch.setattr(paths, "MINIATURES", tmp_path / "nowhere")
     assert [checkpoint.source for checkpoint in CATALOG.values()] == [c.hub_id for c in CATALOG.values()]
 
 
 @pytest.mark.parametrize("device, dtype", [("cpu", torch.float32), ("cuda", torch.float16)])
 def test_full_arguments_ask_for_safetensors_the_variant_and_the_dtype_of_the_device(full, monkeypatch, device, dtype):
-    monkeypatch.setattr(devices, "_device", lambda: device)
+    monkeypatch.setenv("COURSE_DEVICE", device)
+    monkeypatch.setattr(devices, "check_device", str)
     assert CATALOG["sd15-inpaint"].load_kwargs == {
         "dtype": dtype, "use_safetensors": True, "variant": "fp16", "safety_checker": None,
         "requires_safety_checker": False,
@@ -145,7 +146,7 @@ def test_full_arguments_ask_for_safetensors_the_variant_and_the_dtype_of_the_dev
 
 
 def test_mini_arguments_are_float32_everywhere(fresh, monkeypatch):
-    monkeypatch.setattr(devices, "_device", lambda: "cuda")
+    monkeypatch.setattr(devices, "_fastest", lambda: "cuda")
     assert CATALOG["sdxl-inpaint"].load_kwargs == {"dtype": torch.float32, "use_safetensors": True}
 
 

@@ -1,93 +1,150 @@
-"""The table of cards, and the stored figures that stand beside it."""
+"""The memory plan for simulated GPUs, and the table of what each does."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import re
 
 import pytest
+import torch
 
-from helpers.analysis.gpu_results import COMMAND, Stored, read, stored, write
-from helpers.catalog import checkpoints, devices
+from helpers.catalog import devices, editions
 from helpers.catalog.checkpoints import CATALOG
-from helpers.catalog.devices import GB
-from helpers.catalog.memory_plan import CARDS, NAMES, decisions, full_plan
+from helpers.catalog.memory_plan import GPUS, NAMES, decisions, full_plan, plan
+from helpers.common.sizes import GB
+
+TASKED = [name for name, checkpoint in CATALOG.items() if checkpoint.tasks]
 
 
-def without_advice(plan):
-    return dataclasses.replace(plan, advice="")  # it may name another checkpoint of the edition in use
+@pytest.fixture(autouse=True)
+def full(monkeypatch):
+    """The full edition, whose checkpoints are what has to be planned for."""
+    before = editions._chosen
+    editions.choose("full")
+    monkeypatch.delenv("COURSE_DEVICE", raising=False)
+    yield
+    editions.choose(before)
 
 
-def test_every_cell_is_the_plan_of_the_full_checkpoint_in_both_editions(monkeypatch):
-    mini = str(decisions())
-    monkeypatch.setattr(checkpoints, "_chosen", "full")
-    assert str(decisions()) == mini
-    for name in NAMES:
-        for card in CARDS:
-            asked = devices.plan(CATALOG[name], free=int(0.92 * card * GB), device="cuda", dtype="float16")
-            assert without_advice(asked) == without_advice(full_plan(CATALOG[name], card))
-            assert full_plan(CATALOG[name], card) == decisions().choice(name, card)
+@pytest.mark.parametrize(
+    "name, gpu, offload",
+    [
+        ("sd15-inpaint", 24, "none"),
+        ("sd15-inpaint", 6, "none"),
+        ("sd15-inpaint", 3, "model"),
+        ("sd15-inpaint", 2, "sequential"),
+        ("sdxl-inpaint", 24, "none"),
+        ("sdxl-inpaint", 12, "model"),
+        ("sdxl-inpaint", 8, "model"),
+        ("sdxl-inpaint", 6, "sequential"),
+        ("kandinsky22", 24, "none"),
+        ("kandinsky22", 8, "model"),
+    ],
+)
+def test_a_simulated_gpu_gets_the_fastest_way_that_fits(name, gpu, offload):
+    chosen = plan(CATALOG[name], free=gpu * GB, device="cuda")
+    assert (chosen.offload, chosen.fits, chosen.dtype) == (offload, True, torch.float16)
+    assert chosen.needs <= chosen.free == gpu * GB
 
 
-def test_a_larger_card_never_asks_for_a_slower_way():
+@pytest.mark.parametrize("name", TASKED)
+def test_more_memory_never_gives_a_slower_way(name):
     ways = ["none", "model", "sequential"]
-    for plans in decisions(cards=range(2, 40)).plans.values():
-        ranks = [ways.index(plan.offload) if plan.fits else 3 for plan in plans]
-        assert ranks == sorted(ranks, reverse=True)
+    ranks = []
+    for tenths in range(5, 400):
+        chosen = plan(CATALOG[name], free=tenths * GB // 10, device="cuda")
+        ranks.append(ways.index(chosen.offload) if chosen.fits else 3)
+    assert ranks == sorted(ranks, reverse=True)
+    assert ranks[-1] == 0 and ranks[0] == 3
+
+
+def test_what_will_not_fit_says_how_much_is_missing_and_what_to_use():
+    chosen = plan(CATALOG["sdxl-inpaint"], free=4 * GB, device="cuda")
+    assert not chosen.fits
+    assert "sdxl-inpaint will not fit: it needs about 5.7 GB and 4.0 GB are free" in chosen.advice
+    assert "use a smaller checkpoint such as 'sd15-inpaint', or the mini edition: use('mini')" in chosen.advice
+    assert "smaller checkpoint" not in plan(CATALOG["sd15"], free=GB, device="cuda").advice
+    assert str(chosen) == f"cuda, float16, layer by layer: 5.7 GB of 4.0 GB free: {chosen.advice}"
+
+
+@pytest.mark.parametrize("device, dtype", [("cuda", None), ("cpu", None), ("mps", None), ("cuda", "float32")])
+@pytest.mark.parametrize("name", TASKED)
+def test_what_is_advised_instead_does_the_same_task_and_fits(name, device, dtype):
+    advised = 0
+    for half_gigabytes in range(2, 60):
+        free = half_gigabytes * GB // 2
+        chosen = plan(CATALOG[name], free=free, device=device, dtype=dtype)
+        if chosen.fits:
+            break
+        if other := re.search(r"such as '([\w-]+)'", chosen.advice):
+            advised += 1
+            assert plan(CATALOG[other[1]], free=free, device=device, dtype=chosen.dtype).fits
+            assert CATALOG[name].tasks[0] in CATALOG[other[1]].tasks and other[1] != name
+    assert chosen.fits  # on a machine of 30 GB every checkpoint does, some way
+    assert (advised > 0) == (CATALOG[name].family in ("sdxl", "kandinsky22"))
+
+
+def test_a_cpu_runs_float32_and_never_offloads():
+    roomy, tight = (plan(CATALOG["sd15"], free=free * GB, device="cpu") for free in (16, 5))
+    assert (roomy.dtype, roomy.offload, roomy.fits) == (torch.float32, "none", True)
+    assert (tight.dtype, tight.offload, tight.fits) == (torch.float32, "none", False)
+    assert (
+        roomy.needs > 2 * sum(CATALOG["sd15"].weights_in("full").values()) * 2
+    )  # four bytes a parameter, and room to work
+    assert str(roomy) == f"cpu, float32, whole: {roomy.needs / GB:.1f} GB of 16.0 GB free"
+
+
+def test_mps_takes_half_only_where_float32_does_not_fit():
+    dtypes = [plan(CATALOG["sdxl-inpaint"], free=free * GB, device="mps").dtype for free in (64, 16)]
+    assert dtypes == [torch.float32, torch.float16]
+    assert plan(CATALOG["sdxl-inpaint"], free=64 * GB, device="mps", dtype="float16").dtype == torch.float16
+    assert not plan(CATALOG["sdxl-inpaint"], free=8 * GB, device="mps").fits  # its memory is the machine's: no offload
+
+
+def test_a_dtype_that_was_asked_for_is_kept():
+    assert plan(CATALOG["sd15"], free=8 * GB, device="cuda", dtype=torch.bfloat16).dtype == torch.bfloat16
+    assert plan(CATALOG["sd15"], free=8 * GB, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
+
+
+def test_a_miniature_runs_on_the_cpu_of_a_machine_with_a_gpu(monkeypatch):
+    editions.choose("mini")
+    monkeypatch.setattr(devices, "_fastest", lambda: "cuda")
+    chosen = plan(CATALOG["sdxl-inpaint"], free=GB)
+    assert (chosen.device, chosen.dtype, chosen.offload, chosen.fits) == ("cpu", torch.float32, "none", True)
+    assert plan(CATALOG["sd15"], free=GB, device="cuda").dtype == torch.float32
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("COURSE_DEVICE", "cuda")
+    assert plan(CATALOG["sd15"], free=GB).device == "cuda"
+
+
+def test_free_memory_is_looked_up_when_it_is_not_given():
+    chosen = plan(CATALOG["sd15"], device="cpu")
+    assert chosen.free == pytest.approx(devices.free_memory("cpu"), rel=0.2)
+
+
+@pytest.mark.parametrize("what", ["sd15", None, 2 * GB])
+def test_what_cannot_be_planned_for_is_named(what):
+    with pytest.raises(TypeError, match=r"checkpoint=.*: expected one of the catalogue, as CATALOG\['sd15'\]"):
+        plan(what, free=GB, device="cpu")
+
+
+def test_every_cell_is_the_plan_of_the_full_checkpoint_in_both_editions():
+    in_full = decisions()
+    editions.choose("mini")
+    assert str(decisions()) == str(in_full) and [row[0] for row in in_full.rows] == list(NAMES)
+    for gpu in GPUS:
+        assert full_plan(CATALOG["sdxl-inpaint"], gpu) == plan(
+            CATALOG["sdxl-inpaint"], free=int(0.92 * gpu * GB), device="cuda", dtype="float16", edition="full"
+        )
 
 
 def test_the_table_names_the_calls_and_what_does_not_fit():
-    text = decisions(cards=(2, 8, 24), names=("sdxl-inpaint",))._repr_html_()
-    assert "<th>2 GB</th><th>8 GB</th><th>24 GB</th>" in text
+    text = decisions(gpus=(2, 8, 24), names=("sdxl-inpaint",))._repr_html_()
+    assert all(f">{size} GB</th>" in text for size in (2, 8, 24))
     assert "does not fit (" in text and "enable_model_cpu_offload() (" in text and "as it is (" in text
     assert "planned, not measured" in text
 
 
-@pytest.mark.parametrize("card", [0, -4, True, "8"])
-def test_a_card_of_no_size_is_refused(card):
-    with pytest.raises(ValueError, match=f"cards has {card!r}: expected sizes in GB, such as 8"):
-        decisions(cards=(card,))
-
-
-# Stored figures
-
-
-@pytest.fixture
-def data(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "DATA", tmp_path)
-    return tmp_path / "gpu_run.json"
-
-
-def test_without_a_run_it_says_so_and_how_to_make_one(data):
-    none = stored("offload")
-    assert not none.measured and "Not measured yet (offload)" in str(none) and COMMAND in str(none)
-    assert "<table>" not in none._repr_html_() and COMMAND in none._repr_html_()
-
-
-def test_a_run_is_read_back_with_its_machine(data):
-    rows = [
-        {"variant": "whole <card>", "seconds": 1.23456, "allocated": 3 * 2**30},
-        {"variant": "model", "needs": None},
-    ]
-    write(data, machine="A card of 8 GB", date="2026-01-02", versions={"torch": "2"}, rows={"offload": rows})
-    found = stored("offload")
-    assert found == Stored("offload", "A card of 8 GB", "2026-01-02", rows)
-    text = found._repr_html_()
-    assert "whole &lt;card&gt;" in text and "<td>1.23</td>" in text and "<td>3.00</td>" in text
-    assert "Stored run: A card of 8 GB, 2026-01-02." in text
-    assert "measured on A card of 8 GB, 2026-01-02" in str(found) and "allocated 3.00" in str(found)
-    assert not stored("compile").measured
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"rows": {}}', '{"rows": [], "machine": "x", "date": "y"}'])
-def test_another_file_is_refused(data, content):
-    data.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match="make it again: python -m tests.gpu.memory_plan"):
-        stored("offload")
-
-
-def test_the_shipped_run_can_be_read():
-    file = checkpoints.DATA / "gpu_run.json"
-    if file.is_file():
-        assert all(isinstance(rows, list) for rows in read(file)["rows"].values())
-        assert json.loads(file.read_text(encoding="utf-8"))["machine"]
+@pytest.mark.parametrize("gpu", [0, -4, True, "8"])
+def test_a_gpu_of_no_size_is_refused(gpu):
+    with pytest.raises((TypeError, ValueError), match=f"gpus={gpu!r}: expected a number"):
+        decisions(gpus=(gpu,))

@@ -85,8 +85,8 @@ def test_load_gives_a_plain_pipeline_that_shares_all_but_the_unet(comic, tmp_pat
     assert all(torch.equal(value, again.unet.state_dict()[key]) for key, value in styled.unet.state_dict().items())
 
 
-def test_digests_differ_in_the_unet_alone(comic):
-    base, styled = miniatures.digests("sd15"), miniatures.digests("comic")
+def test_its_parts_differ_in_the_unet_alone(comic):
+    base, styled = miniatures.parts("sd15"), miniatures.parts("comic")
     assert [part for part in styled if styled[part] != base[part]] == ["unet"]
 
 
@@ -111,17 +111,12 @@ def test_the_same_files_give_the_same_bytes_in_another_process(comic, tiny_cours
     assert told.split() == [hashlib.sha256(weight_deltas.merge(base, delta)).hexdigest(), "False"]
 
 
-def test_it_is_merged_once_a_process_and_healed_when_damaged(comic, monkeypatch):
+def test_it_is_merged_once(comic, monkeypatch):
     merges = []
     merge = weight_deltas.merge
     monkeypatch.setattr(weight_deltas, "merge", lambda base, delta: merges.append(delta.name) or merge(base, delta))
-    miniatures._merged.clear()
     folder = Path(CATALOG["comic"].source)
-    whole = (folder / "unet" / WEIGHTS).read_bytes()
     assert CATALOG["comic"].source == str(folder) and merges == ["delta-comic"]
-    (folder / "unet" / WEIGHTS).write_bytes(whole[:-7])
-    assert CATALOG["comic"].source == str(folder) and merges == ["delta-comic"] * 2
-    assert (folder / "unet" / WEIGHTS).read_bytes() == whole
 
 
 def test_new_weights_of_the_base_or_the_delta_give_a_new_folder(comic, tiny_course):  # noqa: F811

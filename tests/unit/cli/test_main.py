@@ -16,9 +16,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from helpers.catalog import checkpoints, miniatures
+from helpers.catalog import editions, miniatures
 from helpers.cli import doctor, notebook_runner
 from helpers.cli.main import main
+from helpers.common import paths
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def test_a_timeout_must_be_positive(chapter, capsys) -> None:
 
 @pytest.fixture
 def full(monkeypatch) -> None:
-    monkeypatch.setattr(checkpoints, "_chosen", None)
+    monkeypatch.setattr(editions, "_chosen", None)
     monkeypatch.setenv("COURSE_EDITION", "full")
 
 
@@ -308,7 +309,7 @@ def test_write_leaves_an_equal_file_alone_and_no_draft_behind(tmp_path: Path) ->
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch) -> Path:
     """A folder of miniatures with one checkpoint of one component."""
-    monkeypatch.setattr(checkpoints, "MINIATURES", tmp_path)
+    monkeypatch.setattr(paths, "MINIATURES", tmp_path)
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae" / "config.json").write_text("{}")
     components = {"vae": ["diffusers", "AutoencoderKL", "vae"]}
@@ -351,7 +352,7 @@ def test_the_doctor_sends_for_missing_miniatures(shipped: Path) -> None:
 
 
 def test_the_doctor_reads_a_wrong_edition_and_a_wrong_device(shipped: Path, monkeypatch) -> None:
-    monkeypatch.setattr(checkpoints, "_chosen", None)
+    monkeypatch.setattr(editions, "_chosen", None)
     monkeypatch.setenv("COURSE_EDITION", "huge")
     found = doctor.doctor()
     assert "COURSE_EDITION is 'huge'" in rows(found)["in use"].value

@@ -1,9 +1,10 @@
 """Sizes, strengths and names are refused with the value and the remedy."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.common.validation import as_size, check_size, check_strength, did_you_mean
+from helpers.common.validation import as_size, check_size, check_strength, did_you_mean, number, whole
 
 
 @pytest.mark.parametrize("size", [128, (128, 128), [128, 128], Image.new("L", (128, 128))])
@@ -92,3 +93,20 @@ def test_did_you_mean():
     assert did_you_mean("Castel", names) == "Did you mean 'castle'?"
     assert did_you_mean("zzz", names) == "Known: castle, road, seashore."
     assert did_you_mean("zzz", []) == "None are known."
+
+
+@pytest.mark.parametrize("check, value", [(whole, np.int64(3)), (whole, 3), (number, np.float32(3)), (number, 3)])
+def test_numpys_numbers_count(check, value):
+    assert check("n", value) == 3 and type(check("n", value)) in (int, float)
+
+
+@pytest.mark.parametrize("value", [True, "3", None, 3.0, [3]])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(TypeError, match="n=.*expected a whole number, 1 or more"):
+        whole("n", value, least=1)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
+def test_a_number_out_of_range_is_refused(value):
+    with pytest.raises(ValueError, match=f"x={value}: expected a number from 0 to 1"):
+        number("x", value, low=0, high=1)

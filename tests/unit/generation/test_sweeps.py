@@ -17,7 +17,7 @@ from PIL import Image
 
 import helpers
 from helpers.analysis.grids import grid
-from helpers.catalog import checkpoints
+from helpers.common import paths
 from helpers.generation import calls
 from helpers.generation.records import Record
 from helpers.pipelines.loading import load
@@ -190,8 +190,8 @@ def test_a_killed_sweep_leaves_only_whole_pictures(tmp_path) -> None:
     code = textwrap.dedent(f"""
         import helpers, torch
         from pathlib import Path
-        from helpers.catalog import checkpoints
-        checkpoints.MINIATURES = Path({str(checkpoints.MINIATURES)!r})
+        from helpers.common import paths
+        paths.MINIATURES = Path({str(paths.MINIATURES)!r})
         from tests.unit.generation.test_sweeps import call
         pipe = helpers.load("sd15-inpaint")
         for record in helpers.sweep(pipe, over={{"seed": range(10000)}}, folder={str(folder)!r}, **call(pipe)):

@@ -11,10 +11,12 @@ from huggingface_hub import constants, scan_cache_dir
 
 import helpers
 from helpers import CATALOG, models
-from helpers.catalog import checkpoints, devices
+from helpers.catalog import editions, memory_plan
 from helpers.cli.main import main
+from helpers.common import paths
+from helpers.common.sizes import GB, MB
 from helpers.hub import listing
-from helpers.hub.listing import GB, HEAD, MB
+from helpers.hub.listing import HEAD
 from tests.support.tiny import tiny_course  # noqa: F401
 
 
@@ -97,7 +99,7 @@ def test_a_miniature_with_a_part_missing_is_not_there(hub, tiny_course):  # noqa
 
 
 def test_no_miniatures_at_all_are_no_error(hub, monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoints, "MINIATURES", tmp_path / "none")
+    monkeypatch.setattr(paths, "MINIATURES", tmp_path / "none")
     table = models()
     assert {line.miniature for line in table} == {None}
     assert table.together == 0 and "share" not in str(table)
@@ -106,11 +108,11 @@ def test_no_miniatures_at_all_are_no_error(hub, monkeypatch, tmp_path):
 def test_the_memory_on_a_card_is_what_plan_says_of_the_full_checkpoint(hub, monkeypatch):
     said = {line.name: line.memory for line in models()}
     monkeypatch.setenv("COURSE_EDITION", "full")
-    monkeypatch.setattr(checkpoints, "_chosen", None)
+    monkeypatch.setattr(editions, "_chosen", None)
     for name, checkpoint in CATALOG.items():
         assert (said[name] == {}) is (not checkpoint.tasks)
         for way, needs in said[name].items():
-            found = devices.plan(checkpoint, free=needs, device="cuda", dtype="float16")
+            found = memory_plan.plan(checkpoint, free=needs, device="cuda", dtype="float16")
             assert (found.offload, found.needs, found.fits) == (way, needs, True)
     sizes = [said["sdxl-inpaint"][way] for way in ("none", "model", "sequential")]
     assert sizes == sorted(sizes, reverse=True)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from helpers.catalog import checkpoints
+from helpers.catalog import editions
 from helpers.catalog.checkpoints import CATALOG
+from helpers.common import paths
 from helpers.images import reading
 from helpers.images.contact_sheet import GAP, MARGIN, SMALLEST, show
 from helpers.images.loading import check_mask, load_image, load_mask
@@ -61,8 +62,8 @@ def test_reads_course_names(course):
 
 @pytest.mark.parametrize("edition, side", [("mini", 128), ("full", 512)])
 def test_course_pictures_come_in_the_editions_size(course, monkeypatch, edition, side):
-    monkeypatch.setattr(checkpoints, "_chosen", edition)
-    monkeypatch.setattr(checkpoints, "MINIATURES", course)  # no recipe there: the catalogue's own sizes
+    monkeypatch.setattr(editions, "_chosen", edition)
+    monkeypatch.setattr(paths, "MINIATURES", course)  # no recipe there: the catalogue's own sizes
     assert load_image("castle").size == (side, side) == (CATALOG["sd15"].size,) * 2
     expected = scene(64, 64).resize((side, side), Image.Resampling.LANCZOS)
     assert load_image("castle").tobytes() == expected.tobytes()

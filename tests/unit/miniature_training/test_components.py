@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from helpers.analysis import scene_classifier
-from helpers.catalog.checkpoints import CATALOG, MINIATURES
+from helpers.catalog.checkpoints import CATALOG
+from helpers.common.paths import MINIATURES
 from miniature_training.evaluation import scores
 
 FIGURES = json.loads((MINIATURES / "figures.json").read_text())

@@ -11,6 +11,7 @@ from PIL import Image
 
 from helpers.analysis import scene_classifier
 from helpers.catalog import checkpoints
+from helpers.common import paths
 from helpers.images.masks import grow
 from miniature_training.evaluation.sheets import PROMPTS
 from miniature_training.world import gallery
@@ -245,7 +246,7 @@ def test_spoiling_a_picture_changes_the_picture_and_not_the_truth(kind):
 def tokenizer():
     from transformers import CLIPTokenizer
 
-    return CLIPTokenizer.from_pretrained(checkpoints.MINIATURES / "tokenizer")
+    return CLIPTokenizer.from_pretrained(paths.MINIATURES / "tokenizer")
 
 
 def test_every_line_of_the_guides_is_understood_word_by_word(tokenizer):
@@ -355,7 +356,7 @@ def test_draw_all_writes_every_picture_with_its_mask_and_depth(tmp_path, monkeyp
 
 def shipped():
     """The names in checkpoints.json."""
-    table = checkpoints.MINIATURES / "checkpoints.json"
+    table = paths.MINIATURES / "checkpoints.json"
     return sorted(json.loads(table.read_text(encoding="utf-8"))) if table.exists() else []
 
 
@@ -365,7 +366,7 @@ def test_a_shipped_miniature_loads_as_float32(name):
     import torch
 
     source = checkpoints.CATALOG[name].source
-    recipe = json.loads((checkpoints.MINIATURES / "checkpoints.json").read_text(encoding="utf-8"))[name]
+    recipe = json.loads((paths.MINIATURES / "checkpoints.json").read_text(encoding="utf-8"))[name]
     if "model" in recipe:  # no pipeline, but one model
         library, kind = recipe["model"][:2]
         models = [getattr(importlib.import_module(library), kind).from_pretrained(source)]

@@ -14,7 +14,8 @@ from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from PIL import Image
 
 from helpers import handoff, load
-from helpers.catalog import checkpoints
+from helpers.catalog import editions
+from helpers.common import paths
 from helpers.pipelines import loading
 from tests.support.tiny import SIZE, _built
 
@@ -40,9 +41,9 @@ def pipes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course") / "data" / "miniatures"
     shutil.copytree(_built().name, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "DATA", folder.parent)
-        patch.setattr(checkpoints, "MINIATURES", folder)
-        patch.setattr(checkpoints, "_chosen", None)
+        patch.setattr(paths, "DATA", folder.parent)
+        patch.setattr(paths, "MINIATURES", folder)
+        patch.setattr(editions, "_chosen", None)
         patch.setenv("COURSE_CACHE", str(folder.parent / "cache"))
         loading.unload()
         yield Pipes()

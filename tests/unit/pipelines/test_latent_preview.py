@@ -15,12 +15,13 @@ from PIL import Image
 
 from helpers import load, load_image, load_mask
 from helpers.catalog import checkpoints
+from helpers.common import paths
 from helpers.generation.job_queue import Engine
 from helpers.generation.records import make
 from helpers.pipelines import latent_map, latent_preview
 from tests.support.tiny import SIZE, tiny_course  # noqa: F401
 
-FOLDER = checkpoints.MINIATURES / "vae"
+FOLDER = paths.MINIATURES / "vae"
 CALL = {
     "prompt": "a red boat at the sea shore",
     "num_inference_steps": 20,

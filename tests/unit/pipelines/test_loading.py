@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.catalog import checkpoints, devices
+from helpers.catalog import devices, memory_plan
 from helpers.catalog.checkpoints import CATALOG
-from helpers.catalog.devices import GB, Plan
+from helpers.catalog.memory_plan import Plan
+from helpers.common.sizes import GB
 from helpers.pipelines import loading
 from helpers.pipelines.loading import load, unload
 from tests.support.calls import CALLS
@@ -45,6 +46,10 @@ def call(pipe, name: str, task: str, *, controlnet=None, seed: int = 0):
         kwargs["image" if task == "text2image" else "control_image"] = image
     pipe.set_progress_bar_config(disable=True)
     return np.asarray(pipe("a black cat", **kwargs).images[0])
+
+
+def loaded() -> set[str]:
+    return {held.name for held in loading._held.values()}
 
 
 def modules(pipe) -> dict[str, torch.nn.Module]:
@@ -241,16 +246,16 @@ def test_a_controlnet_that_does_not_fit_is_refused_before_it_is_loaded(never_rea
 def test_a_miniature_that_is_not_shipped_is_said_by_load_too():
     with pytest.raises(FileNotFoundError, match="python -m miniature_training train elden-ring"):
         load("elden-ring")
-    assert checkpoints.LOADED == set()
+    assert loaded() == set()
 
 
 def test_unload_frees_the_memory():
     pipe = load("sd15")
     other = load("sd15-inpaint")
     unet, vae = weakref.ref(pipe.unet), weakref.ref(pipe.vae)
-    assert checkpoints.LOADED == {"sd15", "sd15-inpaint"}
+    assert loaded() == {"sd15", "sd15-inpaint"}
     unload("sd15")
-    assert checkpoints.LOADED == {"sd15-inpaint"}
+    assert loaded() == {"sd15-inpaint"}
     assert unet() is pipe.unet  # a variable holds it still
     del pipe
     gc.collect()
@@ -259,7 +264,7 @@ def test_unload_frees_the_memory():
     other.itself = other  # a cycle, as diffusers' offload hooks make them
     del other
     unload()
-    assert vae() is None and checkpoints.LOADED == set()
+    assert vae() is None and loaded() == set()
 
 
 def test_unload_is_quiet_about_what_is_not_loaded_and_not_about_what_does_not_exist():
@@ -301,7 +306,7 @@ def test_unload_takes_from_the_card_what_no_other_checkpoint_uses(monkeypatch):
 )
 def test_offload_is_switched_on_for_each_pipeline(monkeypatch, offload, method):
     asked = []
-    monkeypatch.setattr(devices, "plan", lambda *a, **k: Plan("cuda", torch.float32, offload, True, 0, 0))
+    monkeypatch.setattr(memory_plan, "plan", lambda *a, **k: Plan("cuda", torch.float32, offload, True, 0, 0))
     monkeypatch.setattr(diffusers.DiffusionPipeline, method, lambda self, **kwargs: asked.append((self, kwargs)))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
@@ -316,17 +321,17 @@ def test_where_memory_is_short_idle_checkpoints_make_room(monkeypatch):
     del idle
     gone = weakref.ref(load("sdxl-refiner").unet)
     plans = [Plan("cpu", torch.float32, "none", False, 2, 1, "no room"), Plan("cpu", torch.float32, "none", True, 1, 1)]
-    monkeypatch.setattr(devices, "plan", lambda *a, **k: plans.pop(0))
+    monkeypatch.setattr(memory_plan, "plan", lambda *a, **k: plans.pop(0))
     load("upscale-x2")
-    assert checkpoints.LOADED == {"sd15", "upscale-x2"} and plans == []
+    assert loaded() == {"sd15", "upscale-x2"} and plans == []
     assert gone() is None
     assert used.unet is not None
 
 
 def test_what_does_not_fit_is_refused_with_advice(monkeypatch, tmp_path):
-    checkpoints.use("full")
+    loading.use("full")
     monkeypatch.setattr(devices, "free_memory", lambda device: GB)
-    monkeypatch.setattr(devices, "_device", lambda: "cpu")
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
     with pytest.raises(MemoryError, match=r"sdxl-inpaint will not fit: it needs about .* use\('mini'\)"):
         load("sdxl-inpaint")
 
@@ -338,9 +343,9 @@ def local_hub(monkeypatch, tmp_path):
     def publish(variant: str | None) -> None:
         load("sd15").to(dtype=torch.float16).save_pretrained(tmp_path / "hub", variant=variant)
         unload()
-        checkpoints.use("full")
+        loading.use("full")
         monkeypatch.setitem(CATALOG, "sd15", dataclasses.replace(CATALOG["sd15"], hub_id=str(tmp_path / "hub")))
-        monkeypatch.setattr(devices, "_device", lambda: "cpu")
+        monkeypatch.setenv("COURSE_DEVICE", "cpu")
 
     return publish
 
@@ -364,6 +369,6 @@ def test_a_variant_that_the_publisher_lacks_is_done_without_and_said_so(local_hu
 
 
 def test_pickles_are_not_read(monkeypatch):
-    checkpoints.use("full")
+    loading.use("full")
     with pytest.raises(ValueError, match="kohbanye/pixel-art-style publishes its weights as pickles only"):
         load("pixel-art")
