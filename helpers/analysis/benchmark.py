@@ -1,12 +1,11 @@
-"""Costs: the time and the peak memory of a call, and of several ways to make the same thing, side by side.
+"""The time and peak memory of a call, and of several variants side by side.
 
-Several ways are measured in turn, A B C A B C ..., so that a machine that slows down slows them all; compare their
-ratios, not the seconds of two runs.
+Variants are measured in turn, A B C A B C ..., so that a machine that slows down slows them all: compare their ratios,
+not the seconds of two runs.
 """
 
 from __future__ import annotations
 
-import html
 import statistics
 import sys
 import time
@@ -16,16 +15,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from helpers.common import memory
-
-MIB = 2**20
+from helpers.common.sizes import MIB
+from helpers.common.table import Table
+from helpers.common.validation import whole
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Time and memory of a call. Memory is in bytes; `allocated` and `reserved` are CUDA's peaks, None off the GPU.
+    """Time and memory of a call. Memory is in bytes; `allocated` and `reserved` are CUDA's peaks, None without a GPU.
 
-    `seconds` is the median of `runs`, `spread` the slowest less the fastest; `resident` is how far the process grew at
-    its peak.
+    `seconds` is the median of `runs`, `spread` the slowest minus the fastest; `resident` is the peak growth of the
+    process.
     """
 
     seconds: float
@@ -51,38 +51,38 @@ class Measurement:
 def measure(fn: Callable[[], Any], *, repeats: int = 3, warmup: int = 1) -> Measurement:
     """Time `fn()` over `repeats` runs after `warmup` untimed ones; `.result` is what its last run returned.
 
-    Resident memory is sampled every few milliseconds in the first run alone, after free memory was given back: later
-    runs reuse what it freed. With a warm-up the sampling ends before the clock starts.
+    Resident memory is sampled every few milliseconds, in the first run only and after unused memory was freed: later
+    runs reuse what that one freed. With a warm-up, sampling ends before the timed runs.
     """
     if not callable(fn):
-        raise TypeError(f"fn is no function but {type(fn).__name__}: write measure(lambda: pipe(...)).")
+        raise TypeError(f"fn is a {type(fn).__name__}, expected a function: write measure(lambda: pipe(...)).")
     return measure_each({"": fn}, repeats=repeats, warmup=warmup)[""]
 
 
 def measure_each(variants: Mapping[str, Callable[[], Any]], *, repeats: int = 3, warmup: int = 1) -> Costs:
     """Measure several functions in turn, each as `measure` does; returns `Costs`, a Measurement by name.
 
-    Every round runs each of them once, and begins with another one. The first named is what the others are compared to.
+    Every round runs each of them once, starting with a different one. The others are compared to the first named.
     """
     if not isinstance(variants, Mapping) or not variants:
         raise TypeError(f"variants={variants!r}: expected a dict such as {{'plain': lambda: pipe(...), ...}}.")
     if wrong := [name for name, fn in variants.items() if not callable(fn)]:
-        raise TypeError(f"variants[{wrong[0]!r}] is no function: write lambda: pipe(...).")
-    for name, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more.")
+        raise TypeError(f"variants[{wrong[0]!r}] is not a function: write lambda: pipe(...).")
+    whole("repeats", repeats, least=1)
+    whole("warmup", warmup, least=0)
     names = list(variants)
     watched = {name: _Watched(variants[name]) for name in names}
-    for turn in range(warmup + repeats):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            watched[name].run(timed=turn >= warmup)
+    for round in range(warmup + repeats):
+        first = round % len(names)
+        for name in names[first:] + names[:first]:
+            watched[name].run(timed=round >= warmup)
     return Costs({name: one.measurement() for name, one in watched.items()})
 
 
 class Costs(dict[str, Measurement]):
-    """A Measurement by the variant's name, the plain way first. A notebook shows it as a table; `chart()` draws it.
+    """A Measurement by the variant's name, the plain one first. A notebook shows it as a table; `chart()` draws it.
 
-    The pictures, or whatever the variants returned, are in `costs[name].result`.
+    The images, or whatever the variants returned, are in `costs[name].result`.
     """
 
     @property
@@ -96,45 +96,44 @@ class Costs(dict[str, Measurement]):
         return statistics.median(one / other if other else float("nan") for one, other in pairs)
 
     def per(self, counts: Mapping[str, int]) -> Costs:
-        """The same with the seconds divided: `costs.per({"one": 1, "four at once": 4})` are seconds a picture."""
+        """The same with the seconds divided: `costs.per({"one": 1, "four at once": 4})` are seconds an image."""
         if unknown := [name for name in counts if name not in self]:
             raise ValueError(f"counts: {unknown[0]!r} was not measured; there are {', '.join(map(repr, self))}.")
-        if wrong := [name for name, count in counts.items() if isinstance(count, bool) or count <= 0]:
-            raise ValueError(f"counts[{wrong[0]!r}]={counts[wrong[0]]!r}: expected a number over 0.")
+        for name, count in counts.items():
+            whole(f"counts[{name!r}]", count, least=1)
         return Costs({name: _divided(found, counts.get(name, 1)) for name, found in self.items()})
 
     def table(self) -> list[dict[str, Any]]:
         """A dict a variant: "variant", "seconds", "spread", "ratio" to the plain one, "memory" in bytes."""
         return [
             {"variant": name, "seconds": one.seconds, "spread": one.spread, "ratio": self.ratio(name)}
-            | {"memory": one.allocated if self.on_card else one.resident}
+            | {"memory": one.allocated if self.on_gpu else one.resident}
             for name, one in self.items()
         ]
 
     def chart(self, title: str | None = None, *, unit: str = "seconds") -> Any:
-        """Draw seconds and memory as bars: a matplotlib Figure. unit: what the axis of divided seconds says."""
+        """Draw seconds and memory as bars: a matplotlib Figure. unit: the label of the axis of seconds."""
         from helpers.analysis import benchmark_charts
 
         return benchmark_charts.draw(self, title=title, unit=unit)
 
     @property
     def memory_kind(self) -> str:
-        """What the memory is of."""
-        return "CUDA" if self.on_card else "resident growth"
+        """What was measured as memory."""
+        return "CUDA" if self.on_gpu else "resident growth"
 
     @property
-    def on_card(self) -> bool:
-        """Whether all of them computed on a CUDA card."""
+    def on_gpu(self) -> bool:
+        """Whether all of them ran on a CUDA GPU."""
         return all(one.allocated is not None for one in self.values())
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{text}</th>" for text in ("", "seconds", "spread", "ratio", f"MiB ({self.memory_kind})"))
         rows = [
-            f'<tr><td style="text-align:left">{html.escape(row["variant"])}</td><td>{row["seconds"]:.3g}</td>'
-            f"<td>{row['spread']:.2g}</td><td>{row['ratio']:.2f}</td><td>{row['memory'] / MIB:.0f}</td></tr>"
+            (row["variant"], f"{row['seconds']:.3g}", f"{row['spread']:.2g}", f"{row['ratio']:.2f}",
+             f"{row['memory'] / MIB:.0f}")
             for row in self.table()
-        ]
-        return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+        ]  # fmt: skip
+        return Table(("variant", "seconds", "spread", "ratio", f"MiB ({self.memory_kind})"), rows)._repr_html_()
 
 
 def _divided(found: Measurement, count: float) -> Measurement:
@@ -152,7 +151,7 @@ class _Watched:
 
     def run(self, *, timed: bool) -> None:
         """Call it once. Its first run is sampled: it is the untimed one where there is any."""
-        self.result = None  # its memory belongs to the last run, not to this one
+        self.result = None  # or the last run's result would count as this one's memory
         cuda = _cuda()
         first = self.resident is None
         if first:
@@ -180,7 +179,7 @@ class _Watched:
             spread=max(self.seconds) - min(self.seconds),
             repeats=len(self.seconds),
             resident=self.resident or 0,
-            allocated=self.allocated or None,  # a card that was not used says nothing
+            allocated=self.allocated or None,  # a GPU that the call did not use
             reserved=self.reserved if self.allocated else None,
             result=self.result,
             runs=tuple(self.seconds),

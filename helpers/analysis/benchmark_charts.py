@@ -1,4 +1,4 @@
-"""Bars: what variants cost, drawn one above the other; time on the left, memory on the right."""
+"""Charts of a benchmark: time and memory of each variant as bars, and the call after which a slow start pays back."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from helpers.analysis.charts import BAND, LINE, figure_class
+from helpers.common.sizes import MIB
 
 if TYPE_CHECKING:
     from helpers.analysis.benchmark import Costs, Measurement
 
-ORANGE = "#d55e00"  # memory; told apart from the blues by every eye
+ORANGE = "#d55e00"  # memory; colour-blind safe beside the blues
 COLOURS = (LINE, ORANGE, "#009e73", "#cc79a7", "#000000")
-MIB = 2**20
 
 
 def draw(costs: Costs, *, title: str | None = None, unit: str = "seconds") -> Any:
-    """A Figure with a bar a variant: its median with the fastest and slowest run, its ratio, its peak of memory.
+    """A Figure with a bar for each variant: its median, fastest and slowest run, its ratio, and its peak memory.
 
     `.numbers` is `costs.table()`. The note below says what was measured, and on which machine.
     """
@@ -58,27 +58,27 @@ def draw(costs: Costs, *, title: str | None = None, unit: str = "seconds") -> An
 
 
 def payback(costs: Costs, first: Mapping[str, Measurement], *, calls: int | None = None) -> Any:
-    """A Figure of the seconds that so many calls take together, and where a variant with a dear first call pays back.
+    """A Figure of the total seconds of so many calls, and of where a variant with a slow first call pays back.
 
-    first: the first call of such variants, by their names in `costs`. `.numbers` holds the calls it takes, None for
-    never. calls: how far to the right; by default some calls beyond the last crossing.
+    first: the first call of such variants, by their names in `costs`. `.numbers` is the number of calls each takes, or
+    None for never. calls: the right end of the axis; by default some calls beyond the last crossing.
     """
     gains = {name: costs[costs.plain].seconds - costs[name].seconds for name in first}
-    dear = {name: max(0.0, one.seconds - costs[name].seconds) for name, one in first.items()}
-    crossing = {name: math.ceil(dear[name] / gain) if gain > 0 else None for name, gain in gains.items()}
+    extra = {name: max(0.0, one.seconds - costs[name].seconds) for name, one in first.items()}
+    crossing = {name: math.ceil(extra[name] / gain) if gain > 0 else None for name, gain in gains.items()}
     calls = calls or max(20, math.ceil(1.3 * max((one for one in crossing.values() if one), default=20)))
     figure = figure_class()(figsize=(7.4, 4.0), layout="constrained", facecolor="white")
     figure.numbers = crossing
     axes = figure.add_subplot()
     for (name, found), colour in zip(costs.items(), COLOURS, strict=False):
-        start = dear.get(name, 0.0)
+        start = extra.get(name, 0.0)
         axes.plot([0, calls], [start, start + calls * found.seconds], color=colour, label=name)
         if (at := crossing.get(name)) and at <= calls:
             axes.plot([at], [start + at * found.seconds], "o", color=colour)
             axes.annotate(f"after {at} calls", (at, start + at * found.seconds), (6, -14), textcoords="offset points")
     never = [name for name, at in crossing.items() if at is None]
     note = f"No gain here, so it never pays back: {', '.join(never)}. " if never else ""
-    figure.supxlabel(f"{note}{machine(card=costs.on_card)}", fontsize=8, color="#444444", x=0.02, ha="left")
+    figure.supxlabel(f"{note}{machine(gpu=costs.on_gpu)}", fontsize=8, color="#444444", x=0.02, ha="left")
     axes.set(xlabel="calls of one size", ylabel="seconds, all together", xlim=(0, calls), ylim=(0, None))
     axes.grid(color="#dddddd", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -90,14 +90,14 @@ def _note(costs: Costs) -> str:
     """How, and on what, it was measured."""
     repeats = next(iter(costs.values())).repeats
     how = f"Median of {repeats} runs in turn, whiskers: fastest and slowest" if repeats > 1 else "One run each"
-    return f"{how}. {machine(card=costs.on_card)}"
+    return f"{how}. {machine(gpu=costs.on_gpu)}"
 
 
-def machine(*, card: bool) -> str:
-    """This machine in one line: what has computed here, its graphics card or its processor."""
+def machine(*, gpu: bool) -> str:
+    """This machine in one line: its GPU, if that did the work, or its processor."""
     import torch
 
-    if card:
+    if gpu:
         where = torch.cuda.get_device_name()
     else:
         threads = torch.get_num_threads()

@@ -1,79 +1,44 @@
-"""Stored figures: what was measured on a machine that has what this one lacks, with that machine's name."""
+"""What was measured on a machine with a GPU: stored figures, shown with that machine's name."""
 
 from __future__ import annotations
 
-import html
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from helpers.common import paths
+from helpers.common.sizes import GIB
+from helpers.common.table import Table
 
-COMMAND = "python -m tests.gpu.memory_plan"  # what fills the file, on a machine with a CUDA card
-GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Rows of one kind, such as "offload", and where they come from; a notebook shows them as a table.
-
-    Without rows it says "not measured yet", and the command that measures them.
-    """
-
-    what: str
-    machine: str | None = None
-    date: str | None = None
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def measured(self) -> bool:
-        """Whether there are any figures."""
-        return bool(self.rows)
-
-    def __str__(self) -> str:
-        if not self.measured:
-            return f"Not measured yet ({self.what}): it needs a CUDA card. On a machine with one, run: {COMMAND}"
-        lines = [f"{self.what}, measured on {self.machine}, {self.date}:"]
-        return "\n".join(
-            lines + ["  " + ", ".join(f"{key} {_text(key, row[key])}" for key in row) for row in self.rows]
-        )
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        if not self.measured:
-            return f"<p><em>{html.escape(str(self))}</em></p>"
-        names = list(dict.fromkeys(key for row in self.rows for key in row))
-        head = "".join(f"<th>{html.escape(_title(name))}</th>" for name in names)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(_text(name, row.get(name)))}</td>" for name in names) + "</tr>"
-            for row in self.rows
-        )
-        where = f"Stored run: {self.machine}, {self.date}."
-        return f"<table><tr>{head}</tr>{body}</table><p><em>{html.escape(where)}</em></p>"
+COMMAND = "python -m tests.gpu.memory_plan"  # what fills the file, on a machine with a CUDA GPU
+IN_GIB = {"allocated": "allocated, GiB", "reserved": "reserved, GiB", "needs": "planned for, GiB"}
 
 
-def stored(what: str) -> Stored:
-    """The stored figures of a kind: "offload", "dtype", "vae", "attention", "compile", "batch" or "plan".
+def gpu_measurements(what: str) -> Table:
+    """The stored measurements of "offload", "dtype", "vae", "attention", "compile", "batch" or "plan", as a table.
 
-    Raises ValueError for a file that is not one of this course's runs.
+    Where there are none, the table is empty and its note says how to make them. ValueError for a file that is not a
+    stored run of this course.
     """
     path = paths.DATA / "gpu_run.json"
-    if not path.is_file():
-        return Stored(what)
-    run = read(path)
-    return Stored(what, run["machine"], run["date"], [row for row in run["rows"].get(what, [])])
+    run = read(path) if path.is_file() else {"rows": {}}
+    rows = run["rows"].get(what)
+    if not rows:
+        note = f"Not measured yet ({what}): it needs a CUDA GPU. On a machine with one, run: {COMMAND}"
+        return Table((), note=note)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_text(name, row.get(name)) for name in names] for row in rows]
+    return Table([IN_GIB.get(name, name) for name in names], cells, f"Measured on {run['machine']}, {run['date']}.")
 
 
 def read(path: Path) -> dict[str, Any]:
     """A run as its file holds it: "machine", "date", "versions" and "rows", lists of dicts by kind."""
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path.name} cannot be read ({error}); make it again: {COMMAND}") from error
     if not isinstance(run, dict) or not isinstance(run.get("rows"), dict) or not {"machine", "date"} <= run.keys():
-        raise ValueError(f"{path.name} is no stored run of this course; make it again: {COMMAND}")
+        raise ValueError(f"{path.name} is not a stored run of this course; make it again: {COMMAND}")
     return run
 
 
@@ -83,13 +48,9 @@ def write(path: Path, *, machine: str, date: str, versions: dict[str, str], rows
     path.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _title(name: str) -> str:
-    return {"allocated": "allocated, GiB", "reserved": "reserved, GiB", "needs": "planned for, GiB"}.get(name, name)
-
-
 def _text(name: str, value: Any) -> str:
     if value is None:
         return "–"
-    if name in ("allocated", "reserved", "needs"):
+    if name in IN_GIB:
         return f"{value / GIB:.2f}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

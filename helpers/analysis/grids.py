@@ -1,180 +1,138 @@
-"""Grids: records as one picture with labelled axes, the X/Y/Z plot that people know."""
+"""Grids: records as one image with labelled axes, the X/Y/Z plot that people know."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from helpers.generation import png_record
+from helpers.analysis.record_groups import Group, as_records, distinct, grouped, shown_arguments, value_labels
 from helpers.generation.records import Record
-from helpers.images.contact_sheet import FRAME, GAP, INK, LINE, MARGIN
-from helpers.images.contact_sheet import _wrap as wrap
+from helpers.images.contact_sheet import FRAME, GAP, INK, LINE, MARGIN, wrap
 
 LARGEST = 4096  # pixels: the longer side of a grid whose size was not asked for
 SMALLEST, NATURAL = 64, 256  # longer side of a cell
 RED, EMPTY = (170, 30, 30), (238, 238, 238)
-SIDE = 150  # of the column with the labels of the rows, at most
+SIDE = 150  # pixels: the widest column of row labels
+BATCHED = "made in a batch: pixels may differ a little from a single call's"
 
 
 def grid(
     records: Iterable[Record],
     *,
-    over: Sequence[str] | None = None,
+    over: str | Sequence[str] | None = None,
     size: int | None = None,
     title: str | None = None,
 ) -> Image.Image:
     """Draw records as a sheet: the first argument varied from left to right, the second downwards, the third in blocks.
 
-    over: one to three arguments, by default those that the sweep varied, else those in which the records differ; values
+    over: one to three arguments, "checkpoint" for the models; by default those in which the records differ. Values
         stand in the order in which they first appear. size: the longer side of a cell in pixels. title: a line above.
-    A record that failed shows its error in its place, a combination without a record stays empty, and pictures made in
-    a batch are noted as inexact: by a line below, and by a star in each where others are exact. ValueError for no
+    A record that failed shows its error in its place, a combination without a record stays empty, and images made in a
+    batch are noted as inexact: by a line below, and by a star in each where others are exact. ValueError for no
     records, and where two records belong in one place.
     """
-    records = list(records)
-    if not records:
-        raise ValueError("records: nothing to show; pass at least one Record.")
-    if wrong := [record for record in records if not isinstance(record, Record)]:
-        raise TypeError(f"records has a {type(wrong[0]).__name__}: expected Records, as sweep() yields them.")
+    records = as_records(records)
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 16):
         raise ValueError(f"size={size!r}: expected the longer side of a cell in pixels, 16 or more.")
-    names = _axes(records, over)
-    values = [_distinct(records, name) for name in names] + [[(None, "")]] * (3 - len(names))
-    cells = _places(records, names)
-    columns, rows, blocks = ([mark for mark, _ in axis] for axis in values)
-    shape = _cell(records, size, len(columns), len(rows) * len(blocks))
-    font = ImageFont.load_default(15)
-    side = _side(values[1], names, font) if len(names) > 1 else 0
-    heads = [wrap(text, shape[0], font) for _, text in values[0]]
-    head = max(len(lines) for lines in heads) * LINE + 6
-    block = LINE * (len(names) > 2) + LINE + head + len(rows) * (shape[1] + GAP)
-    notes = [title] if title else []
-    foot = "made in a batch: pixels may differ a little from a single call's"
-    inexact, mixed = any(not record.exact for record in records), len({record.exact for record in records}) > 1
-    width = 2 * MARGIN + side + len(columns) * (shape[0] + GAP) - GAP
-    notes = [line for text in notes for line in wrap(text, width - 2 * MARGIN, font)]
-    feet = wrap(f"* {foot}" if mixed else foot.capitalize(), width - 2 * MARGIN, font) if inexact else []
-    height = 2 * MARGIN + (len(notes) + len(feet)) * LINE + len(blocks) * block
-
-    sheet = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(sheet)
-    top = MARGIN
-    for line in notes:
-        draw.text((MARGIN, top), line, fill=INK, font=font)
-        top += LINE
-    for place, blocked in enumerate(blocks):
+    names = shown_arguments(records, over, most=3)
+    groups = grouped(records, names)
+    columns, rows, blocks = (_axis(groups, names, number) for number in range(3))
+    found = {(*group.keys, None, None)[:3]: group.records[0] for group in groups}
+    shape = _cell_size(records, size, len(columns), len(rows) * len(blocks))
+    exact = {record.exact for record in records}
+    heads = [_text(text, shape[0], centred=True) for _, text in columns]
+    sides = [_text(f"{names[1]}\n{text}", SIDE) for _, text in rows] if len(names) > 1 else []
+    parts = []
+    for block, text in blocks:
+        cells = [[_cell(found.get((x, y, block)), shape, starred=len(exact) > 1) for x, _ in columns] for y, _ in rows]
+        parts.append(_table(names[0], heads, sides, cells))
         if len(names) > 2:
-            draw.text((MARGIN, top), f"{names[2]} = {values[2][place][1]}", fill=INK, font=font)
-            top += LINE
-        centre = MARGIN + side + (width - 2 * MARGIN - side) // 2
-        draw.text((centre, top), names[0], fill=INK, font=font, anchor="ma")
-        top += LINE
-        for column, lines in enumerate(heads):
-            middle = MARGIN + side + column * (shape[0] + GAP) + shape[0] // 2
-            for number, line in enumerate(lines):
-                draw.text((middle, top + number * LINE), line, fill=INK, font=font, anchor="ma")
-        top += head
-        for row, label in zip(rows, values[1], strict=True):
-            if side:
-                lines = wrap(f"{names[1]}\n{label[1]}", side - GAP, font)
-                start = top + (shape[1] - len(lines) * LINE) // 2
-                for number, line in enumerate(lines):
-                    draw.text((MARGIN, start + number * LINE), line, fill=INK, font=font)
-            for column, mark in enumerate(columns):
-                at = (MARGIN + side + column * (shape[0] + GAP), top)
-                _draw(sheet, draw, at, shape, cells.get((mark, row, blocked)), starred=mixed)
-            top += shape[1] + GAP
-    for number, line in enumerate(feet):
-        draw.text((MARGIN, top + number * LINE), line, fill=INK, font=font)
+            parts.insert(-1, _text(f"{names[2]} = {text}", parts[-1].width))
+    width = max(part.width for part in parts)
+    if title:
+        parts.insert(0, _text(title, width))
+    if False in exact:
+        parts.append(_text(f"* {BATCHED}" if True in exact else BATCHED.capitalize(), width))
+    sheet = Image.new("RGB", (width + 2 * MARGIN, sum(part.height for part in parts) + 2 * MARGIN), "white")
+    top = MARGIN
+    for part in parts:
+        sheet.paste(part, (MARGIN, top))
+        top += part.height
     return sheet
 
 
-def _axes(records: list[Record], over: Sequence[str] | None) -> list[str]:
-    if over is not None:
-        names = [over] if isinstance(over, str) else list(over)
-        known = {name for record in records for name in record.parameters}
-        if unknown := [name for name in names if name not in known]:
-            raise ValueError(f"over: no record has {unknown[0]!r}; they have {', '.join(sorted(known))}.")
-    elif records[0].axes and all(record.axes == records[0].axes for record in records):
-        names = list(records[0].axes)
+def _axis(groups: list[Group], names: list[str], number: int) -> list[tuple[str | None, str]]:
+    """Key and label of each value of the argument of that number; one empty pair where there is no such argument."""
+    if number >= len(names):
+        return [(None, "")]
+    values = distinct(groups, number)
+    return [(one.keys[number], text) for one, text in zip(values, value_labels(values, names[number]), strict=True)]
+
+
+def _table(
+    name: str, heads: list[Image.Image], sides: list[Image.Image], cells: list[list[Image.Image]]
+) -> Image.Image:
+    """Cells under the column heads and the name of their argument, with the row labels, if any, on the left."""
+    width, height = cells[0][0].size
+    left = max(side.width for side in sides) + GAP if sides else 0
+    across = len(heads) * (width + GAP) - GAP
+    above = _text(name, across, centred=True)
+    top = above.height + max(head.height for head in heads) + 6
+    table = Image.new("RGB", (left + across, top + len(cells) * (height + GAP)), "white")
+    table.paste(above, (left, 0))
+    for column, head in enumerate(heads):
+        table.paste(head, (left + column * (width + GAP), above.height))
+    for row, line in enumerate(cells):
+        y = top + row * (height + GAP)
+        if sides:
+            table.paste(sides[row], (0, y + (height - sides[row].height) // 2))
+        for column, cell in enumerate(line):
+            table.paste(cell, (left + column * (width + GAP), y))
+    return table
+
+
+def _cell(record: Record | None, shape: tuple[int, int], *, starred: bool) -> Image.Image:
+    """The record's image in a frame, its error, or an empty field. starred: an image of a batch gets a star."""
+    cell = Image.new("RGB", shape, EMPTY)
+    draw = ImageDraw.Draw(cell)
+    if record is None or record.image is None or record.error:
+        text = "not made" if record is None else record.error or "no image"
+        font = ImageFont.load_default(12)
+        lines, fits = wrap(text, shape[0] - 8, font), max(1, (shape[1] - 8) // 14)
+        for number, line in enumerate(lines if len(lines) <= fits else [*lines[: fits - 1], "…"]):
+            draw.text((4, 4 + number * 14), line, fill=INK if record is None else RED, font=font)
     else:
-        known = dict.fromkeys(name for record in records for name in record.parameters)
-        names = [name for name in known if len(_distinct(records, name)) > 1] or ["seed"]
-    if not 1 <= len(names) <= 3:
-        raise ValueError(f"the records differ in {', '.join(names)}: a sheet shows up to 3. Name them in over=[...].")
-    return names
+        image = record.image.convert("RGB")
+        scale = min(shape[0] / image.width, shape[1] / image.height)
+        fitted = tuple(max(1, round(side * scale)) for side in image.size)
+        image = image if fitted == image.size else image.resize(fitted, Image.Resampling.LANCZOS)
+        cell.paste("white", (0, 0, *shape))
+        cell.paste(image, ((shape[0] - fitted[0]) // 2, (shape[1] - fitted[1]) // 2))
+        if starred and not record.exact:
+            draw.text((shape[0] - 3, 1), "*", fill=RED, font=ImageFont.load_default(18), anchor="ra")
+    framed = Image.new("RGB", (shape[0] + 2, shape[1] + 2), FRAME)
+    framed.paste(cell, (1, 1))
+    return framed
 
 
-def _mark(value: Any) -> str:
-    return str(png_record.encode(value, {}))
-
-
-def _distinct(records: list[Record], name: str) -> list[tuple[str, str]]:
-    """A mark and a label for each value, in the order of their first appearance."""
-    found: dict[str, str] = {}
-    for record in records:
-        value = record.parameters.get(name)
-        picture = hasattr(value, "mode") or hasattr(value, "shape")
-        found.setdefault(_mark(value), f"no. {len(found) + 1}" if picture else str(value))
-    return list(found.items())
-
-
-def _places(records: list[Record], names: list[str]) -> dict[tuple, Record]:
-    cells: dict[tuple, Record] = {}
-    for record in records:
-        place = tuple(_mark(record.parameters.get(name)) for name in names) + (None,) * (3 - len(names))
-        if place in cells:
-            same = ", ".join(f"{name}={record.parameters.get(name)!r}"[:60] for name in names)
-            raise ValueError(f"two records have {same}: name in over=[...] what else they differ in.")
-        cells[place] = record
-    return cells
-
-
-def _cell(records: list[Record], size: int | None, columns: int, rows: int) -> tuple[int, int]:
-    """Width and height of every cell: the pictures' proportions, the whole sheet of a reasonable size."""
+def _cell_size(records: list[Record], size: int | None, columns: int, rows: int) -> tuple[int, int]:
+    """Width and height of every cell: the images' proportions, and a whole sheet of a reasonable size."""
     sizes = [record.image.size for record in records if record.image is not None] or [(NATURAL, NATURAL)]
-    width, height = max(side[0] for side in sizes), max(side[1] for side in sizes)
+    width, height = (max(sides) for sides in zip(*sizes, strict=True))
     longer = max(width, height)
     goal = size or max(SMALLEST, min(max(longer, NATURAL), LARGEST // max(columns, rows)))
     return max(1, round(width * goal / longer)), max(1, round(height * goal / longer))
 
 
-def _side(labels: list[tuple[str, str]], names: list[str], font: Any) -> int:
-    widest = max(font.getlength(text) for text in (names[1], *(label for _, label in labels)))
-    return int(min(SIDE, widest)) + GAP
-
-
-def _draw(
-    sheet: Image.Image,
-    draw: Any,
-    at: tuple[int, int],
-    shape: tuple[int, int],
-    record: Record | None,
-    *,
-    starred: bool,
-) -> None:
-    """One cell: the picture, the error, or an empty field. starred: pictures of a batch get a star."""
-    x, y = at
-    box = (x - 1, y - 1, x + shape[0], y + shape[1])
-    if record is None or record.image is None or record.error:
-        draw.rectangle(box, fill=EMPTY, outline=FRAME)
-        text = "not made" if record is None else record.error or "no picture"
-        font = ImageFont.load_default(12)
-        lines = wrap(text, shape[0] - 8, font)
-        fits = max(1, (shape[1] - 8) // 14)
-        if len(lines) > fits:
-            lines = [*lines[: fits - 1], "…"]
-        for number, line in enumerate(lines):
-            draw.text((x + 4, y + 4 + number * 14), line, fill=INK if record is None else RED, font=font)
-        return
-    picture = record.image.convert("RGB")
-    scale = min(shape[0] / picture.width, shape[1] / picture.height)
-    fitted = tuple(max(1, round(side * scale)) for side in picture.size)
-    if fitted != picture.size:
-        picture = picture.resize(fitted, Image.Resampling.LANCZOS)
-    sheet.paste(picture, (x + (shape[0] - fitted[0]) // 2, y + (shape[1] - fitted[1]) // 2))
-    draw.rectangle(box, outline=FRAME)
-    if starred and not record.exact:
-        draw.text((x + shape[0] - 3, y + 1), "*", fill=RED, font=ImageFont.load_default(18), anchor="ra")
+def _text(text: str, width: int, *, centred: bool = False) -> Image.Image:
+    """Wrapped lines of text on white: `width` pixels wide where they are centred, else as wide as the text."""
+    font = ImageFont.load_default(15)
+    lines = wrap(text, width, font)
+    width = width if centred else min(width, max(1, *(round(font.getlength(line)) + 1 for line in lines), 1))
+    field = Image.new("RGB", (width, len(lines) * LINE), "white")
+    draw = ImageDraw.Draw(field)
+    for number, line in enumerate(lines):
+        at = (width // 2 if centred else 0, number * LINE)
+        draw.text(at, line, fill=INK, font=font, anchor="ma" if centred else "la")
+    return field

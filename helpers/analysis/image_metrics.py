@@ -1,4 +1,4 @@
-"""Measure pictures: what the chapters plot instead of claiming it. (The cost of a call is measured in `costs`.)
+"""What can be measured of an image: change, seam, sharpness, adherence to the prompt, agreement with a depth map.
 
 Differences are in grey levels, 0..255, averaged over red, green and blue.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from helpers.common.validation import whole
 from helpers.images.masks import THRESHOLD, as_mask, by, check_same_size
 from helpers.images.reading import as_picture, as_pictures, to_grey, to_rgb
 
@@ -25,7 +26,7 @@ class Change:
 def change(before: Any, after: Any, mask: Any = None) -> Change:
     """Return how much `after` differs from `before` inside and outside the mask (from 128 up is inside).
 
-    Without a mask, all of the picture is inside. Different sizes raise ValueError.
+    Without a mask, the whole image is inside. Different sizes raise ValueError.
     """
     before, after, mask = check_same_size(before, after, mask)
     difference = np.abs(_pixels(after) - _pixels(before)).mean(axis=-1)  # (H, W)
@@ -35,15 +36,14 @@ def change(before: Any, after: Any, mask: Any = None) -> Change:
 
 
 def seam(image: Any, mask: Any, *, reach: int = 2) -> float:
-    """Return how many grey levels the step across the mask's rim exceeds the steps beside it; about 0 is no seam.
+    """Return how many grey levels the step across the mask's edge exceeds the steps beside it; about 0 is no seam.
 
-    At every place where the rim crosses a row or column, four neighbouring means of `reach` pixels are taken along
-    it, a, b inside the mask and c, d outside: |b - c| - (|a - b| + |c - d|) / 2. The result is the mean over the rim.
-    A smooth slope gives 0, a pasted patch its contrast. An edge that the scene itself has at the rim counts as well,
-    so compare pictures with one mask. A mask with no rim, or thinner than 2 x `reach` pixels, raises ValueError.
+    Wherever the edge crosses a row or column, four neighbouring means of `reach` pixels are taken along that line,
+    a, b inside the mask and c, d outside: |b - c| - (|a - b| + |c - d|) / 2. The result is their mean over the edge.
+    A smooth slope gives 0, a pasted patch its contrast. An edge that the scene itself has there counts as well, so
+    compare images with one mask. A mask without an edge, or thinner than 2 x `reach` pixels, raises ValueError.
     """
-    if isinstance(reach, bool) or not isinstance(reach, int) or reach < 1:
-        raise ValueError(f"reach={reach!r}: expected a whole number of pixels, 1 or more.")
+    whole("reach", reach, least=1)
     image, mask = as_picture(image), as_mask(mask)
     if mask.size != image.size:
         raise ValueError(f"mask is {by(mask.size)} pixels, image {by(image.size)}: use mask = fit(mask, image).")
@@ -62,14 +62,14 @@ def seam(image: Any, mask: Any, *, reach: int = 2) -> float:
     found = np.concatenate(excess) if excess else np.empty(0)
     if not found.size:
         raise ValueError(
-            f"mask has no rim to measure at reach={reach}: it must hold white and black areas at least {2 * reach} "
-            "pixels thick that touch each other."
+            f"mask has no edge to measure at reach={reach}: it needs white and black areas at least {2 * reach} pixels "
+            "thick that touch each other."
         )
     return float(found.mean())
 
 
 def sharpness(image: Any) -> float:
-    """Return the variance of the Laplacian of the grey picture: less is blurrier. Compare pictures of one size only."""
+    """Return the variance of the Laplacian of the grey image: less is blurrier. Compare images of one size only."""
     grey = np.asarray(to_grey(to_rgb(as_picture(image)))).astype(np.float64)
     if min(grey.shape) < 3:
         raise ValueError(f"image is {by(grey.shape[::-1])} pixels: at least 3 x 3 are needed.")
@@ -78,42 +78,53 @@ def sharpness(image: Any) -> float:
 
 
 def adherence(image: Any, prompt: str) -> float | list[float]:
-    """Return how surely the course's classifier sees what the prompt names, 0..1; a list for a list of pictures.
+    """Return how confident the course's classifier is to see what the prompt names, 0..1; a list for several images.
 
-    It is the mean, over what the prompt names of subject, colour, place and hour, of the probability it is given. The
-    classifier knows the drawn world alone: RuntimeError in the full edition, ValueError if the prompt names nothing
-    of that world.
+    It is the mean probability over those of subject, colour, place and hour that the prompt names. The classifier knows
+    the drawn world only: RuntimeError in the full edition, ValueError if the prompt names nothing of that world.
     """
     from helpers.catalog.editions import edition
 
     if edition() != "mini":
         raise RuntimeError(
-            "adherence needs the drawn world, which only the mini edition paints: its classifier cannot judge pictures "
-            'of the full models. Switch with use("mini") before the first load, or look at the pictures.'
+            "adherence needs the drawn world, which only the mini edition paints: its classifier knows no "
+            'images of the full models. Switch with use("mini") before the first load, or look at the images.'
         )
     from helpers.analysis import scene_classifier
 
     if not isinstance(prompt, str):
         raise TypeError(f"prompt={prompt!r}: expected one text.")
-    named = {
-        head: [name] if isinstance(name, str) else list(name) for head, name in scene_classifier.words(prompt).items()
-    }
-    named = {head: names for head, names in named.items() if names}
+    named = scene_classifier.words(prompt)
     if not named:
         raise ValueError(
             f"prompt={prompt!r} names nothing that the classifier knows: name a subject, a colour, a place or an hour "
             'of the drawn world, such as "a red boat at night".'
         )
-    pictures = [to_rgb(picture) for picture in as_pictures(image)]
-    scores = [
-        sum(float(np.mean([seen[head][name] for name in names])) for head, names in named.items()) / len(named)
-        for seen in scene_classifier.read(pictures)
-    ]
+    seen = scene_classifier.read([to_rgb(one) for one in as_pictures(image)])
+    scores = [sum(one[head][name] for head, name in named.items()) / len(named) for one in seen]
     return scores if isinstance(image, (list, tuple)) or len(scores) > 1 else scores[0]
 
 
-def _pixels(picture: Any) -> np.ndarray:
-    return np.asarray(to_rgb(picture)).astype(np.float32)  # (H, W, 3), 0..255
+def depth_agreement(image: Any, depth: Any) -> float:
+    """Return how well an image keeps a depth map's order of near and far: 1 all of it, 0 none, -1 the reverse.
+
+    It is Spearman's rank correlation of the image's estimated depth with `depth`, a control image of the same size;
+    0 where one of them is flat. Another size raises ValueError.
+    """
+    from helpers.pipelines.control_images import depth_map
+
+    image, wanted = to_rgb(as_picture(image)), to_grey(as_picture(depth))
+    if wanted.size != image.size:
+        raise ValueError(f"depth is {by(wanted.size)} pixels, image {by(image.size)}: they must be equal.")
+    ranks = []
+    for values in (np.asarray(depth_map(image, estimate=True))[..., 0], np.asarray(wanted)):
+        _, group, sizes = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(sizes) - (sizes + 1) / 2)[group])  # equal values share their mean rank
+    return float(np.corrcoef(*ranks)[0, 1]) if min(np.ptp(rank) for rank in ranks) else 0.0
+
+
+def _pixels(image: Any) -> np.ndarray:
+    return np.asarray(to_rgb(image)).astype(np.float32)  # (H, W, 3), 0..255
 
 
 def _four_means(values: np.ndarray, reach: int) -> list[np.ndarray]:

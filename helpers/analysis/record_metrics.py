@@ -1,4 +1,4 @@
-"""Quantities: what is measured of a record's picture, by name, with the picture before and the mask that it knows."""
+"""What can be measured of a record's image, by name, with the input image, mask and prompt that the record holds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from helpers.analysis.image_metrics import adherence, change, seam, sharpness
+from helpers.analysis.image_metrics import Change, adherence, change, seam, sharpness
+from helpers.analysis.record_groups import as_records
 from helpers.common.validation import did_you_mean
-from helpers.generation import png_record
 from helpers.generation.records import Record
 from helpers.images.masks import fit
 
@@ -20,7 +20,7 @@ LABELS = {
     "change": "change (grey levels)",
     "change inside": "change inside the mask (grey levels)",
     "change outside": "change outside the mask (grey levels)",
-    "seam": "seam at the mask's rim (grey levels)",
+    "seam": "seam at the mask's edge (grey levels)",
     "adherence": "adherence to the prompt (0 to 1)",
     "sharpness": "sharpness (variance of the Laplacian)",
     "seconds": "time of the call (seconds)",
@@ -28,33 +28,20 @@ LABELS = {
 
 
 def measured(records: Iterable[Record], quantity: Quantity) -> list[float]:
-    """Measure the picture of each record; NaN for a record that failed.
+    """Measure the image of each record; NaN for a record that failed.
 
     quantity: "change inside" or "change outside" (from the record's own image, by its mask), "change" (all of it),
         "seam", "adherence" (to the record's own prompt), "sharpness", "seconds"; or a function of a Record that returns
-        a number. An image or mask of another size is fitted to the picture, as the pipeline does.
+        a number. An input of another size is fitted to the record's image, as the pipeline does.
 
     ValueError for another name, and for a record that lacks the image, mask or prompt that the quantity needs.
     """
-    records, measure = checked(records), _measure(quantity)
+    records, measure = as_records(records), _measure(quantity)
     return [math.nan if _failed(record) else _number(measure(record), quantity) for record in records]
 
 
-def checked(records: Iterable[Record]) -> list[Record]:
-    if isinstance(records, Record):
-        raise TypeError("records is one Record: pass a list of them, such as list(sweep(...)).")
-    records = list(records)
-    if not records:
-        raise ValueError(
-            "records: nothing to measure; pass at least one Record. (A sweep can be run through only once.)"
-        )
-    if wrong := [record for record in records if not isinstance(record, Record)]:
-        raise TypeError(f"records has a {type(wrong[0]).__name__}: expected Records, as sweep() yields them.")
-    return records
-
-
 def label(quantity: Quantity) -> str:
-    """What an axis says."""
+    """The label of an axis."""
     title = _title(quantity)
     return LABELS.get(title, "measured value" if title == "<lambda>" else title.replace("_", " "))
 
@@ -70,32 +57,35 @@ def _measure(quantity: Quantity) -> Callable[[Record], Any]:
         raise TypeError(f"quantity={quantity!r}: expected a name or a function of a Record.")
     if quantity not in LABELS:
         raise ValueError(f"quantity={quantity!r} is unknown. {did_you_mean(quantity, LABELS)} Or pass a function.")
+
+    def given(record: Record, name: str) -> Any:
+        return _input(record, name, quantity)
+
+    def changed(record: Record) -> Change:
+        return change(given(record, "image"), record.image, given(record, "mask_image"))
+
     return {
-        "change": lambda record: change(_input(record, "image", quantity), record.image).inside,
-        "change inside": lambda record: _change(record, quantity).inside,
-        "change outside": lambda record: _change(record, quantity).outside,
-        "seam": lambda record: seam(record.image, _input(record, "mask_image", quantity)),
-        "adherence": lambda record: adherence(record.image, _input(record, "prompt", quantity)),
+        "change": lambda record: change(given(record, "image"), record.image).inside,
+        "change inside": lambda record: changed(record).inside,
+        "change outside": lambda record: changed(record).outside,
+        "seam": lambda record: seam(record.image, given(record, "mask_image")),
+        "adherence": lambda record: adherence(record.image, given(record, "prompt")),
         "sharpness": lambda record: sharpness(record.image),
         "seconds": lambda record: record.seconds,
     }[quantity]
 
 
-def _change(record: Record, quantity: str) -> Any:
-    return change(_input(record, "image", quantity), record.image, _input(record, "mask_image", quantity))
-
-
 def _input(record: Record, name: str, quantity: str) -> Any:
-    """The record's own image or mask, in the size of its picture; or its prompt."""
+    """The input image or mask, fitted to the image that was made; or the prompt."""
     value = record.parameters.get(name)
     if value is None:
         raise ValueError(f"quantity={quantity!r} needs {name}, and a record was made without one.")
-    if isinstance(value, png_record.Absent):
-        raise ValueError(f"quantity={quantity!r} needs {name}, and a record was saved without its inputs.")
     if name == "prompt":
         return value
     if not isinstance(value, Image.Image):
-        raise ValueError(f"quantity={quantity!r} needs {name} as a picture, and a record has a {type(value).__name__}.")
+        raise ValueError(
+            f"quantity={quantity!r} needs {name} as a PIL image, and a record has a {type(value).__name__}."
+        )
     return fit(value, record.image)
 
 

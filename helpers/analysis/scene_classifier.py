@@ -1,9 +1,10 @@
-"""The judge of the drawn world: a small network that says what a picture shows, and a reader of what a prompt names."""
+"""The classifier of the drawn world: a small network that says what an image shows, and what a prompt names."""
 
 from __future__ import annotations
 
 import json
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 from helpers.common.paths import DATA
 
 FOLDER = DATA / "miniatures" / "classifier"
-SIZE = 64  # pixels; every picture is looked at in this size
-# words of a prompt -> class, where they differ from the class's own name
+SIZE = 64  # pixels; every image is scaled to this size
+# a prompt's words -> class, where they differ from the class's own name
 # fmt: off
 ALIASES = {
     "kitten": "cat", "stone": "rock", "sailing boat": "boat", "beach": "sea shore", "seashore": "sea shore",
@@ -29,15 +30,14 @@ def build(heads: dict[str, list[str]], *, width: int = 32):
     """A convolutional network (B, 3, 64, 64) in -1..1 -> {head: logits (B, classes)}."""
     from torch import nn
 
-    class Judge(nn.Module):
+    class SceneClassifier(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             layers, channels = [], (3, width, 2 * width, 3 * width, 4 * width)
-            for before, after in zip(channels, channels[1:], strict=False):
+            for before, after in pairwise(channels):
                 layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.ReLU()]
-                layers += (
-                    [nn.Conv2d(after, after, 3, padding=1), nn.GroupNorm(8, after), nn.ReLU()] if before > 3 else []
-                )
+                if before > 3:
+                    layers += [nn.Conv2d(after, after, 3, padding=1), nn.GroupNorm(8, after), nn.ReLU()]
             self.trunk = nn.Sequential(
                 *layers, nn.Flatten(), nn.Dropout(0.1), nn.Linear(16 * channels[-1], 8 * width), nn.ReLU()
             )
@@ -47,11 +47,11 @@ def build(heads: dict[str, list[str]], *, width: int = 32):
             features = self.trunk(x)
             return {head: layer(features) for head, layer in self.heads.items()}
 
-    return Judge()
+    return SceneClassifier()
 
 
 def to_input(images: list[Image.Image]):
-    """Pictures of any size -> (B, 3, 64, 64) float32 in -1..1."""
+    """Images of any size -> (B, 3, 64, 64) float32 in -1..1."""
     import numpy as np
     import torch
     from PIL import Image
@@ -66,7 +66,7 @@ def _load():
 
     if not (FOLDER / "model.safetensors").exists():
         raise FileNotFoundError(
-            "the classifier's weights are missing; train them with: python -m miniature_training train classifier"
+            "The classifier's weights are missing; train them with: python -m miniature_training train classifier"
         )
     config = json.loads((FOLDER / "config.json").read_text())
     model = build(config["heads"], width=config["width"])
@@ -75,7 +75,7 @@ def _load():
 
 
 def read(images: list[Image.Image]) -> list[dict[str, dict[str, float]]]:
-    """What each picture shows: for "subject", "colour", "place" and "hour" a probability of each class."""
+    """What each image shows: for "subject", "colour", "place" and "hour", the probability of each class."""
     import torch
 
     model, heads = _load()
@@ -83,8 +83,8 @@ def read(images: list[Image.Image]) -> list[dict[str, dict[str, float]]]:
         logits = model(to_input(images))
     shares = {head: value.softmax(1).tolist() for head, value in logits.items()}
     return [
-        {head: dict(zip(classes, shares[head][i], strict=False)) for head, classes in heads.items()}
-        for i in range(len(images))
+        {head: dict(zip(classes, shares[head][number], strict=True)) for head, classes in heads.items()}
+        for number in range(len(images))
     ]
 
 

@@ -41,7 +41,7 @@ def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int |
     font = ImageFont.load_default(FONT_SIZE)
     rows = [range(start, min(start + columns, len(shown))) for start in range(0, len(shown), columns)]
     widths = [max(shown[i].width for i in range(column, len(shown), columns)) for column in range(columns)]
-    texts = [_wrap(str(caption), widths[i % columns], font) for i, caption in enumerate(captions)] or [[]] * len(shown)
+    texts = [wrap(str(caption), widths[i % columns], font) for i, caption in enumerate(captions)] or [[]] * len(shown)
     heights = [max(shown[i].height for i in row) for row in rows]
     under = [max(len(texts[i]) for i in row) * LINE + (6 if captions else 0) for row in rows]
 
@@ -77,7 +77,7 @@ def _for_display(picture: Image.Image) -> Image.Image:
     return picture.resize(size, Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS)
 
 
-def _wrap(text: str, width: int, font: Any) -> list[str]:
+def wrap(text: str, width: int, font: Any) -> list[str]:
     """Break `text` into lines that fit `width` pixels; words that do not fit are cut into pieces."""
     lines = []
     for paragraph in text.splitlines() or [""]:

@@ -27,7 +27,7 @@ from helpers.hub import download
 from helpers.images import reading
 from helpers.images.digest import digest_of
 from helpers.images.loading import check_mask, load_image
-from helpers.images.masks import THRESHOLD, by, fit
+from helpers.images.masks import THRESHOLD, fit
 from helpers.images.masks import threshold as cut
 from helpers.pipelines import inspection
 
@@ -101,18 +101,6 @@ def canny_edges(image: Any, *, low_threshold: float = 100, high_threshold: float
     return Image.fromarray(edges[:height, :width].copy())
 
 
-def depth_agreement(image: Any, depth: Any) -> float:
-    """How much of a depth map's order of near and far a picture keeps: 1 all of it, 0 none, -1 the reverse.
-
-    It is Spearman's rank correlation of the picture's estimated depth with `depth`, a control picture of the same size;
-    0 where one of them is flat. Another size raises ValueError.
-    """
-    picture, wanted = _picture(image), reading.to_grey(_picture(depth))
-    if wanted.size != picture.size:
-        raise ValueError(f"depth is {by(wanted.size)} pixels, image {by(picture.size)}: they must be equal.")
-    return _rank_correlation(np.asarray(depth_map(picture, estimate=True))[..., 0], np.asarray(wanted))
-
-
 def control_argument(pipe: Any) -> str | None:
     """The argument of this pipeline's call that takes the control picture; None where it has no ControlNet."""
     if "controlnet" not in getattr(pipe, "components", {}):
@@ -124,15 +112,6 @@ def _picture(image: Any) -> Image.Image:
     if hasattr(image, "shape") and not isinstance(image, Image.Image):
         image = reading.as_picture(image)
     return load_image(image)
-
-
-def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's; equal values share their mean rank."""
-    ranks = []
-    for values in (first, second):
-        _, group, sizes = np.unique(values.ravel(), return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(sizes) - (sizes + 1) / 2)[group])
-    return float(np.corrcoef(*ranks)[0, 1]) if min(np.ptp(rank) for rank in ranks) else 0.0
 
 
 @functools.lru_cache(maxsize=8)
@@ -148,7 +127,8 @@ def _estimate(picture: Image.Image) -> np.ndarray:
     checkpoint = CATALOG[ESTIMATOR]
     source = checkpoint.source if checkpoint.mini else download.folders(checkpoint)[0]
     with np.errstate(invalid="ignore"):  # a flat picture has no range; ours is spread above
-        return _estimator(source, memory_plan.plan(checkpoint).device)(picture)["predicted_depth"].float().cpu().numpy()
+        found = _estimator(source, memory_plan.plan_memory(checkpoint).device)(picture)
+        return found["predicted_depth"].float().cpu().numpy()
 
 
 @functools.lru_cache(maxsize=1)

@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     if out is not None:
         gpu_results.write(
             out,
-            machine=benchmark_charts.machine(card=torch.cuda.is_available()),
+            machine=benchmark_charts.machine(gpu=torch.cuda.is_available()),
             date=today,
             versions=provenance.versions(),
             rows=bench.rows,

@@ -11,9 +11,7 @@ import pytest
 from PIL import Image
 
 from helpers import chart, measured
-from helpers.analysis.charts import table
 from helpers.analysis.image_metrics import adherence, change, seam, sharpness
-from helpers.generation.png_record import Absent
 from helpers.generation.records import Record
 
 SIZE = (32, 24)
@@ -87,10 +85,10 @@ def test_a_failed_record_measures_as_nan_and_is_not_passed_on():
 
 def test_seeds_are_repetitions_and_the_rest_is_the_axis():
     records = grid_of(strength=[0.8, 0.4], seeds=3)
-    rows = table(records, "change")
+    rows = chart(records, "change").numbers
     assert rows == [
-        {"strength": 0.8, "mean": 51.0, "lowest": 50.0, "highest": 52.0, "pictures": 3},
-        {"strength": 0.4, "mean": 61.0, "lowest": 60.0, "highest": 62.0, "pictures": 3},
+        {"strength": 0.8, "mean": 51.0, "lowest": 50.0, "highest": 52.0, "images": 3},
+        {"strength": 0.4, "mean": 61.0, "lowest": 60.0, "highest": 62.0, "images": 3},
     ]
     figure = chart(records, "change")
     assert figure.numbers == rows
@@ -131,10 +129,10 @@ def test_checkpoints_can_be_compared():
     records = [record(60, seed=seed) for seed in range(2)] + [record(90, seed=seed) for seed in range(2)]
     for one in records[2:]:
         one.origin = {"checkpoint": "sd15-inpaint"}
-    rows = table(records, "change")
+    rows = chart(records, "change").numbers
     assert [(row["checkpoint"], row["mean"]) for row in rows] == [("sd15", 10.0), ("sd15-inpaint", 40.0)]
-    with pytest.raises(ValueError, match="differ in checkpoint too"):
-        table(records, "change", over="prompt")
+    with pytest.raises(ValueError, match="also differ in checkpoint"):
+        chart(records, "change", over="prompt")
 
 
 def test_seeds_alone_are_the_axis():
@@ -154,11 +152,11 @@ def test_failed_cells_are_left_out_and_said():
     records[0] = record(None, error="ValueError: no", strength=0.4, guidance_scale=2.5)
     figure = chart(records, "change")
     assert texts(figure)[:4] == ["–", "60", "50", "60"]
-    assert figure.get_supxlabel() == "1 of 4 pictures could not be measured and is left out."
+    assert figure.get_supxlabel() == "1 of 4 images could not be measured and is left out."
     line = chart([*grid_of(strength=[0.4, 0.8], seeds=2)[1:], record(None, error="x", strength=0.4)], "change")
     assert list(line.axes[0].lines[0].get_ydata()) == [51.0, 60.5]
-    assert line.numbers[0]["pictures"] == 1
-    assert line.get_supxlabel().endswith("of 2 seeds.\n1 of 4 pictures could not be measured and is left out.")
+    assert line.numbers[0]["images"] == 1
+    assert line.get_supxlabel().endswith("of 2 seeds.\n1 of 4 images could not be measured and is left out.")
 
 
 def test_a_combination_that_is_missing_stays_empty():
@@ -250,31 +248,30 @@ def test_charts_leave_pyplot_alone():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: measured([], "change"), ValueError, "records: nothing to measure"),
+        (lambda: measured([], "change"), ValueError, "records: there are none"),
         (lambda: measured(record(), "change"), TypeError, "records is one Record: pass a list"),
-        (lambda: measured([3], "change"), TypeError, "records has a int: expected Records"),
+        (lambda: measured([3], "change"), TypeError, "records contains a int: expected Records"),
         (lambda: measured([record()], "chang inside"), ValueError, "Did you mean 'change inside'"),
         (lambda: measured([record()], 3), TypeError, "quantity=3: expected a name or a function"),
         (lambda: measured([record()], lambda one: "much"), TypeError, "returned 'much'; expected one number"),
         (lambda: measured([record()], lambda one: None), TypeError, "returned 'None'; expected one number"),
         (lambda: measured([record(mask_image=None)], "seam"), ValueError, "'seam' needs mask_image, and a record"),
-        (lambda: measured([record(image=Absent("0", "x"))], "change"), ValueError, "saved without its inputs"),
-        (lambda: measured([record(image=[flat(1)])], "change"), ValueError, "as a picture, and a record has a list"),
+        (lambda: measured([record(image=[flat(1)])], "change"), ValueError, "as a PIL image, and a record has a list"),
         (lambda: chart([record(None, error="ValueError: no")], "change"), ValueError, "none of the 1 .*ValueError: no"),
         (lambda: chart([record()], lambda one: math.nan), ValueError, "can be measured .the quantity is NaN for all"),
         (lambda: chart([record()], "change", over="eta"), ValueError, "over: no record has 'eta'; they have"),
-        (lambda: chart([record()], "change", over=[]), ValueError, "over: nothing: a chart shows one or two"),
+        (lambda: chart([record()], "change", over=[]), ValueError, "over: nothing: expected 1 to 2 arguments"),
         (
             lambda: chart(grid_of(strength=[0.1, 1], eta=[0, 1], guidance_scale=[1, 2]), "change"),
             ValueError,
-            "over: strength, eta, guidance_scale: a chart shows one or two",
+            "over: strength, eta, guidance_scale: expected 1 to 2 arguments",
         ),
         (
             lambda: chart(grid_of(strength=[0.1, 1], eta=[0, 1]), "change", over="strength"),
             ValueError,
-            "records with strength=0.1 differ in eta too: name that",
+            "records with strength=0.1 also differ in eta: name that",
         ),
-        (lambda: chart([record(), record()], "change"), ValueError, "and the same seed; pass each picture once"),
+        (lambda: chart([record(), record()], "change"), ValueError, "and the same seed; pass each image once"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused(call, error, message):

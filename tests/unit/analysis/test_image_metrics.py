@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from helpers.analysis.image_metrics import Change, adherence, change, seam, sharpness
-from helpers.catalog import checkpoints
+from helpers.analysis.image_metrics import Change, adherence, change, depth_agreement, seam, sharpness
+from helpers.catalog import editions
 from helpers.images.masks import box_mask, ellipse_mask, keep_unmasked
+from helpers.pipelines import control_images
 
 SIZE = (60, 40)
 MASK = box_mask(SIZE, (10, 10, 40, 30))
@@ -115,7 +116,7 @@ def test_seam_looks_along_the_rim_only():
 
 @pytest.mark.parametrize("mask", [Image.new("L", SIZE), Image.new("L", SIZE, 255), box_mask(SIZE, (10, 10, 12, 12))])
 def test_seam_without_a_rim(mask):
-    with pytest.raises(ValueError, match="mask has no rim to measure at reach=2.*at least 4 pixels thick"):
+    with pytest.raises(ValueError, match="mask has no edge to measure at reach=2.*at least 4 pixels thick"):
         seam(ramp(), mask)
 
 
@@ -144,6 +145,41 @@ def test_blur_lowers_sharpness():
         sharpness(Image.new("RGB", (2, 9)))
 
 
+# depth_agreement
+
+
+@pytest.fixture
+def estimate(monkeypatch):
+    """Let the depth estimator see these depths in any image."""
+    return lambda depth: monkeypatch.setattr(control_images, "_estimate", lambda image: depth)
+
+
+@pytest.mark.parametrize(("change", "expected"), [(lambda v: v, 1.0), (lambda v: v**0.5, 1.0), (lambda v: 1 - v, -1.0)])
+def test_agreement_is_of_the_order_of_near_and_far(estimate, change, expected):
+    depth = np.random.default_rng(0).random((40, 60))
+    estimate(change(depth))
+    wanted = Image.fromarray((depth * 255).astype(np.uint8)).convert("RGB")
+    assert depth_agreement(noise(1), wanted) == pytest.approx(expected, abs=0.005)  # there are 256 grey levels
+    assert depth_agreement(noise(1), np.asarray(wanted)[..., 0]) == pytest.approx(expected, abs=0.005)
+
+
+def test_agreement_is_spearmans_and_a_flat_image_agrees_with_nothing(estimate):
+    scipy = pytest.importorskip("scipy.stats")
+    depth, other = np.random.default_rng(0).random((2, 40, 60))
+    other = np.round((other + depth) * 3)  # with many equal values
+    estimate(depth)
+    grey = np.asarray(control_images.depth_map(noise(1)))[..., 0]
+    expected = scipy.spearmanr(grey.ravel(), other.ravel())[0]
+    assert depth_agreement(noise(1), (other * 20).astype(np.uint8)) == pytest.approx(expected) and 0.3 < expected < 0.9
+    estimate(np.zeros((40, 60)))
+    assert depth_agreement(noise(1), noise(2)) == 0.0
+
+
+def test_agreement_of_two_sizes_is_refused():
+    with pytest.raises(ValueError, match="depth is 64 x 64 pixels, image 60 x 40"):
+        depth_agreement(noise(1), Image.new("L", (64, 64)))
+
+
 # adherence
 
 
@@ -162,7 +198,7 @@ def classifier(monkeypatch):
     fake.read = lambda images: [seen for _ in images]
     monkeypatch.setitem(sys.modules, "helpers.analysis.scene_classifier", fake)
     monkeypatch.delattr("helpers.analysis.scene_classifier", raising=False)
-    monkeypatch.setattr(checkpoints, "edition", lambda: "mini")
+    monkeypatch.setattr(editions, "edition", lambda: "mini")
 
 
 def test_adherence_is_the_mean_over_what_the_prompt_names(classifier):
@@ -177,6 +213,6 @@ def test_adherence_needs_the_drawn_world(classifier, monkeypatch):
         adherence(ramp(), "a quarterly report")
     with pytest.raises(TypeError, match="prompt=None: expected one text"):
         adherence(ramp(), None)
-    monkeypatch.setattr(checkpoints, "edition", lambda: "full")
+    monkeypatch.setattr(editions, "edition", lambda: "full")
     with pytest.raises(RuntimeError, match="adherence needs the drawn world, which only the mini edition paints"):
         adherence(ramp(), "a cat")

@@ -1,4 +1,4 @@
-"""Sweeps and grids: order, exactness, going on after a kill, failures in their place, labelled sheets."""
+"""Sweeps: order, exactness, going on after a kill, failures in their place."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import helpers
-from helpers.analysis.grids import grid
 from helpers.common import paths
 from helpers.generation import calls
 from helpers.generation.records import Record
@@ -133,8 +131,6 @@ def test_one_that_fails_keeps_its_place(inpaint, tmp_path) -> None:
     assert records[0].image is None and records[0].error.startswith("ValueError: After adjusting")
     assert records[0].parameters["strength"] == 0.1
     assert len(list((tmp_path / "kept").glob("*.png"))) == 3
-    sheet = grid(records)
-    assert sheet.mode == "RGB"
 
 
 def test_a_sweep_goes_on_where_it_was_and_makes_nothing_twice(inpaint, runs, tmp_path) -> None:
@@ -272,86 +268,6 @@ def test_a_folder_that_cannot_be_is_refused(inpaint, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="folder=.* cannot be made"):
         sweep(inpaint, over={"seed": [1]}, folder=tmp_path / "file", **call(inpaint))
-
-
-def record(color: str, *, error: str | None = None, exact: bool = True, axes: tuple = (), **parameters) -> Record:
-    image = None if error else Image.new("RGB", (SIZE, SIZE), color)
-    return Record(image, {"prompt": "a cat", **parameters}, 0.1, {}, exact=exact, error=error, axes=axes)
-
-
-def centres(sheet: Image.Image, color: str) -> np.ndarray:
-    """The middle of the area of that colour."""
-    from PIL import ImageColor
-
-    y, x = np.nonzero((np.asarray(sheet) == ImageColor.getrgb(color)).all(axis=-1))
-    return np.array([x.mean(), y.mean()])
-
-
-def test_a_grid_has_the_first_axis_across_and_the_second_down() -> None:
-    colors = {(1, 5): "red", (2, 5): "lime", (1, 9): "blue", (2, 9): "fuchsia"}
-    records = [record(color, strength=a, guidance_scale=b) for (a, b), color in colors.items()]
-    sheet = grid(records, size=100)
-    at = {color: centres(sheet, color) for color in colors.values()}
-    assert at["red"][1] == at["lime"][1] < at["blue"][1] == at["fuchsia"][1]
-    assert at["red"][0] == at["blue"][0] < at["lime"][0] == at["fuchsia"][0]
-    assert np.allclose(at["lime"] - at["red"], at["fuchsia"] - at["blue"])
-    turned = grid(records, size=100, over=["guidance_scale", "strength"])
-    assert centres(turned, "lime")[1] > centres(turned, "red")[1]
-
-
-def test_a_third_axis_makes_blocks_and_a_missing_record_an_empty_field() -> None:
-    records = [record("red", seed=1, eta=1, width=1), record("lime", seed=2, eta=2, width=2)]
-    sheet = grid(records, over=["seed", "eta", "width"], size=80)
-    offset = centres(sheet, "lime") - centres(sheet, "red")
-    assert offset[0] > 80 and offset[1] > 2 * 80 and sheet.height > 4 * 80
-    assert (np.asarray(sheet) == (238, 238, 238)).all(axis=-1).sum() > 5 * 80 * 80
-
-
-def test_labels_errors_titles_and_batches_are_written() -> None:
-    records = [record("white", seed=1), record("white", seed=2)]
-    plain = grid(records, size=120)
-    assert ink(plain) > 20
-    assert grid(records, size=120, title="Two seeds").height > plain.height
-    failed = grid([records[0], record("", error="ValueError: no steps left", seed=2)], size=120)
-    assert red(failed) > 20 and red(plain) == 0
-    marked = grid([record("white", seed=1, exact=False), records[1]], size=120)
-    assert marked.height > plain.height and red(marked) > 0
-    noted = grid([record("white", seed=seed, exact=False) for seed in (1, 2)], size=120)
-    assert noted.height == marked.height and red(noted) == 0, "where all are, a star in each tells nothing"
-    assert ink(grid([record("white", seed=1), record("white", seed=22222)], size=120)) > ink(plain)
-
-
-def red(sheet: Image.Image) -> int:
-    pixels = np.asarray(sheet).astype(int)
-    return int((pixels[..., 0] - pixels[..., 1] > 60).sum())
-
-
-def ink(sheet: Image.Image) -> int:
-    return int((np.asarray(sheet.convert("L")) < 128).sum())
-
-
-def test_a_large_grid_stays_of_a_size_to_look_at() -> None:
-    records = [record("red", seed=seed) for seed in range(60)]
-    assert max(grid(records).size) < 4096 + 60 * 12 + 200
-
-
-def test_records_that_do_not_fit_a_grid_are_refused() -> None:
-    with pytest.raises(ValueError, match="records: nothing to show"):
-        grid([])
-    with pytest.raises(TypeError, match="records has a int: expected Records"):
-        grid([1])
-    with pytest.raises(ValueError, match="two records have seed=1"):
-        grid([record("red", seed=1, eta=0), record("red", seed=1, eta=1)], over=["seed"])
-    with pytest.raises(ValueError, match="over: no record has 'sed'; they have prompt, seed"):
-        grid([record("red", seed=1)], over=["sed"])
-    with pytest.raises(ValueError, match="the records differ in .*: a sheet shows up to 3"):
-        grid([record("red", seed=n, eta=n, width=n, height=n) for n in (1, 2)])
-    with pytest.raises(ValueError, match="size=3: expected the longer side"):
-        grid([record("red", seed=1)], size=3)
-
-
-def test_the_public_names_are_functions() -> None:
-    assert callable(helpers.sweep) and helpers.grid is grid
 
 
 def test_silence_ends_with_the_last_of_those_who_asked_for_it() -> None:

@@ -171,39 +171,6 @@ def test_the_estimator_makes_no_pictures(tiny_course):  # noqa: F811
         load("sd15", controlnet="depth-estimator")
 
 
-# ---- depth_agreement
-
-
-@pytest.mark.parametrize(("change", "expected"), [(None, 1.0), (lambda v: v**0.5, 1.0), (lambda v: 1 - v, -1.0)])
-def test_agreement_is_of_the_order_of_near_and_far(monkeypatch, change, expected):
-    depth = np.random.default_rng(0).random((SIZE, SIZE))
-    monkeypatch.setattr(control_images, "_estimate", lambda picture: change(depth) if change else depth)
-    wanted = Image.fromarray((depth * 255).astype(np.uint8)).convert("RGB")
-    assert control_images.depth_agreement(noise(1), wanted) == pytest.approx(expected, abs=0.005)  # grey levels are 256
-    assert control_images.depth_agreement(noise(1), np.asarray(wanted)[..., 0]) == pytest.approx(expected, abs=0.005)
-
-
-def test_agreement_is_spearman_s(monkeypatch):
-    scipy = pytest.importorskip("scipy.stats")
-    depth, other = np.random.default_rng(0).random((2, SIZE, SIZE))
-    other = np.round((other + depth) * 3)  # with many equal values
-    monkeypatch.setattr(control_images, "_estimate", lambda picture: depth)
-    wanted = Image.fromarray((other * 20).astype(np.uint8))
-    grey = pixels(depth_map(noise(1)))[..., 0]
-    expected = scipy.spearmanr(grey.ravel(), other.ravel())[0]
-    assert control_images.depth_agreement(noise(1), wanted) == pytest.approx(expected) and 0.3 < expected < 0.9
-
-
-def test_a_flat_picture_agrees_with_nothing(monkeypatch):
-    monkeypatch.setattr(control_images, "_estimate", lambda picture: np.zeros((SIZE, SIZE)))
-    assert control_images.depth_agreement(noise(1), noise(2)) == 0.0
-
-
-def test_agreement_of_two_sizes_is_refused():
-    with pytest.raises(ValueError, match="depth is 64 x 64 pixels, image 32 x 32"):
-        control_images.depth_agreement(noise(1), noise(2, size=64))
-
-
 # ---- canny_edges
 
 
