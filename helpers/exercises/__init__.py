@@ -4,10 +4,12 @@ Each chapter has a module `chapter_01.py`, … beside this one, found by its nam
 
     @exercise("01.1", right="The seed alone decides the noise.")
     def same_seed(answer):
-        if not isinstance(answer, Image.Image):
-            return f"Expected a PIL picture, got {describe(answer)}."
+        expect_image(answer)
+        if answer.tobytes() != first.tobytes():
+            return "The images differ. Make a new generator, with the same seed, for every call."
 
-A check returns None where the answer is right, else a hint that says what came and what was expected.
+A check returns None where the answer is right, else a hint that says what came and what was expected. What several
+chapters ask (`expect_image`, `expect_records`, …) is in `kit` and raises its hint.
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.common.validation import did_you_mean
+from helpers.exercises.kit import Hint, describe
 
 __all__ = ["Result", "check", "describe", "exercise"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What `check` found: `passed`, and a `message` for the reader. True in an `if` where the answer is right."""
+    """What `check` found: `passed`, and a `message` for the reader; true where the answer is right."""
 
     id: str
     passed: bool
@@ -42,7 +45,7 @@ class Result:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        # The text takes the page's own colour, so that it can be read in a dark theme too.
+        # The text keeps the page's own colour, so that it can be read in a dark theme too.
         colour, mark, word = ("#2e9e5b", "✓", "right") if self.passed else ("#d9822b", "✗", "not yet")
         message = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(self.message)).replace("\n", "<br>")
         return (
@@ -90,27 +93,11 @@ def check(id: str, answer: Any) -> Result:
         return Result(id, False, f"No answer yet (got {describe(answer)}): replace the `...` and run the cell again.")
     try:
         hint = _EXERCISES[id].find_fault(answer)
+    except Hint as raised:
+        hint = str(raised)
     except Exception as error:  # an answer of a kind that its check did not foresee
         hint = f"This answer could not be checked: got {describe(answer)} ({type(error).__name__}: {error})."
     return Result(id, True, _EXERCISES[id].right) if hint is None else Result(id, False, str(hint))
-
-
-def describe(answer: Any) -> str:
-    """Say in a few words what an answer is, for a hint; never raises."""
-    if answer is None or answer is ...:
-        return "None" if answer is None else "..."
-    name = type(answer).__name__
-    try:
-        if hasattr(answer, "mode") and hasattr(answer, "size"):
-            return f"a PIL picture of {answer.width} x {answer.height} pixels, mode {answer.mode}"
-        if hasattr(answer, "shape") and hasattr(answer, "dtype"):
-            return f"an array of shape {tuple(answer.shape)}, {answer.dtype}"
-        if isinstance(answer, (list, tuple, dict, set)):
-            return f"a {name} of {len(answer)}"
-        text = repr(answer)
-        return text if len(text) <= 60 and isinstance(answer, (str, int, float, bool)) else f"a {name}"
-    except Exception:
-        return f"a {name}"
 
 
 def _discover() -> None:

@@ -1,4 +1,4 @@
-"""The exercises of chapter 01: a first picture, seeds, strength and steps, and pixels that stay."""
+"""The exercises of chapter 01: a first image, seeds, strength and steps, and pixels that stay."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from PIL import Image
 from helpers.analysis.image_metrics import Change, change
 from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
+from helpers.exercises.kit import RETURNED, Hint, expect_image, expect_list, expect_number, expect_repainted
 from helpers.images.loading import load_image, load_mask
 from helpers.images.masks import by
 from helpers.images.reading import course_pictures
 
-REPAINTED = 4.0  # grey levels inside the mask: less than any new subject changes
+PAINT_ANEW = "Hand in the image that the pipeline returned, painted with a prompt that names something new."
 
 
 @exercise(
     "01.1",
-    right="It is the sea shore, and only the masked part is new. The three steps are the same for every picture.",
+    right="It is the sea shore, and only the masked part is new. The three steps are the same for every image.",
 )
 def new_subject(answer: Any) -> str | None:
-    fault, changed = _against("seashore", answer)
-    if fault:
-        return fault
+    changed = _changed("seashore", answer)
     mask = load_mask("seashore")
     nearest = min(course_pictures(), key=lambda name: change(load_image(name), answer, mask).outside)
     if nearest != "seashore":
         return f'Outside the mask it looks like "{nearest}". Did the call get image=load_image("seashore")?'
-    return _not_repainted(changed) or _wrong_way(changed, 'Did the call get mask_image=load_mask("seashore")?')
+    expect_repainted(changed, PAINT_ANEW)
+    _expect_most_inside(changed, 'Did the call get mask_image=load_mask("seashore")?')
+    return None
 
 
 @exercise(
     "01.2",
-    right="A generator made anew from the same seed gives the same noise, bit for bit, and so the same picture.",
+    right="A generator made anew from the same seed gives the same noise, bit for bit, and so the same image.",
 )
 def same_seed_twice(answer: Any) -> str | None:
-    if not isinstance(answer, (list, tuple)) or len(answer) != 3:
-        return f"Expected a list of three pictures, [first, second, third], got {describe(answer)}."
-    wrong = [one for one in answer if not isinstance(one, Image.Image)]
-    if wrong:
-        return f"Expected PIL pictures (the call's .images[0]), got {describe(wrong[0])} among the three."
+    expect_list(answer, 3, "a list of three images, [first, second, third]")
+    if wrong := [one for one in answer if not isinstance(one, Image.Image)]:
+        return f"Expected PIL images (the call's .images[0]), got {describe(wrong[0])} among the three."
     first, second, third = answer
     if first is second:
         return "The first two are one object. Call the pipeline twice."
@@ -63,8 +62,7 @@ def same_seed_twice(answer: Any) -> str | None:
     right="int(0.7 * 25) is 17, rounded down. PNDM, the full checkpoint's scheduler, visits one level twice: 18 there.",
 )
 def steps_that_run(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        return f"Expected a number, such as 25, got {describe(answer)}."
+    expect_number(answer, "a number, such as 25")
     if answer == (17 if edition() == "mini" else 18):
         return None
     if answer == 25:
@@ -78,47 +76,32 @@ def steps_that_run(answer: Any) -> str | None:
 
 @exercise(
     "01.4",
-    right="Not one pixel outside the mask differs. The price is that any step at the rim stays visible.",
+    right="Not one pixel outside the mask differs. The price is that any step at the edge stays visible.",
 )
 def pixels_that_stay(answer: Any) -> str | None:
-    fault, changed = _against("castle", answer)
-    if fault:
-        return fault
-    order = "Is the order right? keep_unmasked(before, after, mask): before is the picture that you began with."
-    if changed.outside > 0 and _wrong_way(changed, order):
-        return _wrong_way(changed, order)
+    changed = _changed("castle", answer)
     if changed.outside > 0:
+        _expect_most_inside(
+            changed, "Is the order right? keep_unmasked(before, after, mask): before is the image that you began with."
+        )
         return (
             f"Outside the mask it differs by {changed.outside:.2g} grey levels, and should by 0: the VAE was there. "
             "Put the original back with keep_unmasked (section 4)."
         )
-    return _not_repainted(changed)
-
-
-def _against(name: str, answer: Any) -> tuple[str | None, Change]:
-    """How far the answer is from a course picture, or what keeps it from being compared."""
-    nothing = Change(0.0, 0.0)
-    if not isinstance(answer, Image.Image):
-        return f"Expected a PIL picture (the call's .images[0]), got {describe(answer)}.", nothing
-    image = load_image(name)
-    if answer.size != image.size:
-        return f'Expected {by(image.size)} pixels, as load_image("{name}") has, got {by(answer.size)}.', nothing
-    return None, change(image, answer, load_mask(name))
-
-
-def _not_repainted(changed: Change) -> str | None:
-    if changed.inside < REPAINTED:
-        return (
-            f"Inside the mask hardly anything changed ({changed.inside:.1f} grey levels). Hand in the picture that "
-            "the pipeline returned, painted with a prompt that names something new."
-        )
+    expect_repainted(changed, PAINT_ANEW)
     return None
 
 
-def _wrong_way(changed: Change, question: str) -> str | None:
+def _changed(name: str, answer: Any) -> Change:
+    """How far the answer is from a course image."""
+    image = load_image(name)
+    expect_image(answer, image.size, f'as load_image("{name}") has', what=RETURNED)
+    return change(image, answer, load_mask(name))
+
+
+def _expect_most_inside(changed: Change, question: str) -> None:
     if changed.outside >= changed.inside:
-        return (
+        raise Hint(
             f"It changed more outside the mask ({changed.outside:.1f} grey levels) than inside ({changed.inside:.1f}). "
             f"{question}"
         )
-    return None

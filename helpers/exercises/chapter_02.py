@@ -1,4 +1,4 @@
-"""The exercises of chapter 02: a shape, a safe rim, a broken mask, and a soft composition."""
+"""The exercises of chapter 02: a shape, a safe margin, a broken mask, and a soft composition."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ import numpy as np
 from PIL import Image
 
 from helpers.analysis.image_metrics import change
-from helpers.common.validation import as_size
-from helpers.exercises import describe, exercise
+from helpers.exercises import exercise
+from helpers.exercises.kit import REPAINTED, Hint, expect_image, expect_images, expect_list
 from helpers.images.loading import load_image, load_mask
 from helpers.images.masks import THRESHOLD, as_mask, by, grow, shrink
 
-WRONG = 0.01  # share of pixels that may be on the wrong side: about a rim of one pixel
-REPAINTED = 4.0  # grey levels inside the mask: less than any new subject changes
+WRONG = 0.01  # share of pixels that may be on the wrong side: about an edge of one pixel
 
 
 @exercise("02.1", right="White from two thirds of the height down, and the model may paint there from edge to edge.")
 def lower_third(answer: Any) -> str | None:
     image = load_image("seashore")
-    fault = _not_a_mask(answer, image)
-    if fault:
-        return fault
+    _expect_mask(answer, image)
     wanted = np.zeros((image.height, image.width), bool)
     wanted[round(image.height * 2 / 3) :] = True
     white = _white(answer)
@@ -40,16 +37,14 @@ def lower_third(answer: Any) -> str | None:
     )
 
 
-@exercise("02.2", right="The cat and its rim are safe, everything else will be new. First grow, then invert.")
+@exercise("02.2", right="The cat and its margin are safe, everything else will be new. First grow, then invert.")
 def world_without_the_cat(answer: Any) -> str | None:
     image = load_image("bench")
-    fault = _not_a_mask(answer, image)
-    if fault:
-        return fault
+    _expect_mask(answer, image)
     cat, pixels, white = load_mask("bench"), image.width // 25, _white(answer)
     for kept, hint in (
         (grow(cat, pixels), None),
-        (cat, "The rim is missing: grow the cat's mask before you invert it."),
+        (cat, "The margin is missing: grow the cat's mask before you invert it."),
         (shrink(cat, pixels), "This eats into the cat. First grow what should be safe, then invert."),
     ):
         if _apart(white, ~_white(kept)) <= WRONG / 2:
@@ -65,9 +60,7 @@ def world_without_the_cat(answer: Any) -> str | None:
 @exercise("02.3", right="The right size, hard, clean, and white on the rock: load_mask has nothing to warn of.")
 def repaired(answer: Any) -> str | None:
     image, rock = load_image("road"), load_mask("road")
-    fault = _not_a_mask(answer, image)
-    if fault:
-        return fault
+    _expect_mask(answer, image)
     white, wanted = _white(answer), _white(rock)
     if _apart(white, ~wanted) < _apart(white, wanted):
         return "Size and edges are right, but the rock is black: white is repainted, so invert it."
@@ -83,20 +76,14 @@ def repaired(answer: Any) -> str | None:
     return None
 
 
-@exercise("02.4", right="The original far from the rock, a blend at its rim: this is where a soft mask belongs.")
+@exercise("02.4", right="The original far from the rock, a blend at its edge: this is where a soft mask belongs.")
 def composed_softly(answer: Any) -> str | None:
-    if not isinstance(answer, (list, tuple)) or len(answer) != 2:
-        return f"Expected a list of two pictures, [painted, composed], got {describe(answer)}."
-    for one in answer:
-        if not isinstance(one, Image.Image):
-            return f"Expected two PIL pictures, got {describe(one)} among them."
+    expect_list(answer, 2, "a list of two images, [painted, composed]")
     image, rock = load_image("road"), load_mask("road")
+    expect_images(answer, ("painted", "composed"), image.size, "the road image")
     painted, composed = answer
-    for name, one in (("painted", painted), ("composed", composed)):
-        if one.size != image.size:
-            return f"{name} has {by(one.size)} pixels, expected {by(image.size)} as the road picture has."
     if change(image, painted, rock).inside < REPAINTED:
-        return "The painted picture still shows the rock. It is what the pipeline returned for the road and its mask."
+        return "The painted image still shows the rock. It is what the pipeline returned for the road and its mask."
     reach = image.width // 8
     far = change(image, composed, grow(rock, reach)).outside
     if far > 0 and far < change(image, painted, grow(rock, reach)).outside / 2:
@@ -108,36 +95,34 @@ def composed_softly(answer: Any) -> str | None:
         )
     core = shrink(rock, reach)
     if _white(core).any() and change(image, composed, core).inside < REPAINTED / 2:
-        return "In the middle of the rock the old picture shows. Put the original first, the painted picture second."
+        return "In the middle of the rock the old image shows. Put the original first, the painted image second."
     outer, inner = _blend(image, painted, composed, rock)
     if outer < 0.02 and inner > 0.98:
-        return "The rim is hard: a pixel is either old or new. Blur the mask before you hand it to keep_unmasked."
+        return "The edge is hard: a pixel is either old or new. Blur the mask before you hand it to keep_unmasked."
     return None
 
 
 def _blend(image: Image.Image, painted: Image.Image, composed: Image.Image, rock: Image.Image) -> tuple[float, float]:
-    """How much of the painted picture is in the composed one, 0..1, just outside the rock's mask and just inside."""
+    """How much of the painted image is in the composed one, 0..1, just outside the rock's mask and just inside."""
     old, new, mixed = (np.asarray(one.convert("RGB"), np.float64) for one in (image, painted, composed))
-    rims = (_white(grow(rock, 2)) & ~_white(rock), _white(rock) & ~_white(shrink(rock, 2)))
+    bands = (_white(grow(rock, 2)) & ~_white(rock), _white(rock) & ~_white(shrink(rock, 2)))
     shares = []
-    for rim in rims:
-        step = (new - old)[rim]
-        shares.append(float(((mixed - old)[rim] * step).sum() / max((step**2).sum(), 1.0)))
+    for band in bands:
+        step = (new - old)[band]
+        shares.append(float(((mixed - old)[band] * step).sum() / max((step**2).sum(), 1.0)))
     return shares[0], shares[1]
 
 
-def _not_a_mask(answer: Any, image: Image.Image) -> str | None:
-    """What keeps the answer from being a black-and-white mask of the picture's size."""
-    if not isinstance(answer, Image.Image):
-        return f"Expected a mask, a PIL picture of mode L, got {describe(answer)}."
-    if answer.size != as_size(image):
-        return f"The mask is {by(answer.size)} pixels, the picture {by(image.size)}: they must be equal. See fit."
+def _expect_mask(answer: Any, image: Image.Image) -> None:
+    """A black-and-white mask of the image's size, not all black."""
+    expect_image(answer, what="a mask, a PIL image of mode L")
+    if answer.size != image.size:
+        raise Hint(f"The mask is {by(answer.size)} pixels, the image {by(image.size)}: they must be equal. See fit.")
     values = np.asarray(as_mask(answer))
     if ((values > 0) & (values < 255)).any():
-        return "It has grey pixels. A pipeline cuts them at 50 % anyway: threshold(mask) shows you where."
+        raise Hint("It has grey pixels. A pipeline cuts them at 50 % anyway: threshold(mask) shows you where.")
     if not values.any():
-        return "It is all black, so nothing would be repainted. Paint white what should be new."
-    return None
+        raise Hint("It is all black, so nothing would be repainted. Paint white what should be new.")
 
 
 def _white(mask: Image.Image) -> np.ndarray:

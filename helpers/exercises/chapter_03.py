@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
-
 from helpers.analysis.image_metrics import adherence, change
 from helpers.catalog.checkpoints import CATALOG
 from helpers.catalog.editions import edition
 from helpers.common.validation import did_you_mean
 from helpers.exercises import describe, exercise
+from helpers.exercises.kit import called, expect_image, expect_list, expect_repainted
 from helpers.hub.listing import gigabytes
 from helpers.images.loading import load_image, load_mask
 from helpers.images.masks import by
@@ -30,13 +29,12 @@ NEEDS: dict[str, tuple[str, int, Callable[[str], str]]] = {
         "kandinsky22-inpaint", 5, lambda name: "its UNet was taught to read words alone",
     ),
 }  # fmt: skip
-REPAINTED = 4.0  # grey levels inside the mask: less than any new subject changes
-KEPT = 40.0  # grey levels outside: more than any decoder does, less than another picture
+KEPT = 40.0  # grey levels outside: more than any decoder does, less than another image
 BOAT = "a red boat"  # the prompt of exercise 03.2
 SEEN = 0.5  # adherence at least
 
 
-@exercise("03.1", right="Size, licence, and what the call can do: three reasons to choose, before any picture is made.")
+@exercise("03.1", right="Size, licence, and what the call can do: three reasons to choose, before any image is made.")
 def chosen(answer: Any) -> str | None:
     if not isinstance(answer, dict):
         return f'Expected a dict such as {{"the smallest download": "sd15-inpaint", ...}}, got {describe(answer)}.'
@@ -54,29 +52,24 @@ def chosen(answer: Any) -> str | None:
     return None
 
 
-@exercise("03.2", right="Picture, mask and call in SDXL's own size: more pixels for the same boat.")
+@exercise("03.2", right="Image, mask and call in SDXL's own size: more pixels for the same boat.")
 def boat_in_its_own_size(answer: Any) -> str | None:
-    if not isinstance(answer, Image.Image):
-        return f"Expected a PIL picture, got {describe(answer)}."
+    expect_image(answer)
     size = CATALOG["sdxl-inpaint"].size
     if answer.size == (CATALOG["sd15-inpaint"].size,) * 2:
         return f"{by(answer.size)} pixels is Stable Diffusion 1.5's size. SDXL's is {size}: CATALOG says it."
-    if answer.size != (size, size):
-        return f"Expected {by((size, size))} pixels, as SDXL was trained on, got {by(answer.size)}."
+    expect_image(answer, (size, size), "as SDXL was trained on")
     sea, mask = load_image("seashore", size=size), load_mask("seashore", size=size)
     moved = change(sea, answer, mask)
     if moved.outside > KEPT:
-        return (
-            f"Outside the mask it is another picture ({moved.outside:.0f} grey levels away): give it the sea shore's."
-        )
-    if moved.inside < REPAINTED:
-        return f"Inside the mask hardly anything changed ({moved.inside:.1f} grey levels). Did it get the mask?"
+        return f"Outside the mask it is another image ({moved.outside:.0f} grey levels away): give it the sea shore's."
+    expect_repainted(moved, "Did it get the mask?")
     if edition() == "mini" and (seen := adherence(answer, BOAT)) < SEEN:
         return f'It does not look like "{BOAT}" (adherence {seen:.2f}, expected {SEEN}). Try another seed.'
     return None
 
 
-@exercise("03.3", right="Now a misspelt argument speaks up before the picture is painted, not after.")
+@exercise("03.3", right="Now a misspelt argument speaks up before the image is painted, not after.")
 def unread(answer: Any) -> str | None:
     if isinstance(answer, type) or not callable(answer):
         return f"Expected the function itself, unread without brackets, got {describe(answer)}."
@@ -90,10 +83,9 @@ def unread(answer: Any) -> str | None:
     )  # fmt: skip
     for kind, arguments, wanted in cases:
         told = f"unread({kind}, {', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
-        try:
-            made = answer(_weightless(kind), **arguments)
-        except Exception as error:
-            return f"{told} stopped with {type(error).__name__}: {error}. It should look at the call, not make it."
+        made = called(
+            answer, _weightless(kind), told=told, more=" It should look at the call, not make it.", **arguments
+        )
         if not isinstance(made, (list, tuple, set, frozenset)):
             return f"{told} returns {describe(made)}, expected a list of names."
         if sorted(map(str, made)) == wanted:
@@ -115,8 +107,7 @@ def embeddings(answer: Any) -> str | None:
 
     if hasattr(answer, "image_embeds"):
         return "That is the prior's whole output. Hand in three tensors, each an output's .image_embeds."
-    if torch.is_tensor(answer) or not isinstance(answer, (list, tuple)) or len(answer) != 3:
-        return f"Expected a list of three embeddings, [first, again, other], got {describe(answer)}."
+    expect_list(answer, 3, "a list of three embeddings, [first, again, other]")
     for name, one in zip(("first", "again", "other"), answer, strict=True):
         if hasattr(one, "image_embeds"):
             return f"{name} is the prior's whole output: hand in its .image_embeds."

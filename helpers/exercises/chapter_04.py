@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,25 +9,23 @@ from PIL import Image
 
 from helpers.analysis.image_metrics import change
 from helpers.exercises import describe, exercise
+from helpers.exercises.kit import REPAINTED, RETURNED, called, expect_images, expect_list, expect_number
 from helpers.images.loading import load_image, load_mask
-from helpers.images.masks import by
 
-REPAINTED = 4.0  # grey levels inside the mask: less than any erased rock changes
 CLOSE = 1e-3  # latents are about 1 large; half precision rounds by less
 
 
-@exercise("04.1", right="16 channels being painted, 1 of mask, 16 of the masked picture: 33, as 4 + 1 + 4 make 9.")
+@exercise("04.1", right="16 channels being painted, 1 of mask, 16 of the masked image: 33, as 4 + 1 + 4 make 9.")
 def channels(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        return f"Expected a number, such as 9, got {describe(answer)}."
+    expect_number(answer, "a number, such as 9")
     hints = {
         33: None,
         9: "9 is for latents of 4 channels: 4 + 1 + 4. Which of the three grow with the latents?",
         16: "16 is what a regular UNet takes: the latents alone. An inpainting one is told two things more.",
-        32: "The latents and the masked picture make 32. How does it know where the mask is?",
-        17: "The latents and the mask make 17. The picture around the hole has to come in too.",
-        18: "The masked picture is given as latents: it has as many channels as what is being painted, not one.",
-        20: "The masked picture goes through the same VAE, so it has 16 channels, not 3.",
+        32: "The latents and the masked image make 32. How does it know where the mask is?",
+        17: "The latents and the mask make 17. The image around the hole has to come in too.",
+        18: "The masked image is given as latents: it has as many channels as what is being painted, not one.",
+        20: "The masked image goes through the same VAE, so it has 16 channels, not 3.",
         48: "The mask is one channel, whatever the latents have: it says only yes or no.",
     }
     return hints.get(answer, f"Got {answer:g}. Add up the three parts of section 4, each for latents of 16 channels.")
@@ -45,9 +42,11 @@ def mixing(answer: Any) -> str | None:
     mask = torch.zeros(2, 1, 8, 8)
     mask[..., 2:6, 2:6], mask[..., 6:, 6:] = 1, 0.25
     before = [one.clone() for one in (latents, original, mask)]
-    made, fault = _called(answer, latents, original, mask)
-    if fault:
-        return fault
+    made = called(answer, latents, original, mask, told="mix(latents, original, mask)")
+    if made is None:
+        return "mix returns None: does its last line begin with return?"
+    if not isinstance(made, torch.Tensor):
+        return f"mix should return latents, a tensor, and returned {describe(made)}."
     if any(not torch.equal(one, copy) for one, copy in zip((latents, original, mask), before, strict=True)):
         return "It writes into what it was given. Build new latents from the three: the pipeline needs them again."
     if made.shape != latents.shape:
@@ -65,7 +64,7 @@ def mixing(answer: Any) -> str | None:
     if same(mask * original + (1 - mask) * latents):
         return "It keeps what should be new, and the other way round: 1 in the mask means repaint, take latents there."
     if same(mask * latents):
-        return "Outside the mask it gives 0, which is no picture. The original belongs there, weighted by 1 - mask."
+        return "Outside the mask it gives 0, which is no image. The original belongs there, weighted by 1 - mask."
     if same(mask * latents + original):
         return "Inside the mask the original is added on top of the new. Weigh it by 1 - mask."
     if same(right, hard):
@@ -104,20 +103,16 @@ def grey_processor(answer: Any) -> str | None:
     right="The regular checkpoint kept more of what is around the rock, and keep_unmasked kept all of it.",
 )
 def erased_twice(answer: Any) -> str | None:
-    if not isinstance(answer, (list, tuple)) or len(answer) != 3:
-        return f"Expected a list of three pictures, [regular, special, kept], got {describe(answer)}."
-    road, rock = load_image("road"), load_mask("road")
     names = ("regular", "special", "kept")
+    expect_list(answer, 3, "a list of three images, [regular, special, kept]")
+    road, rock = load_image("road"), load_mask("road")
+    expect_images(answer, names, road.size, "the road", what=RETURNED)
     for name, one in zip(names, answer, strict=True):
-        if not isinstance(one, Image.Image):
-            return f"{name}: expected a PIL picture (the call's .images[0]), got {describe(one)}."
-        if one.size != road.size:
-            return f"{name} has {by(one.size)} pixels, expected {by(road.size)} as the road has."
         if change(road, one, rock).inside < REPAINTED:
             return f"{name} still shows the rock. Did the call get the road's own mask, and is before/after in order?"
     outside = [change(road, one, rock).outside for one in answer]
     if answer[0].tobytes() == answer[1].tobytes():
-        return "The first two are the same picture. One is from sd15 with task='inpaint', the other from sd15-inpaint."
+        return "The first two are the same image. One is from sd15 with task='inpaint', the other from sd15-inpaint."
     if min(outside[:2]) == 0:
         return "The first two should be as the pipelines returned them: one has its unmasked pixels put back already."
     if outside[2] > 0:
@@ -132,20 +127,5 @@ def erased_twice(answer: Any) -> str | None:
         )
     gaps = [change(one, answer[2], rock).inside for one in answer[:2]]
     if gaps[1] > 0.5:
-        return f"Inside the mask kept is not the second picture ({gaps[1]:.1f} grey levels apart): compose that one."
+        return f"Inside the mask kept is not the second image ({gaps[1]:.1f} grey levels apart): compose that one."
     return None
-
-
-def _called(mix: Callable[..., Any], latents: Any, original: Any, mask: Any) -> tuple[Any, str | None]:
-    """What the reader's function returns, or what keeps it from being judged."""
-    import torch
-
-    try:
-        made = mix(latents, original, mask)
-    except Exception as error:
-        return None, f"mix(latents, original, mask) stopped with {type(error).__name__}: {error}."
-    if made is None:
-        return None, "mix returns None: does its last line begin with return?"
-    if not isinstance(made, torch.Tensor):
-        return None, f"mix should return latents, a tensor, and returned {describe(made)}."
-    return made, None

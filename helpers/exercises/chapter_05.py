@@ -1,4 +1,4 @@
-"""The exercises of chapter 05: steps that run, a sweep, guidance, a word taken out, a small part of a picture."""
+"""The exercises of chapter 05: steps that run, a sweep, guidance, a word taken out, a small part of an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from PIL import Image
 from helpers.analysis.image_metrics import adherence, change
 from helpers.catalog.checkpoints import CATALOG
 from helpers.catalog.editions import edition
-from helpers.exercises import describe, exercise
+from helpers.exercises import exercise
+from helpers.exercises.kit import expect_image, expect_number, expect_one_difference, expect_records, expect_repainted
 from helpers.generation.records import Record
 from helpers.images.loading import load_image
 from helpers.images.masks import THRESHOLD, by, ellipse_mask, shrink
@@ -23,15 +24,13 @@ GUIDED = "a purple castle in the snow"  # the prompt of exercise 05.3
 FOLLOWS, BURNT = 0.9, 0.02  # adherence at least, share of burnt values at most
 TAKEN_OUT, WORD = "a red boat", "sunset"  # prompt and negative prompt of exercise 05.4
 LOST = 0.3  # adherence to the word, less at least
-TIMES = 4  # how many times larger than the checkpoint's own size the picture of exercise 05.5 is
-REPAINTED = 4.0  # grey levels inside the mask: less than any new subject changes
-DETAIL = 2.0  # grey levels lost when a sharp picture is made `TIMES` smaller and large again; an enlarged one loses 1
+TIMES = 4  # how many times larger than the checkpoint's own size the image of exercise 05.5 is
+DETAIL = 2.0  # grey levels lost when a sharp image is made `TIMES` smaller and large again; an enlarged one loses 1
 
 
 @exercise("05.1", right="int(0.6 * 34) is 20, and int(0.6 * 33) is 19. Ask for more where strength takes some away.")
 def enough_steps(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        return f"Expected a number of steps, such as 25, got {describe(answer)}."
+    expect_number(answer, "a number of steps, such as 25")
     if not math.isfinite(answer) or answer != int(answer):
         return f"There are no parts of steps: num_inference_steps is a whole number, got {answer:g}."
     runs = int(STRENGTH * answer)
@@ -46,22 +45,20 @@ def enough_steps(answer: Any) -> str | None:
     return f"With {answer:g} asked for, int({STRENGTH} * {answer:g}) = {runs} run, and {WANTED} should."
 
 
-@exercise("05.2", right="Nine pictures, three a strength: now an effect can be told from luck.")
+@exercise("05.2", right="Nine images, three a strength: now an effect can be told from luck.")
 def a_sweep(answer: Any) -> str | None:
     if hasattr(answer, "__next__"):
-        return "A sweep makes its pictures while it is read, and only once: hand in list(sweep(...))."
-    fault, records = _records(answer)
-    if fault:
-        return fault
+        return "A sweep makes its images while it is read, and only once: hand in list(sweep(...))."
+    records = expect_records(answer)
     start = load_image("lighthouse")
     for record in records:
         given = record.parameters
         if "mask_image" in given:
             return 'These were inpainted. Image-to-image has no mask: load("sd15", task="image2image").'
         if not isinstance(given.get("image"), Image.Image):
-            return 'They were painted from no picture: pass image=load_image("lighthouse") to the sweep.'
+            return 'They were painted from no image: pass image=load_image("lighthouse") to the sweep.'
         if given["image"].size != start.size or change(start, given["image"]).inside > 1:
-            return 'They begin with another picture than load_image("lighthouse").'
+            return 'They begin with another image than load_image("lighthouse").'
     if len({record.parameters.get("prompt") for record in records}) > 1:
         return "Their prompts differ. What is not swept must stay the same, or you cannot tell what did it."
     made = {(round(record.parameters.get("strength", 0), 6), record.parameters.get("seed")) for record in records}
@@ -77,12 +74,10 @@ def a_sweep(answer: Any) -> str | None:
 
 @exercise("05.3", right="It follows its prompt, and no colour broke. There is room between too little and too much.")
 def guided_and_not_burnt(answer: Any) -> str | None:
-    fault, (record,) = _records([answer] if isinstance(answer, Record) else answer, 1)
-    if fault:
-        return fault
+    (record,) = expect_records([answer] if isinstance(answer, Record) else answer, 1)
     given = record.parameters
     if "image" in given:
-        return 'This one began with a picture. Text-to-image has none: load("sd15").'
+        return 'This one began with an image. Text-to-image has none: load("sd15").'
     if given.get("prompt") != GUIDED:
         return f'Its prompt is {str(given.get("prompt"))[:60]!r}, expected "{GUIDED}".'
     if "guidance_scale" not in given:
@@ -103,93 +98,70 @@ def guided_and_not_burnt(answer: Any) -> str | None:
 
 @exercise("05.4", right="One word in the negative prompt took away what it names; all else in the call is the same.")
 def word_taken_out(answer: Any) -> str | None:
-    fault, records = _records(answer, 2)
-    if fault:
-        return fault
+    records = expect_records(answer, 2)
     without, against = (record.parameters for record in records)
     for given in (without, against):
         if given.get("prompt") != TAKEN_OUT:
             return f'A prompt is {str(given.get("prompt"))[:60]!r}, expected "{TAKEN_OUT}" for both.'
     if WORD in str(without.get("negative_prompt", "")) and WORD not in str(against.get("negative_prompt", "")):
-        return "They are swapped: first the picture without a negative prompt, then the one with it."
+        return "They are swapped: first the image without a negative prompt, then the one with it."
     if WORD not in str(against.get("negative_prompt", "")).lower():
         return f'The second should have a negative prompt that names the {WORD}: negative_prompt="{WORD}".'
     if without.get("negative_prompt"):
         return "The first should have no negative prompt, so that the two can be compared."
-    names = sorted({*without, *against} - {"negative_prompt"})
-    if different := [name for name in names if without.get(name) != against.get(name)]:
-        return f"They differ in {', '.join(different)} as well: then nobody can say which of them did it."
+    expect_one_difference(without, against, "negative_prompt")
     if without.get("guidance_scale", 7.5) <= 1:
         return "Without guidance (1 or less) a negative prompt does nothing. Choose a higher guidance_scale."
     if edition() != "mini":
         return None
     before, after = (adherence(record.image, WORD) for record in records)
     if before < 0.5:
-        return f"There is no {WORD} in the first picture ({before:.2f}), so nothing can be taken out: try another seed."
+        return f"There is no {WORD} in the first image ({before:.2f}), so nothing can be taken out: try another seed."
     if before - after < LOST:
         return f"The {WORD} is still there: from {before:.2f} to {after:.2f}. Try another seed, or more guidance."
     return None
 
 
-@exercise("05.5", right="Painted at the model's own size, put back at the picture's: sharp inside, untouched outside.")
+@exercise("05.5", right="Painted at the model's own size, put back at the image's: sharp inside, untouched outside.")
 def small_in_large(answer: Any) -> str | None:
     if isinstance(answer, Record):
         answer = answer.image
-    if not isinstance(answer, Image.Image):
-        return f"Expected a PIL picture, got {describe(answer)}."
+    expect_image(answer)
     large, mask = large_meadow()
     if answer.size == (CATALOG["sd15-inpaint"].size,) * 2:
         return (
-            f"{by(answer.size)} pixels is what the checkpoint paints; the picture has {by(large.size)}. With "
-            "padding_mask_crop the result comes in the picture's size."
+            f"{by(answer.size)} pixels is what the checkpoint paints; the image has {by(large.size)}. With "
+            "padding_mask_crop the result comes in the image's size."
         )
-    if answer.size != large.size:
-        return f"Expected {by(large.size)} pixels, as the large picture has, got {by(answer.size)}."
+    expect_image(answer, large.size, "as the large image has")
     moved = change(large, answer, mask)
     if moved.outside > 0:
         return (
             f"Outside the mask it differs by {moved.outside:.2f} grey levels, expected 0. A result that was enlarged "
             "is soft everywhere: let padding_mask_crop put it back."
         )
-    if moved.inside < REPAINTED:
-        return f"Inside the mask hardly anything changed ({moved.inside:.1f} grey levels). Was it painted at all?"
+    expect_repainted(moved, "Was it painted at all?")
     if _detail(answer, mask) < DETAIL:
         return "Inside the mask it is soft: it was painted small and enlarged. padding_mask_crop paints a part, larger."
     return None
 
 
 def large_meadow() -> tuple[Image.Image, Image.Image]:
-    """The picture of exercise 05.5, larger than its checkpoint paints, and a small mask in it."""
+    """The image of exercise 05.5, larger than its checkpoint paints, and a small mask in it."""
     large = load_image("meadow", size=TIMES * CATALOG["sd15-inpaint"].size)
     width, height = large.size
     return large, ellipse_mask(large, (0.2 * width, 0.48 * height, 0.36 * width, 0.64 * height))
 
 
-def _records(answer: Any, count: int | None = None) -> tuple[str | None, list[Record]]:
-    """The answer as records, or what keeps it from being `count` of them (any number, if None)."""
-    nothing: list[Any] = [None] * (count or 0)
-    expected = "a list of Records" if count is None else "a Record" if count == 1 else f"a list of {count} Records"
-    if isinstance(answer, Record) or not isinstance(answer, (list, tuple)):
-        return f"Expected {expected}, as sweep yields them, got {describe(answer)}.", nothing
-    records = list(answer)
-    if not records or (count is not None and len(records) != count):
-        return f"Expected {expected}, got a list of {len(records)}.", nothing
-    if wrong := [one for one in records if not isinstance(one, Record)]:
-        return f"Expected {expected}, as sweep yields them, got {describe(wrong[0])} among them.", nothing
-    if failed := [one for one in records if one.error or one.image is None]:
-        return f"{len(failed)} of them failed: {failed[0].error}", nothing
-    return None, records
-
-
-def _burnt(picture: Image.Image) -> float:
+def _burnt(image: Image.Image) -> float:
     """The share of values at the very ends, 0 or 255."""
-    values = np.asarray(picture.convert("RGB"))
+    values = np.asarray(image.convert("RGB"))
     return float(((values == 0) | (values == 255)).mean())
 
 
-def _detail(picture: Image.Image, mask: Image.Image) -> float:
-    """How many grey levels well inside the mask are too fine to survive a picture `TIMES` smaller."""
-    inside = np.asarray(shrink(mask, 3 * TIMES)) >= THRESHOLD  # the rim is as sharp as its mask
-    small = picture.resize((picture.width // TIMES, picture.height // TIMES), Image.Resampling.LANCZOS)
-    lost = np.abs(np.asarray(picture, np.float32) - np.asarray(small.resize(picture.size, Image.Resampling.LANCZOS)))
+def _detail(image: Image.Image, mask: Image.Image) -> float:
+    """How many grey levels well inside the mask are too fine to survive an image `TIMES` smaller."""
+    inside = np.asarray(shrink(mask, 3 * TIMES)) >= THRESHOLD  # the edge is as sharp as its mask
+    small = image.resize((image.width // TIMES, image.height // TIMES), Image.Resampling.LANCZOS)
+    lost = np.abs(np.asarray(image, np.float32) - np.asarray(small.resize(image.size, Image.Resampling.LANCZOS)))
     return float(lost[inside].mean())

@@ -1,4 +1,4 @@
-"""The exercises of chapter 06: what latents save, who takes them, a chain of one's own, a wider picture, two tasks."""
+"""The exercises of chapter 06: what latents save, who takes them, a chain of one's own, a wider image, two tasks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from PIL import Image
 from helpers.analysis.image_metrics import adherence, change
 from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
+from helpers.exercises.kit import expect_image, expect_list
 from helpers.images.loading import load_image
 from helpers.images.masks import by
 from helpers.images.outpainting import FILLS, outpaint
+from helpers.pipelines.loading import load
 
 CALLS = (3, 4, 0, 1)
 HAND_OFFS = {
@@ -20,30 +22,29 @@ HAND_OFFS = {
     "b": (False, "b goes from SD 1.5 to SDXL: the shape fits, and the numbers mean something else."),
     "c": (True, "c stays within SDXL's latent space, and the refiner's image-to-image takes latents."),
     "d": (True, "d: the x2 upscaler was made for Stable Diffusion's latents, and takes them."),
-    "e": (False, "e: the x4 upscaler looks at the small picture itself, in colours."),
+    "e": (False, "e: the x4 upscaler looks at the small image itself, in colours."),
     "f": (False, "f: Kandinsky encodes whatever it is given, even latents of its own."),
     "g": (True, "g: the x2 upscaler's latents are Stable Diffusion's, only larger: image-to-image takes them."),
-    "h": (False, "h: SD inpainting cuts the hole out of a picture; without masked_image_latents it needs pixels."),
+    "h": (False, "h: SD inpainting cuts the hole out of an image; without masked_image_latents it needs pixels."),
 }
 FARTHEST = 80.0  # grey levels: no gentle step leads so far away from the beach
-SUNSET = 0.5  # the judge's probability, from which on it takes a picture for one
+SUNSET = 0.5  # adherence at least
 UNPAINTED = 3.0  # grey levels between a border as outpaint fills it and one that was painted
 
 
 @exercise(
-    "06.1", right="Each picture between two calls costs a decode and an encode; in latents only the end is decoded."
+    "06.1", right="Each image between two calls costs a decode and an encode; in latents only the end is decoded."
 )
 def round_trips(answer: Any) -> str | None:
-    if not isinstance(answer, (list, tuple)) or len(answer) != 4:
-        return f"Expected four numbers, such as (1, 2, 3, 4), got {describe(answer)}."
+    expect_list(answer, 4, "four numbers, such as (1, 2, 3, 4)")
     if any(isinstance(one, bool) or not isinstance(one, int) for one in answer):
         return "Expected whole numbers only."
-    names = ("encodes with pictures", "decodes with pictures", "encodes in latents", "decodes in latents")
+    names = ("encodes with images", "decodes with images", "encodes in latents", "decodes in latents")
     hints = {
-        0: "The first call begins with words, so it encodes nothing. Each of the other three gets a picture.",
-        1: "Every one of the four calls ends in a picture here.",
-        2: "Who would have to encode? The first call has no picture, and the others get latents.",
-        3: "Only what you look at in the end is decoded: the x2 upscaler returns a picture.",
+        0: "The first call begins with words, so it encodes nothing. Each of the other three gets an image.",
+        1: "Every one of the four calls ends in an image here.",
+        2: "Who would have to encode? The first call has no image, and the others get latents.",
+        3: "Only what you look at in the end is decoded: the x2 upscaler returns an image.",
     }
     wrong = [place for place in range(4) if answer[place] != CALLS[place]]
     return f"{names[wrong[0]]}: got {answer[wrong[0]]}. {hints[wrong[0]]}" if wrong else None
@@ -68,11 +69,10 @@ def stay_in_latents(answer: Any) -> str | None:
 def into_the_sunset(answer: Any) -> str | None:
     import torch
 
-    if not isinstance(answer, (list, tuple)) or len(answer) != 3:
-        return f"Expected a list of three, the latents after each call, got {describe(answer)}."
-    picture = load_image("seashore")
-    pipe = _sd15()
-    wanted = (1, 4, picture.height // pipe.vae_scale_factor, picture.width // pipe.vae_scale_factor)
+    expect_list(answer, 3, "a list of three, the latents after each call")
+    image = load_image("seashore")
+    pipe = load("sd15")
+    wanted = (1, 4, image.height // pipe.vae_scale_factor, image.width // pipe.vae_scale_factor)
     for number, one in enumerate(answer, 1):
         if not isinstance(one, torch.Tensor):
             return f"Number {number}: expected latents, a tensor, got {describe(one)}. Which output_type gives them?"
@@ -84,19 +84,19 @@ def into_the_sunset(answer: Any) -> str | None:
     if any(torch.equal(one, other) for one, other in zip(latents, latents[1:], strict=False)):
         return "Two in a row are the same. Hand the second call what the first one made, and the third the second's."
     first, _, last = (_decoded(pipe, one) for one in latents)
-    if change(picture, first).inside > FARTHEST:
+    if change(image, first).inside > FARTHEST:
         return "The first is far from the beach: begin with load_image('seashore'), at a strength of 0.5 or less."
     if edition() == "mini" and (seen := adherence(last, "at sunset")) < SUNSET:
         return (
-            f"The last is no sunset yet: the judge gives it {seen:.2f} of 1. Say so in the prompt, or be less gentle."
+            f"The last is no sunset yet: the classifier gives it {seen:.2f} of 1. Say so in the prompt, or be less "
+            "gentle."
         )
     return None
 
 
-@exercise("06.4", right="A quarter more of winter on the left, and the picture beside it as it was.")
+@exercise("06.4", right="A quarter more of winter on the left, and the image beside it as it was.")
 def wider_winter(answer: Any) -> str | None:
-    if not isinstance(answer, Image.Image):
-        return f"Expected a PIL picture, got {describe(answer)}."
+    expect_image(answer)
     winter = load_image("winter")
     new = winter.width // 4
     if answer.size != (winter.width + new, winter.height):
@@ -121,8 +121,7 @@ def wider_winter(answer: Any) -> str | None:
 
 @exercise("06.5", right="One UNet in memory, two pipelines, and a scheduler for each.")
 def two_tasks(answer: Any) -> str | None:
-    if not isinstance(answer, (list, tuple)) or len(answer) != 2:
-        return f"Expected two pipelines, [pipe, other], got {describe(answer)}."
+    expect_list(answer, 2, "two pipelines, [pipe, other]")
     for place, one in zip(("first", "second"), answer, strict=True):
         if not hasattr(one, "unet") or not hasattr(one, "scheduler"):
             return f"The {place} is no pipeline with a UNet: got {describe(one)}."
@@ -143,12 +142,6 @@ def two_tasks(answer: Any) -> str | None:
     if type(other.scheduler).__name__ != "EulerDiscreteScheduler":
         return f"The schedulers are {type(other.scheduler).__name__}, expected EulerDiscreteScheduler."
     return None
-
-
-def _sd15() -> Any:
-    from helpers.pipelines.loading import load
-
-    return load("sd15")
 
 
 def _decoded(pipe: Any, latents: Any) -> Image.Image:

@@ -11,6 +11,7 @@ import numpy as np
 from helpers.analysis.image_metrics import adherence
 from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
+from helpers.exercises.kit import Hint
 from helpers.generation.records import make
 from helpers.pipelines import prompt_syntax
 from helpers.pipelines.loading import load
@@ -41,9 +42,7 @@ def enough_signs(answer: Any) -> str | None:
 
 @exercise("07.2", right="A backslash makes a bracket a sign of the text; without one it belongs to the notation.")
 def brackets_as_text(answer: Any) -> str | None:
-    fault, said = _said(answer)
-    if fault:
-        return fault
+    said = _said(answer)
     text, wanted = " ".join(part for part, _ in said), " ".join(part for part, _ in SAID)
     if text == wanted.replace("(", "").replace(")", ""):
         return f"The brackets are gone: it says {text!r}. Brackets of the text need a backslash before them."
@@ -89,9 +88,7 @@ def more_by_hand(answer: Any) -> str | None:
 
 @exercise("07.4", right="Night, whatever the seed: a little more of the one and less of the other.")
 def night_wins(answer: Any) -> str | None:
-    fault, said = _said(answer)
-    if fault:
-        return fault
+    said = _said(answer)
     if _words(" ".join(part for part, _ in said)) != _words(WISH):
         return f"Its words should be those of {WISH!r}: only weights may be added."
     if all(weight == 1 for _, weight in said):
@@ -103,8 +100,8 @@ def night_wins(answer: Any) -> str | None:
     for seed in SEEDS:
         if (seen := _night(answer, seed)) < NIGHT:
             return (
-                f"With seed {seed} the judge sees night with {seen:.2f} only, expected {NIGHT} at least. Push harder, "
-                "on both sides."
+                f"With seed {seed} the classifier sees night with {seen:.2f} only, expected {NIGHT} at least. Push "
+                "harder, on both sides."
             )
     return None
 
@@ -133,17 +130,17 @@ def read_to_its_end(answer: Any) -> str | None:
     return None
 
 
-def _said(answer: Any) -> tuple[str | None, list[tuple[str, float]]]:
-    """What one prompt says, as texts with their weights; or what keeps it from being one."""
+def _said(answer: Any) -> list[tuple[str, float]]:
+    """What one prompt says, as texts with their weights."""
     if not isinstance(answer, str):
-        return f"Expected a prompt, a text in quotes, got {describe(answer)}.", []
+        raise Hint(f"Expected a prompt, a text in quotes, got {describe(answer)}.")
     try:
-        (flat,) = prompt_syntax.read(answer, name="answer").prompts
+        (flat,) = prompt_syntax.parse_prompt(answer, name="answer").prompts
     except ValueError as error:
-        return str(error), []
+        raise Hint(str(error)) from error
     if not hasattr(flat, "children"):
-        return "Expected one prompt with weights, without .blend() and .and().", []
-    return None, [(fragment.text.strip(), round(fragment.weight, 4)) for fragment in flat.children]
+        raise Hint("Expected one prompt with weights, without .blend() and .and().")
+    return [(fragment.text.strip(), round(fragment.weight, 4)) for fragment in flat.children]
 
 
 def _words(text: str) -> str:
@@ -151,7 +148,7 @@ def _words(text: str) -> str:
 
 
 def _night(prompt: str, seed: int) -> float:
-    """How surely the judge sees night in what sd15 paints."""
+    """How surely the classifier sees night in what sd15 paints."""
     call = {"num_inference_steps": 8, "guidance_scale": 4.0, "scheduler": "UniPCMultistepScheduler"}
     pipe = load("sd15")
     return adherence(make(pipe, seed=seed, **weigh(pipe, prompt), **call).image, "night")

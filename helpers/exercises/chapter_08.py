@@ -1,4 +1,4 @@
-"""The exercises of chapter 08: steps that are steered, a condition by hand, a depth picture, and what it does."""
+"""The exercises of chapter 08: steps that are steered, a condition by hand, a depth map, and what it does."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from helpers.analysis.image_metrics import depth_agreement
 from helpers.catalog.checkpoints import CATALOG
 from helpers.exercises import describe, exercise
+from helpers.exercises.kit import equal, expect_image, expect_list, expect_number, expect_one_difference
 from helpers.generation.records import Record
 from helpers.images.loading import load_image, load_mask
-from helpers.images.masks import by
-from helpers.pipelines.control_images import depth_agreement, depth_map, inpaint_condition
+from helpers.pipelines.control_images import depth_map, inpaint_condition
 
 STEPS, START, END = 20, 0.2, 0.6  # of exercise 08.1
 PICTURE = "road"  # of exercise 08.2
@@ -29,8 +30,7 @@ def steered_steps(count: int = STEPS, start: float = START, end: float = END) ->
     "08.1", right="Steps 4 to 11, eight of them. The net is asked in all twenty, and not heard in the other twelve."
 )
 def steps_that_are_steered(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        return f"Expected a number of steps, such as 10, got {describe(answer)}."
+    expect_number(answer, "a number of steps, such as 10")
     right = len(steered_steps())
     if answer == right:
         return None
@@ -43,10 +43,10 @@ def steps_that_are_steered(answer: Any) -> str | None:
     return f"Start and end are shares of the {STEPS} steps: {START} * {STEPS} and {END} * {STEPS}. Which lie between?"
 
 
-@exercise("08.2", right="The picture, 0 to 1, and -1 where it will be repainted: all that the ControlNet is told.")
+@exercise("08.2", right="The image, 0 to 1, and -1 where it will be repainted: all that the ControlNet is told.")
 def condition_by_hand(answer: Any) -> str | None:
     if isinstance(answer, Image.Image):
-        return "A picture holds 0 to 255 and no -1: hand in a tensor, (1, 3, height, width)."
+        return "An image holds 0 to 255 and no -1: hand in a tensor, (1, 3, height, width)."
     if not hasattr(answer, "shape") or not hasattr(answer, "dtype"):
         return f"Expected a tensor of shape (1, 3, height, width), got {describe(answer)}."
     wanted = inpaint_condition(load_image(PICTURE), load_mask(PICTURE))
@@ -61,7 +61,7 @@ def condition_by_hand(answer: Any) -> str | None:
         return "It is an array: torch.from_numpy makes a tensor of it."
     found, right = answer.detach().cpu().float(), wanted
     if found.max() > 1.5:
-        return f"Its largest value is {found.max():.0f}: divide the picture by 255 first, then set -1."
+        return f"Its largest value is {found.max():.0f}: divide the image by 255 first, then set -1."
     kept = right != -1
     if bool((found[~kept] == -1).all()) and bool(((found - right)[kept].abs() < 1e-4).all()):
         return None
@@ -73,19 +73,17 @@ def condition_by_hand(answer: Any) -> str | None:
     if bool((found[kept] == -1).any()) and not bool((found[~kept] == -1).any()):
         return "The hole is on the wrong side: -1 belongs where the mask is white."
     if bool(((found > -0.99) & (found < -0.01)).any()):
-        return "Outside the mask it goes below 0: the pipelines' -1 to 1 is not for control pictures. Use 0 to 1."
-    return "The picture or the mask is another: load_image and load_mask of the same name, -1 from 128 up."
+        return "Outside the mask it goes below 0: the pipelines' -1 to 1 is not for control images. Use 0 to 1."
+    return "The image or the mask is another: load_image and load_mask of the same name, -1 from 128 up."
 
 
 @exercise("08.3", right="Ground that comes nearer toward you, and a thing that stands on it: the net needs no more.")
 def depth_of_ones_own(answer: Any) -> str | None:
     side = CATALOG["sd15"].size
-    if not isinstance(answer, Image.Image):
-        return f"Expected a PIL picture, got {describe(answer)}. Image.fromarray makes one of a uint8 array."
-    if answer.size != (side, side):
-        return f"Expected {side} x {side} pixels, as the checkpoint paints, got {by(answer.size)}."
+    more = " Image.fromarray makes one of a uint8 array."
+    expect_image(answer, (side, side), "as the checkpoint paints", more=more)
     if answer.mode != "RGB":
-        return f'Its mode is {answer.mode!r}: a control picture has three channels, convert("RGB").'
+        return f'Its mode is {answer.mode!r}: a control image has three channels, convert("RGB").'
     values = np.asarray(answer).astype(float)
     if np.ptp(values, axis=-1).max() > 8:
         return "Its channels differ: depth is grey, so the three must be equal."
@@ -110,13 +108,12 @@ def depth_of_ones_own(answer: Any) -> str | None:
     return None
 
 
-@exercise("08.4", right="One number apart, and the order of near and far followed the control picture.")
+@exercise("08.4", right="One number apart, and the order of near and far followed the control image.")
 def what_steering_does(answer: Any) -> str | None:
-    if not isinstance(answer, (list, tuple)) or len(answer) != 2:
-        return f"Expected two records, [without, steered], got {describe(answer)}."
+    expect_list(answer, 2, "two records, [without, steered]")
     if wrong := [one for one in answer if not isinstance(one, Record) or one.error or one.image is None]:
         said = getattr(wrong[0], "error", None) or describe(wrong[0])
-        return f"Expected two records with pictures, as sweep yields them, got {said}."
+        return f"Expected two records with images, as sweep yields them, got {said}."
     without, steered = (record.parameters for record in answer)
     scales = [given.get("controlnet_conditioning_scale") for given in (without, steered)]
     if None in scales:
@@ -125,13 +122,11 @@ def what_steering_does(answer: Any) -> str | None:
         return "They are swapped: first the one with scale 0, then the steered one."
     if scales[0] or not scales[1]:
         return f"Their scales are {scales[0]:g} and {scales[1]:g}: expected 0 for the first, more for the second."
-    names = sorted({*without, *steered} - {"controlnet_conditioning_scale"})
-    if different := [name for name in names if not _equal(without.get(name), steered.get(name))]:
-        return f"They differ in {', '.join(different)} as well: then nobody can say which of them did it."
+    expect_one_difference(without, steered, "controlnet_conditioning_scale")
     control = steered.get("control_image", steered.get("image"))
     depth = depth_map(load_image(SCENE))
-    if not isinstance(control, Image.Image) or not _equal(control, depth):
-        return f'Their control picture is not depth_map(load_image("{SCENE}")).'
+    if not isinstance(control, Image.Image) or not equal(control, depth):
+        return f'Their control image is not depth_map(load_image("{SCENE}")).'
     before, after = (depth_agreement(record.image, depth) for record in answer)
     if after - before < HOLDS * (1 - before):
         return (
@@ -139,11 +134,3 @@ def what_steering_does(answer: Any) -> str | None:
             "scale, or another prompt."
         )
     return None
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Image.Image) and isinstance(other, Image.Image):
-        return one.mode == other.mode and one.size == other.size and one.tobytes() == other.tobytes()
-    if hasattr(one, "shape") or hasattr(other, "shape"):
-        return type(one) is type(other) and one.shape == other.shape and bool((one == other).all())
-    return type(one) is type(other) and one == other

@@ -1,4 +1,4 @@
-"""The exercises of chapter 09: what a call costs, when compiling pays, few steps, kept embeddings, a small card."""
+"""The exercises of chapter 09: what a call costs, when compiling pays, few steps, kept embeddings, a small GPU."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from helpers.catalog.checkpoints import CATALOG
 from helpers.catalog.editions import edition
 from helpers.catalog.memory_plan import WAYS, full_plan
 from helpers.exercises import describe, exercise
-from helpers.generation.records import Record
+from helpers.exercises.kit import expect_number, expect_records
+from helpers.pipelines.loading import load
 
 PICTURES, STEPS = 4, 30  # of exercise 09.1
 FEW, SEEDS, HOUSE, FOLLOWS = 6, (0, 1, 2), "a red house in the snow", 0.9  # of exercise 09.3
 BOAT = "a blue boat at sunset"  # of exercise 09.4
-CARD = 8  # GB, of exercise 09.5
+GPU = 8  # GB, of exercise 09.5
 # seconds of compiling, of a call before, of a call after: calls until it has paid back (09.2)
 INVESTMENTS = {(8.0, 1.0, 0.5): 16, (10.0, 2.0, 1.25): 14, (45.0, 0.5, 0.375): 360}
 
 
-@exercise("09.1", right="4 pictures × 2 for guidance × 30 steps. Each of these three numbers can be turned down.")
+@exercise("09.1", right="4 images × 2 for guidance × 30 steps. Each of these three numbers can be turned down.")
 def latents_of_a_call(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        return f"Expected a number, got {describe(answer)}."
+    expect_number(answer)
     hints = {
-        PICTURES * STEPS: "That is one latent a picture and step. But with guidance the model is asked twice.",
-        2 * STEPS: "That is one picture. The call makes four.",
+        PICTURES * STEPS: "That is one latent an image and step. But with guidance the model is asked twice.",
+        2 * STEPS: "That is one image. The call makes four.",
         STEPS: "That is how often the UNet is called. On how many latents at once?",
         2 * PICTURES: "That is one step. There are 30.",
         2 * PICTURES * (STEPS + 1): "Near: PNDM would take one step more. UniPC takes 30.",
     }
     if answer == 2 * PICTURES * STEPS:
         return None
-    return hints.get(answer, f"Got {answer:g}. Multiply: the pictures, the questions a picture, the steps.")
+    return hints.get(answer, f"Got {answer:g}. Multiply: the images, the questions an image, the steps.")
 
 
 @exercise("09.2", right="Compile time over gain a call, rounded up. Without a gain there is nothing to pay with.")
@@ -66,19 +66,17 @@ def pays_back(answer: Any) -> str | None:
 
 @exercise("09.3", right="At most six steps, and the prompt is followed. Everything else in this chapter saves less.")
 def few_steps(answer: Any) -> str | None:
-    fault, records = _records(answer, len(SEEDS))
-    if fault:
-        return fault
+    records = expect_records(answer, len(SEEDS))
     for record in records:
         given = record.parameters
         if given.get("prompt") != HOUSE:
             return f'A prompt is {str(given.get("prompt"))[:60]!r}, expected "{HOUSE}".'
         if "image" in given:
-            return 'These began with a picture. Text-to-image has none: load("sd15").'
+            return 'These began with an image. Text-to-image has none: load("sd15").'
         if (steps := given.get("num_inference_steps", 50)) > FEW:
             return f"One was made with {steps} steps, expected {FEW} at most."
     if (seeds := sorted(record.parameters.get("seed") for record in records)) != list(SEEDS):
-        return f"Their seeds are {seeds}, expected {list(SEEDS)}: one picture may be luck."
+        return f"Their seeds are {seeds}, expected {list(SEEDS)}: one image may be luck."
     used = {record.origin.get("schedulers", {}).get("scheduler", {}).get("class") for record in records}
     if len(used) > 1:
         return f"They were made with {' and '.join(sorted(map(str, used)))}: choose one scheduler for all three."
@@ -93,11 +91,9 @@ def few_steps(answer: Any) -> str | None:
     return None
 
 
-@exercise("09.4", right="The text encoder ran once, before the sweep. The pictures are those of the prompt.")
+@exercise("09.4", right="The text encoder ran once, before the sweep. The images are those of the prompt.")
 def kept_embeddings(answer: Any) -> str | None:
-    fault, records = _records(answer, 2)
-    if fault:
-        return fault
+    records = expect_records(answer, 2)
     if [record.parameters.get("seed") for record in records] != [0, 1]:
         seeds = [record.parameters.get("seed") for record in records]
         return f'Their seeds are {seeds}, expected [0, 1]: sweep(…, over={{"seed": [0, 1]}}, …).'
@@ -106,8 +102,6 @@ def kept_embeddings(answer: Any) -> str | None:
             return "One holds the prompt as text: pass prompt_embeds=… alone, and no prompt."
         if not hasattr(record.parameters.get("prompt_embeds"), "shape"):
             return "One has no prompt_embeds. pipe.encode_prompt(…) returns them, first."
-    from helpers.pipelines.loading import load
-
     pipe = load("sd15")
     positive, negative = pipe.encode_prompt(BOAT, pipe.device, 1, True)
     found = records[0].parameters["prompt_embeds"].to(positive)
@@ -123,30 +117,16 @@ def kept_embeddings(answer: Any) -> str | None:
 @exercise(
     "09.5", right="Its models together are too large for 8 GB; each alone is not. load() would turn it on by itself."
 )
-def small_card(answer: Any) -> str | None:
+def small_gpu(answer: Any) -> str | None:
     if not isinstance(answer, str):
         return f'Expected the name of a method, such as "enable_vae_tiling", got {describe(answer)}.'
-    plan = full_plan(CATALOG["sdxl-inpaint"], CARD)
+    plan = full_plan(CATALOG["sdxl-inpaint"], GPU)
     right = WAYS[plan.offload].removesuffix("()") if plan.offload != "none" else ""
     name = answer.strip().removeprefix("pipe.").split("(")[0]
     if name == right:
         return None
     if not name:
-        return f"As it is, it needs more than {CARD} GB: look at its row of the table."
+        return f"As it is, it needs more than {GPU} GB: look at its row of the table."
     if name == "enable_sequential_cpu_offload":
-        return f"That works, and is the slowest way. The table says what {CARD} GB are enough for."
-    return f"{name!r} is not what the table says for {CARD} GB. It has two ways of offload; take the faster that fits."
-
-
-def _records(answer: Any, count: int) -> tuple[str | None, list[Record]]:
-    """The answer as that many records, or what keeps it from being that."""
-    expected = f"Expected a list of {count} Records, as sweep yields them, got"
-    if isinstance(answer, Record) or not isinstance(answer, (list, tuple)):
-        return f"{expected} {describe(answer)}.", []
-    if len(answer) != count:
-        return f"{expected} a list of {len(answer)}.", []
-    if wrong := [one for one in answer if not isinstance(one, Record)]:
-        return f"{expected} {describe(wrong[0])} among them.", []
-    if failed := [one for one in answer if one.error or one.image is None]:
-        return f"{len(failed)} of them failed: {failed[0].error}", []
-    return None, list(answer)
+        return f"That works, and is the slowest way. The table says what {GPU} GB are enough for."
+    return f"{name!r} is not what the table says for {GPU} GB. It has two ways of offload; take the faster that fits."

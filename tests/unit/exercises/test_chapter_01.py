@@ -48,7 +48,6 @@ def test_an_unpainted_picture_is_told() -> None:
 def test_a_picture_of_another_kind_or_size_is_told() -> None:
     side = load_image("castle").width
     for id in ("01.1", "01.4"):
-        assert "Expected a PIL picture (the call's .images[0]), got a list of 1" in hint(id, [load_image("castle")])
         assert f"Expected {side} x {side} pixels" in hint(id, load_image("castle", size=side + 8))
 
 
@@ -60,7 +59,6 @@ def test_two_alike_and_one_different_are_accepted() -> None:
 
 def test_wrong_triples_are_told() -> None:
     image, other = repainted("seashore"), repainted("seashore", inside=120)
-    assert "list of three pictures, [first, second, third], got a list of 2" in hint("01.2", [image, other])
     assert "got 'third' among the three" in hint("01.2", [image, image.copy(), "third"])
     assert "one object" in hint("01.2", [image, image, other])
     assert "The third is the same as the first" in hint("01.2", [image, image.copy(), image])
@@ -89,8 +87,6 @@ def test_the_counted_steps_are_accepted(answer: float) -> None:
         (18, "Nearly right"),
         (17.5, "no half steps"),
         (12, "Got 12. Count them"),
-        ("18", "Expected a number, such as 25, got '18'"),
-        (True, "Expected a number"),
     ],
 )
 def test_other_numbers_of_steps_get_a_hint(answer: object, expected: str) -> None:

@@ -45,10 +45,7 @@ def painted(road):
 
 @pytest.mark.parametrize("id", ["02.1", "02.2", "02.3"])
 def test_what_is_no_mask_is_named(id, road):
-    assert "No answer yet" in hint(id, ...)
-    assert "Expected a mask, a PIL picture of mode L, got 3" in hint(id, 3)
-    assert "got an array of shape (128, 128)" in hint(id, np.zeros((128, 128)))
-    assert "The mask is 64 x 64 pixels, the picture 128 x 128: they must be equal" in hint(id, Image.new("L", (64, 64)))
+    assert "The mask is 64 x 64 pixels, the image 128 x 128: they must be equal" in hint(id, Image.new("L", (64, 64)))
     assert "It is all black" in hint(id, Image.new("L", road.size))
     assert "It has grey pixels" in hint(id, blur(load_mask("road"), 3))
 
@@ -81,7 +78,7 @@ def test_other_thirds_are_told_apart(sea):
 # 02.2
 
 
-def test_everything_but_the_cat_and_its_rim(bench):
+def test_everything_but_the_cat_and_its_margin(bench):
     cat, pixels = load_mask("bench"), bench.width // 25
     assert check("02.2", invert(grow(cat, pixels)))
     assert check("02.2", shrink(invert(cat), pixels))  # the same by another way
@@ -89,7 +86,7 @@ def test_everything_but_the_cat_and_its_rim(bench):
 
 def test_the_cats_wrong_masks_are_told_apart(bench):
     cat, pixels = load_mask("bench"), bench.width // 25
-    assert "The rim is missing" in hint("02.2", invert(cat))
+    assert "The margin is missing" in hint("02.2", invert(cat))
     assert "This eats into the cat" in hint("02.2", grow(invert(cat), pixels))
     assert "Swap black and white" in hint("02.2", grow(cat, pixels))
     assert "expected 78.5%: everything but the cat's mask grown by 5" in hint("02.2", invert(grow(cat, 2 * pixels)))
@@ -134,19 +131,17 @@ def test_a_soft_composition_is_accepted(road, painted, radius):
 
 
 def test_what_is_no_pair_of_pictures_is_named(road, painted):
-    assert "Expected a list of two pictures, [painted, composed], got 'x'" in hint("02.4", "x")
-    assert "got a list of 1" in hint("02.4", [painted])
-    assert "Expected two PIL pictures, got 4 among them" in hint("02.4", [painted, 4])
+    assert "composed: expected a PIL image, got 4" in hint("02.4", [painted, 4])
     assert "composed has 64 x 64 pixels, expected 128 x 128" in hint("02.4", [painted, painted.resize((64, 64))])
 
 
 def test_other_compositions_are_told_apart(road, painted):
     rock = load_mask("road")
-    assert "The rim is hard" in hint("02.4", [painted, keep_unmasked(road, painted, rock)])
+    assert "The edge is hard" in hint("02.4", [painted, keep_unmasked(road, painted, rock)])
     assert "still shows the rock" in hint("02.4", [road, road])
     assert "Far from the rock it differs from the original by" in hint("02.4", [painted, painted])
     swapped = keep_unmasked(painted, road, blur(rock, 4))
     assert "in this order" in hint("02.4", [painted, swapped])
-    assert "the old picture shows" in hint("02.4", [painted, road])
+    assert "the old image shows" in hint("02.4", [painted, road])
     red = Image.new("RGB", road.size, "red")
     assert "Blur less" in hint("02.4", [red, keep_unmasked(road, red, blur(rock, 16))])

@@ -84,11 +84,10 @@ def test_other_pictures_are_told_apart() -> None:
     size, small = CATALOG["sdxl-inpaint"].size, CATALOG["sd15-inpaint"].size
     assert size > small
     drawn, sea, mask = boat(size)
-    assert "Expected a PIL picture" in hint("03.2", [sea])
     assert "is Stable Diffusion 1.5's size" in hint("03.2", sea.resize((small, small)))
     assert f"Expected {size} x {size} pixels" in hint("03.2", sea.resize((size, size - 8)))
     assert "hardly anything changed" in hint("03.2", sea)
-    assert "it is another picture" in hint("03.2", load_image("winter", size=size))
+    assert "it is another image" in hint("03.2", load_image("winter", size=size))
     castle = sea.copy()
     castle.paste(draw(Scene(5, "castle", "white", "sea shore"), size).image, mask=mask)
     assert 'does not look like "a red boat" (adherence 0.' in hint("03.2", castle)
@@ -149,8 +148,6 @@ def test_other_embeddings_are_told_apart() -> None:
     output = SimpleNamespace(image_embeds=first)
     assert "three tensors" in hint("03.4", output)
     assert "first is the prior's whole output" in hint("03.4", [output] * 3)
-    assert "Expected a list of three embeddings" in hint("03.4", first)
-    assert "Expected a list of three embeddings" in hint("03.4", [first, other])
     assert "again: expected a tensor" in hint("03.4", [first, "a black cat", other])
     assert "other has shape (2, 32)" in hint("03.4", [first, first, torch.cat([first, other])])
     assert "Their widths differ" in hint("03.4", [first, first, embedding(1, 16)])

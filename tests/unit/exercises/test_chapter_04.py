@@ -25,13 +25,11 @@ def test_thirty_three_channels() -> None:
         (9, "latents of 4 channels: 4 + 1 + 4"),
         (16, "what a regular UNet takes"),
         (32, "where the mask is"),
-        (17, "The picture around the hole"),
+        (17, "The image around the hole"),
         (18, "as many channels as what is being painted"),
         (20, "it has 16 channels, not 3"),
         (48, "The mask is one channel"),
         (12, "Got 12. Add up the three parts"),
-        ("33", "Expected a number, such as 9, got '33'"),
-        (True, "Expected a number"),
     ],
 )
 def test_wrong_numbers_of_channels_are_told_apart(answer: object, said: str) -> None:
@@ -141,14 +139,13 @@ def test_two_erased_rocks_are_accepted(road) -> None:
 def test_wrong_erasures_are_told_apart(road) -> None:
     mask, regular, special = load_mask("road"), erased("#777777", 2), erased("#888888", 5)
     kept, swapped = keep_unmasked(road, special, mask), keep_unmasked(special, road, mask)
-    assert "a list of three pictures, [regular, special, kept], got a list of 2" in hint("04.4", [regular, special])
-    assert "special: expected a PIL picture" in hint("04.4", [regular, "special", kept])
+    assert "special: expected a PIL image" in hint("04.4", [regular, "special", kept])
     assert "kept has 64 x 64 pixels, expected" in hint("04.4", [regular, special, kept.resize((64, 64))])
     assert "regular still shows the rock" in hint("04.4", [road, special, kept])
     assert "kept still shows the rock" in hint("04.4", [regular, special, swapped])
-    assert "The first two are the same picture" in hint("04.4", [special, special, kept])
+    assert "The first two are the same image" in hint("04.4", [special, special, kept])
     assert "one has its unmasked pixels put back already" in hint("04.4", [kept, special, kept])
     assert "kept differs by 4.9 grey levels, expected 0" in hint("04.4", [regular, special, special])
     assert "The first changed more outside the mask (4.9" in hint("04.4", [special, regular, kept])
     other = keep_unmasked(road, regular, mask)
-    assert "kept is not the second picture (17.0 grey levels apart)" in hint("04.4", [regular, special, other])
+    assert "kept is not the second image (17.0 grey levels apart)" in hint("04.4", [regular, special, other])

@@ -23,18 +23,6 @@ def record(picture=CASTLE, error=None, **parameters):
     return Record(picture, {"seed": 0, **parameters}, 0.0, {}, error=error)
 
 
-@pytest.mark.parametrize("id", ["05.2", "05.3", "05.4"])
-def test_what_is_no_list_of_records_is_named(id):
-    assert "No answer yet" in hint(id, ...)
-    assert "as sweep yields them, got 3" in hint(id, 3)
-    assert "as sweep yields them, got a PIL picture of 128 x 128 pixels" in hint(id, CASTLE)
-    assert "got a list of 0" in hint(id, [])
-    count = {"05.2": 9, "05.3": 1, "05.4": 2}[id]
-    assert "got a PIL picture of 128 x 128 pixels, mode RGB among them" in hint(id, [CASTLE] * count)
-    failed = record(None, error="ValueError: strength * steps is below 1")
-    assert "failed: ValueError: strength * steps is below 1" in hint(id, [failed] * count)
-
-
 # 05.1
 
 
@@ -55,8 +43,6 @@ def test_other_numbers_of_steps_are_told_apart():
     assert "With 40 asked for, 24 run: enough" in hint("05.1", 40)
     assert "no parts of steps" in hint("05.1", 33.4)
     assert "no parts of steps" in hint("05.1", float("inf"))
-    assert "Expected a number of steps" in hint("05.1", "34")
-    assert "Expected a number of steps" in hint("05.1", True)
 
 
 # 05.2
@@ -79,8 +65,8 @@ def test_other_sweeps_are_told_apart():
     assert "3 of 9 combinations are missing, strength 0.9" in hint("05.2", swept(strengths=[0.3, 0.6]))
     assert "There are 12 combinations, expected 9" in hint("05.2", swept(seeds=range(4)))
     assert "Image-to-image has no mask" in hint("05.2", swept(mask_image=load_mask("lighthouse")))
-    assert "painted from no picture" in hint("05.2", swept(image=None))
-    assert "begin with another picture" in hint("05.2", swept(image=load_image("castle")))
+    assert "painted from no image" in hint("05.2", swept(image=None))
+    assert "begin with another image" in hint("05.2", swept(image=load_image("castle")))
     mixed = swept()
     mixed[3].parameters["prompt"] = "a boat"
     assert "Their prompts differ" in hint("05.2", mixed)
@@ -97,7 +83,7 @@ def test_a_guided_picture_is_accepted():
 
 def test_other_guidance_is_told_apart():
     given = {"prompt": chapter_05.GUIDED, "guidance_scale": 4.0}
-    assert "began with a picture" in hint("05.3", record(**given, image=CASTLE))
+    assert "began with an image" in hint("05.3", record(**given, image=CASTLE))
     assert "Its prompt is 'a castle', expected" in hint("05.3", record(**given | {"prompt": "a castle"}))
     assert "the default guidance_scale" in hint("05.3", record(prompt=chapter_05.GUIDED))
     assert "no guidance at all" in hint("05.3", record(**given | {"guidance_scale": 1.0}))
@@ -129,7 +115,7 @@ def test_other_pairs_are_told_apart():
     assert "They differ in seed as well" in hint("05.4", pair(seed=1))
     assert "They differ in guidance_scale, seed as well" in hint("05.4", pair(seed=1, guidance_scale=9.0))
     assert 'expected "a red boat" for both' in hint("05.4", pair(prompt="a house"))
-    assert "There is no sunset in the first picture" in hint("05.4", pair(before=DAY))
+    assert "There is no sunset in the first image" in hint("05.4", pair(before=DAY))
     assert "The sunset is still there" in hint("05.4", pair(after=SUNSET))
     both = pair()
     both[0].parameters["negative_prompt"] = "blurry"
@@ -169,10 +155,9 @@ def test_a_small_thing_in_a_large_picture_is_accepted(sharp):
 def test_other_ways_to_a_large_picture_are_told_apart(large, sharp):
     image, mask = large
     small = sharp.resize((checkpoints.CATALOG["sd15-inpaint"].size,) * 2)
-    assert "128 x 128 pixels is what the checkpoint paints; the picture has 512 x 512" in hint("05.5", small)
+    assert "128 x 128 pixels is what the checkpoint paints; the image has 512 x 512" in hint("05.5", small)
     assert "Expected 512 x 512 pixels" in hint("05.5", Image.new("RGB", (300, 200)))
     enlarged = small.resize(image.size, Image.Resampling.LANCZOS)
     assert "A result that was enlarged is soft everywhere" in hint("05.5", enlarged)
     assert "it was painted small and enlarged" in hint("05.5", keep_unmasked(image, enlarged, mask))
     assert "hardly anything changed" in hint("05.5", image)
-    assert "Expected a PIL picture, got 'x'" in hint("05.5", "x")

@@ -24,13 +24,11 @@ def test_the_four_numbers() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((4, 4, 0, 1), "encodes with pictures: got 4. The first call begins with words"),
-        ((3, 3, 0, 1), "decodes with pictures: got 3. Every one of the four calls ends in a picture"),
+        ((4, 4, 0, 1), "encodes with images: got 4. The first call begins with words"),
+        ((3, 3, 0, 1), "decodes with images: got 3. Every one of the four calls ends in an image"),
         ((3, 4, 1, 1), "encodes in latents: got 1. Who would have to encode?"),
         ((3, 4, 0, 0), "decodes in latents: got 0. Only what you look at in the end"),
-        ((3, 4), "Expected four numbers, such as (1, 2, 3, 4), got a tuple of 2"),
         ((3, 4, 0, 1.0), "whole numbers only"),
-        ("3401", "Expected four numbers"),
     ],
 )
 def test_wrong_numbers_are_told_apart(answer: object, said: str) -> None:
@@ -50,9 +48,9 @@ def test_the_letters_in_any_order(answer: object) -> None:
     [
         ("cdg", "a can stay"),
         ("abcdg", "b goes from SD 1.5 to SDXL"),
-        ("acdeg", "e: the x4 upscaler looks at the small picture itself"),
+        ("acdeg", "e: the x4 upscaler looks at the small image itself"),
         ("acdfg", "f: Kandinsky encodes whatever it is given"),
-        ("acdgh", "h: SD inpainting cuts the hole out of a picture"),
+        ("acdgh", "h: SD inpainting cuts the hole out of an image"),
         ("abcdefgh", "b goes from SD 1.5 to SDXL: the shape fits, and the numbers mean something else. (3 more"),
         ("acdx", "'x' is none of the letters a to h"),
         (7, "Expected the letters as one text"),
@@ -97,10 +95,9 @@ def test_three_gentle_steps_are_accepted(monkeypatch, walked) -> None:
 
 def test_wrong_walks_are_told_apart(monkeypatch, walked) -> None:
     judged(monkeypatch, 0.2)
-    assert "the judge gives it 0.20 of 1" in hint("06.3", walked)
+    assert "the classifier gives it 0.20 of 1" in hint("06.3", walked)
     judged(monkeypatch, 0.9)
     first, second, third = walked
-    assert "a list of three, the latents after each call, got a list of 2" in hint("06.3", [first, second])
     assert "Number 2: expected latents, a tensor" in hint("06.3", [first, load_image("seashore"), third])
     small = torch.zeros(1, 4, 4, 4)
     assert "Number 3 has the shape (1, 4, 4, 4)" in hint("06.3", [first, second, small])
@@ -129,7 +126,6 @@ def test_wrong_winters_are_told_apart() -> None:
     assert "It has grown on the right" in hint("06.4", wider("#c8d8f0", side="right"))
     assert f"It is {winter.width} x {winter.height} pixels, expected" in hint("06.4", winter)
     assert "still as outpaint filled it" in hint("06.4", wider())
-    assert "Expected a PIL picture" in hint("06.4", [made])
     noisy = Image.fromarray((np.asarray(made).astype(int) + 3).clip(0, 255).astype(np.uint8))
     assert "keep_unmasked(canvas, painted, mask) puts it back" in hint("06.4", noisy)
 
@@ -152,7 +148,6 @@ def test_two_pipelines_around_one_unet_are_accepted() -> None:
 
 def test_wrong_pairs_are_told_apart() -> None:
     pipe, other = pipes()
-    assert "Expected two pipelines, [pipe, other]" in hint("06.5", pipe)
     assert "The second is no pipeline with a UNet: got 'inpaint'" in hint("06.5", [pipe, "inpaint"])
     assert "The first is StableDiffusionInpaintPipeline" in hint("06.5", [other, pipe])
     assert "The second is StableDiffusionImg2ImgPipeline" in hint("06.5", [pipe, pipe])

@@ -114,7 +114,7 @@ def test_a_prompt_that_makes_night_is_accepted(painted):
 
 def test_prompts_that_do_not_are_told_apart(painted):
     weak = "a castle at (night)1.1 on a sunny day"
-    assert "With seed 1 the judge sees night with 0.10 only, expected 0.5" in hint("07.4", weak)
+    assert "With seed 1 the classifier sees night with 0.10 only, expected 0.5" in hint("07.4", weak)
     assert "It has no weights" in hint("07.4", chapter_07.WISH)
     assert "A weight of 3 is above 1.6" in hint("07.4", "a castle at (night)3 on a sunny day")
     assert "only weights may be added" in hint("07.4", "a castle at (night)1.5")

@@ -23,9 +23,6 @@ def test_the_steps_that_are_steered_are_counted():
     assert "12 steps lie before the end; the first 4" in hint("08.1", 12)
     assert "One off: step i" in hint("08.1", 9)
     assert "0.2 * 20 and 0.6 * 20" in hint("08.1", 3)
-    assert "Expected a number of steps" in hint("08.1", "8")
-    assert "Expected a number of steps" in hint("08.1", True)
-    assert "No answer yet" in hint("08.1", ...)
 
 
 @pytest.mark.parametrize(("start", "end", "steps"), [(0, 1, range(20)), (0, 0.5, range(10)), (0.5, 1, range(10, 20))])
@@ -50,13 +47,13 @@ def test_a_condition_by_hand_is_accepted(right):
 
 def test_other_conditions_are_told_apart(right):
     image, hole = load_image("road"), right == -1
-    assert "A picture holds 0 to 255" in hint("08.2", image)
+    assert "An image holds 0 to 255" in hint("08.2", image)
     assert "Expected a tensor of shape" in hint("08.2", [1, 2])
     assert "channels come second" in hint("08.2", right.permute(0, 2, 3, 1))
     assert "the batch in front is missing" in hint("08.2", right[0])
     assert "Its shape is (1, 3, 8, 8), expected" in hint("08.2", torch.zeros(1, 3, 8, 8))
     assert "torch.from_numpy makes a tensor" in hint("08.2", right.numpy())
-    assert "divide the picture by 255 first" in hint("08.2", torch.where(hole, right, right * 255))
+    assert "divide the image by 255 first" in hint("08.2", torch.where(hole, right, right * 255))
     assert "0 is black, a colour" in hint("08.2", right.clamp(0))
     assert "Where is the hole?" in hint("08.2", torch.where(hole, torch.tensor(0.5), right))
     plain = torch.from_numpy(np.array(image) / 255).permute(2, 0, 1)[None].float()
@@ -82,7 +79,6 @@ def test_a_drawn_depth_is_accepted():
 
 
 def test_other_depths_are_told_apart():
-    assert "Expected a PIL picture" in hint("08.3", np.asarray(drawn()))
     assert f"Expected {SIDE} x {SIDE} pixels" in hint("08.3", drawn().resize((64, 32)))
     assert "Its mode is 'L'" in hint("08.3", drawn().convert("L"))
     assert "Its channels differ" in hint("08.3", load_image("castle", size=SIDE))
@@ -122,7 +118,6 @@ def test_a_steered_pair_is_accepted(agreement):
 
 
 def test_other_pairs_are_told_apart(agreement):
-    assert "got a list of 3" in hint("08.4", [*pair(), None])
     assert "got 3" in hint("08.4", [3, 4])
     failed = pair()
     failed[1].error = "NaN: the latents"
@@ -134,5 +129,5 @@ def test_other_pairs_are_told_apart(agreement):
     assert "Their scales are 0.5 and 1" in hint("08.4", pair(scales=(0.5, 1.0)))
     assert "Their scales are 0 and 0" in hint("08.4", pair(scales=(0, 0)))
     assert "They differ in prompt, seed as well" in hint("08.4", pair(seed=2, prompt="a house"))
-    assert "control picture is not depth_map" in hint("08.4", pair(control=load_image("winter")))
+    assert "control image is not depth_map" in hint("08.4", pair(control=load_image("winter")))
     assert "agreement 0.20 without, 0.25 steered" in hint("08.4", pair(after=25))

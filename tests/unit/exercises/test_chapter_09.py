@@ -21,16 +21,6 @@ def record(picture=HOUSE, error=None, scheduler="UniPCMultistepScheduler", **par
     return Record(picture, {"seed": 0, **parameters}, 0.0, origin, error=error)
 
 
-@pytest.mark.parametrize("id", ["09.3", "09.4"])
-def test_what_is_no_list_of_records_is_named(id):
-    count = {"09.3": 3, "09.4": 2}[id]
-    assert "No answer yet" in hint(id, ...)
-    assert f"Expected a list of {count} Records, as sweep yields them, got a PIL picture" in hint(id, HOUSE)
-    assert "got a list of 1" in hint(id, [record()])
-    assert "got a PIL picture of 128 x 128 pixels, mode RGB among them" in hint(id, [HOUSE] * count)
-    assert "failed: MemoryError" in hint(id, [record(None, error="MemoryError: no room")] * count)
-
-
 # 09.1
 
 
@@ -42,7 +32,6 @@ def test_the_latents_of_a_call_are_counted():
     assert "That is one step" in hint("09.1", 8)
     assert "UniPC takes 30" in hint("09.1", 248)
     assert "Got 7. Multiply" in hint("09.1", 7)
-    assert "Expected a number, got '240'" in hint("09.1", "240")
 
 
 # 09.2
@@ -97,7 +86,7 @@ def test_other_houses_are_told_why():
     assert "Their adherence is" in hint("09.3", houses(picture=CASTLE))
 
 
-def test_the_full_edition_asks_for_no_judge(monkeypatch):
+def test_the_full_edition_needs_no_classifier(monkeypatch):
     monkeypatch.setattr(chapter_09, "edition", lambda: "full")
     monkeypatch.setattr(chapter_09, "adherence", None)
     assert check("09.3", houses(picture=CASTLE))

@@ -106,7 +106,7 @@ def test_registering():
 
 
 def test_describe():
-    assert describe(Image.new("RGB", (4, 6))) == "a PIL picture of 4 x 6 pixels, mode RGB"
+    assert describe(Image.new("RGB", (4, 6))) == "a PIL image of 4 x 6 pixels, mode RGB"
     assert describe(np.zeros((2, 3))) == "an array of shape (2, 3), float64"
     assert describe([1, 2]) == "a list of 2"
     assert describe("hello") == "'hello'"
