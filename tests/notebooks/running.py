@@ -6,12 +6,14 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from nbformat import NotebookNode
+import pytest
 
+import helpers
 from helpers.analysis import benchmark
 from helpers.cli import notebook_runner
 
@@ -34,29 +36,34 @@ def run(source: str, names: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
 
 
-def run_page(page: Path, names: dict[str, Any]) -> dict[str, Any]:
-    """Run all cells in order, in `names`; what each showed, by its id."""
-    return {id: run(source, names) for id, source in cells(page).items()}
-
-
 def visited(page: Path, names: dict[str, Any] | None = None, *, but: tuple[str, ...] = ()) -> SimpleNamespace:
     """A page's names after its cells have run in order, and by the cells' ids what each made of them.
 
     `displayed`: the value of its last expression. `said_by`: the lines that it printed; `printed`: those of all cells,
     as one text. `names_after`: the names as they were when it had run. names: run them in these. but: leave those out
-    whose id begins so.
+    whose id begins so. Cells that compare times measure each variant once; what they save lands in a folder of its own.
     """
     names = {} if names is None else names
-    names["display"] = lambda *what, **how: None
+    names["display"] = lambda *values, **_: [_render(value) for value in values]
     displayed, said, after = {}, {}, {}
-    for id, source in cells(page).items():
-        if not id.startswith(but):
-            lines: list[str] = []
-            names["print"] = lambda *what, sep=" ", lines=lines, **how: lines.append(sep.join(map(str, what)))
-            displayed[id] = run(source, names)
-            said[id], after[id] = "\n".join(lines), SimpleNamespace(**names)
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        patch.setattr(helpers, "measure_each", one_round)
+        patch.chdir(folder)
+        for id, source in cells(page).items():
+            if not (but and id.startswith(but)):
+                lines: list[str] = []
+                names["print"] = lambda *what, sep=" ", lines=lines, **how: lines.append(sep.join(map(str, what)))
+                displayed[id] = run(source, names)
+                _render(displayed[id])
+                said[id], after[id] = "\n".join(lines), SimpleNamespace(**names)
     seen = {"displayed": displayed, "said_by": said, "names_after": after, "printed": "\n".join(said.values())}
     return SimpleNamespace(**seen | names)
+
+
+def _render(value: Any) -> None:
+    """Make the HTML of a value that the helpers made, as a notebook does."""
+    if type(value).__module__.startswith("helpers.") and hasattr(value, "_repr_html_"):
+        value._repr_html_()
 
 
 def exercises(page: Path) -> list[str]:
@@ -67,14 +74,6 @@ def exercises(page: Path) -> list[str]:
 def checked(page: Path) -> list[str]:
     """The numbers under which a page checks its answers, in order."""
     return re.findall(r'check\("(\d\d\.\d)"', "\n".join(cells(page).values()))
-
-
-def verdicts(executed: NotebookNode) -> dict[str, str]:
-    """What each check of an executed notebook said, by its number."""
-    found = [(re.search(r'check\("([\d.]+)"', cell.source), cell) for cell in executed.cells]
-    return {
-        match[1]: cell.outputs[-1].data["text/plain"] for match, cell in found if match and cell.cell_type == "code"
-    }
 
 
 def one_round(variants: Mapping[str, Callable], **_: Any) -> benchmark.Costs:

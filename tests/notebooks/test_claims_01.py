@@ -1,4 +1,4 @@
-"""What chapters 00 and 01 claim, on the miniatures: measured over several seeds, and with margins."""
+"""What chapters 00 and 01 claim, on the miniatures: 01's own cells are run here, and measured over several seeds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import torch
 
 from helpers import CATALOG, adherence, change, keep_unmasked, load, load_image, load_mask
 from helpers.catalog import devices
+from helpers.cli import notebook_runner
 from helpers.exercises import chapter_01
+from tests.notebooks.running import mean, visited
 
+CHAPTER = notebook_runner.NOTEBOOKS / "01_basics.ipynb"
 STEPS = 20
 SEEDS = range(4)
 GUIDE = "a black cat with glowing eyes, cute, adorable, disney, pixar, highly detailed, 8k"
@@ -20,15 +23,16 @@ def seed(number: int) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(number)
 
 
-def mean(values) -> float:
-    values = list(values)
-    return sum(values) / len(values)
-
-
 def quiet(*name: str, **task: str):
     pipe = load(*name, **task)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """What its cells made."""
+    return visited(CHAPTER)
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +85,12 @@ def test_a_miniature_has_a_hundredth_of_the_numbers(pipe) -> None:
 # Chapter 01: three steps, and load()
 
 
-def test_plain_diffusers_paints_the_same_as_load(pipe, cats, meadow) -> None:
-    from diffusers import AutoPipelineForInpainting
-
-    checkpoint = CATALOG["sd15-inpaint"]
-    plain = AutoPipelineForInpainting.from_pretrained(checkpoint.source, **checkpoint.load_kwargs)
-    plain.set_progress_bar_config(disable=True)
-    image, mask = meadow
-    cat = plain(GUIDE, image=image, mask_image=mask, num_inference_steps=STEPS, generator=seed(0)).images[0]
-    assert type(plain) is type(pipe) and type(plain).__name__ == "StableDiffusionInpaintPipeline"
-    assert change(cat, cats[0]).inside < 1
+def test_plain_diffusers_paints_the_same_as_load(chapter) -> None:
+    assert (
+        type(chapter.plain) is type(chapter.pipe) and type(chapter.plain).__name__ == "StableDiffusionInpaintPipeline"
+    )
+    assert chapter.plain.unet is not chapter.pipe.unet
+    assert change(chapter.cat, chapter.again).inside < 1
 
 
 def test_the_guides_words_are_out_of_date(pipe) -> None:
@@ -115,12 +115,12 @@ def test_offload_needs_an_accelerator() -> None:
 
 
 @pytest.fixture(scope="module")
-def guides_cats():
-    """Kandinsky's cats with the guide's prompt, one picture a seed; and the pair that they began with."""
-    kandinsky, size = quiet("kandinsky22-inpaint"), CATALOG["kandinsky22-inpaint"].size
-    pair = {"image": load_image("meadow", size=size), "mask_image": load_mask("meadow", size=size)}
-    call = pair | {"height": size, "width": size, "num_inference_steps": 25}
-    return [kandinsky(GUIDE, **call, generator=seed(number)).images[0] for number in SEEDS], pair
+def guides_cats(chapter):
+    """Kandinsky's cats with the guide's prompt, one image a seed; and the pair that they began with."""
+    size = CATALOG["kandinsky22-inpaint"].size
+    call = chapter.pair | {"height": size, "width": size, "num_inference_steps": 25}
+    more = [chapter.kandinsky(GUIDE, **call, generator=seed(number)).images[0] for number in SEEDS[1:]]
+    return [chapter.guides, *more], chapter.pair
 
 
 def test_kandinsky_paints_the_guides_cat_into_the_mask(guides_cats) -> None:
@@ -155,15 +155,12 @@ def test_most_of_the_change_is_inside_the_mask(cats, meadow) -> None:
     assert mean(one.inside for one in moved) > 3 * mean(one.outside for one in moved)
 
 
-def test_the_vae_changes_kept_pixels_and_the_unet_adds_to_it(pipe, cats, meadow) -> None:
+def test_the_vae_changes_kept_pixels_and_the_unet_adds_to_it(chapter, cats, meadow) -> None:
     image, mask = meadow
-    with torch.inference_mode():
-        latents = pipe.vae.encode(pipe.image_processor.preprocess(image)).latent_dist.mode()
-        back = pipe.image_processor.postprocess(pipe.vae.decode(latents).sample)[0]
-    alone, inpainted = change(image, back, mask).outside, mean(change(image, cat, mask).outside for cat in cats)
+    alone, inpainted = change(image, chapter.back, mask).outside, mean(change(image, cat, mask).outside for cat in cats)
     assert alone > 0.2
     assert inpainted > 0.8 * alone
-    assert latents.shape[-1] * 8 == image.width
+    assert chapter.latents.shape[-1] * 8 == image.width
 
 
 def test_keep_unmasked_is_apply_overlay_and_exact(pipe, cats, meadow) -> None:
@@ -184,8 +181,8 @@ def test_each_prompt_is_recognised_in_its_own_picture(paint) -> None:
         assert mean(adherence(pictures[asked], asked)) > max(others) + 0.1, asked
 
 
-def test_an_empty_negative_prompt_is_none(paint) -> None:
-    assert paint("a cat").tobytes() == paint("a cat", negative_prompt="").tobytes()
+def test_an_empty_negative_prompt_is_none(chapter) -> None:
+    assert chapter.none.tobytes() == chapter.empty.tobytes() != chapter.away.tobytes()
 
 
 def test_a_negative_prompt_pushes_away_from_what_it_means(paint) -> None:
@@ -198,34 +195,35 @@ def test_a_negative_prompt_pushes_away_from_what_it_means(paint) -> None:
     assert white(negative_prompt="white") < white() - 0.3
 
 
-def test_a_negative_prompt_acts_only_through_guidance(paint, meadow) -> None:
+def test_a_negative_prompt_acts_only_through_guidance(chapter, paint, meadow) -> None:
     _, mask = meadow
     words = "bad anatomy, deformed, ugly, disfigured"
     pushed = mean(
         change(paint("a black cat", n), paint("a black cat", n, negative_prompt=words), mask).inside for n in SEEDS
     )
     assert pushed > 1
-    off = {"guidance_scale": 1.0}
-    assert paint("a black cat", **off).tobytes() == paint("a black cat", negative_prompt=words, **off).tobytes()
+    assert chapter.negative_prompt == words
+    assert chapter.without.tobytes() == chapter.with_it.tobytes()
 
 
 # Seeds and steps
 
 
-def test_a_seed_repeats_and_a_used_generator_does_not(paint, meadow) -> None:
-    generator = seed(3)
-    first, second = (paint("a black cat", generator=generator) for _ in range(2))
-    assert first.tobytes() == paint("a black cat", 3).tobytes()
-    assert change(first, second, meadow[1]).inside > 1
+def test_a_seed_repeats_and_a_used_generator_does_not(chapter, meadow) -> None:
+    assert chapter.first.tobytes() == chapter.third.tobytes()
+    assert change(chapter.first, chapter.second, meadow[1]).inside > 1
 
 
-def test_seeds_give_different_pictures(cats, meadow) -> None:
-    assert min(change(cats[0], cat, meadow[1]).inside for cat in cats[1:]) > 1
+def test_seeds_give_different_pictures(chapter, meadow) -> None:
+    first, *others = chapter.cats
+    assert min(change(first, cat, meadow[1]).inside for cat in others) > 1
 
 
-def test_more_steps_settle(paint, meadow) -> None:
+def test_more_steps_settle(chapter, paint, meadow) -> None:
     counts = (1, 6, 25, 50)
-    by_steps = {n: [paint("a black cat", s, num_inference_steps=n) for s in SEEDS] for n in counts}
+    by_steps = {
+        n: [chapter.by_steps[n], *(paint("a black cat", s, num_inference_steps=n) for s in SEEDS[1:])] for n in counts
+    }
     gaps = {
         n: mean(change(last, one, meadow[1]).inside for last, one in zip(by_steps[50], by_steps[n], strict=True))
         for n in counts
@@ -255,19 +253,15 @@ def test_more_strength_moves_further_from_the_picture(img2img) -> None:
     assert away[-1] > 1.6 * away[0]
 
 
-@pytest.mark.parametrize("strength", [0.2, 0.5, 0.7, 0.8, 1.0])
-def test_strength_decides_how_many_steps_run(img2img, strength: float) -> None:
-    ran = []
-
-    def note(pipe, step, timestep, tensors):
-        ran.append(step)
-        return tensors
-
-    img2img("a castle", load_image("winter"), strength=strength, num_inference_steps=25, callback_on_step_end=note)
-    assert len(ran) == int(strength * 25)
-    assert type(img2img.scheduler).__name__ != "PNDMScheduler"  # which would run one more
-    if strength == 0.7:
-        assert chapter_01.steps_that_run(len(ran)) is None
+def test_strength_decides_how_many_steps_run(chapter) -> None:
+    assert [chapter.ran.count(strength) for strength in (0.2, 0.5, 0.8, 1.0)] == [5, 12, 20, 25]
+    ran: list[int] = []
+    call = {"strength": 0.7, "num_inference_steps": 25}
+    chapter.img2img(
+        "a castle", chapter.start, **call, callback_on_step_end=lambda pipe, step, *_: ran.append(step) or {}
+    )
+    assert len(ran) == int(0.7 * 25) and chapter_01.steps_that_run(len(ran)) is None
+    assert type(chapter.img2img.scheduler).__name__ != "PNDMScheduler"  # which would run one more
 
 
 def test_less_than_one_step_raises_but_only_inpainting_says_why(paint, img2img) -> None:

@@ -8,9 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from helpers import CATALOG, adherence, change, load_image, models, sweep
+from helpers import CATALOG, adherence, change, load_image, models, sharpness, sweep
 from helpers.analysis import scene_classifier
-from helpers.analysis.image_metrics import sharpness
 from helpers.cli import notebook_runner
 from tests.notebooks.running import mean, visited
 
@@ -22,8 +21,8 @@ SEEDS = range(4)
 
 @pytest.fixture(scope="module")
 def chapter():
-    """What its cells made; nothing is timed."""
-    return visited(CHAPTER, but=("costs",))
+    """What its cells made."""
+    return visited(CHAPTER)
 
 
 # The catalogue
