@@ -50,7 +50,7 @@ class Plan:
         return text if self.fits else f"{text}: {self.advice}"
 
 
-def plan(
+def plan_memory(
     checkpoint: Checkpoint,
     *,
     free: int | None = None,
@@ -124,10 +124,10 @@ def _smaller(checkpoint: Checkpoint, free: int, dtype: torch.dtype, device: str)
 
 def full_plan(checkpoint: Checkpoint, gpu: float) -> Plan:
     """The plan of the full checkpoint, whatever the edition in use, on a CUDA GPU of `gpu` GB."""
-    return plan(checkpoint, free=int(gpu * FREE * GB), device="cuda", dtype="float16", edition="full")
+    return plan_memory(checkpoint, free=int(gpu * FREE * GB), device="cuda", dtype="float16", edition="full")
 
 
-def decisions(gpus: Sequence[float] = GPUS, names: Sequence[str] = NAMES) -> Table:
+def memory_table(gpus: Sequence[float] = GPUS, names: Sequence[str] = NAMES) -> Table:
     """How the full checkpoints run on GPUs of so many GB; ValueError for a GPU of no size, or an unknown name."""
     for gpu in gpus:
         number("gpus", gpu, low=1)

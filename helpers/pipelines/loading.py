@@ -151,12 +151,12 @@ def _hold(checkpoint: Checkpoint, *, dtype: Any, device: str | None, beside: _He
     Where memory is short, checkpoints that no pipeline uses any more make room, `beside` excepted.
     """
     source = checkpoint.source
-    plan = memory_plan.plan(checkpoint, dtype=dtype, device=device)
+    plan = memory_plan.plan_memory(checkpoint, dtype=dtype, device=device)
     key = (source, plan.device, dtype if plan.device == "mps" else plan.dtype)  # on MPS free memory decides the dtype
     if key not in _held or _held[key].recast():
         if plan.offload != "none" or not plan.fits:
             drop_idle(beside=beside)
-            plan = memory_plan.plan(checkpoint, dtype=dtype, device=device)
+            plan = memory_plan.plan_memory(checkpoint, dtype=dtype, device=device)
         if not plan.fits:
             raise MemoryError(plan.advice)
         _held[key] = _read(checkpoint, source, plan)

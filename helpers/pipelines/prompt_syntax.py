@@ -37,7 +37,7 @@ _SLIPS = (
 )
 
 
-def read(prompt: str, *, name: str = "prompt") -> Any:
+def parse_prompt(prompt: str, *, name: str = "prompt") -> Any:
     """What a prompt says, as a `compel.prompt_parser.Conjunction` of flat prompts and blends with their weights.
 
     A prompt without any syntax is one fragment, its text as it came. ValueError, naming the position, for a bracket or

@@ -43,8 +43,9 @@ def weigh(
         )
     zeros = negatives is None and _pooled(pipe) and bool(pipe.config.get("force_zeros_for_empty_prompt"))
     negatives = [""] if negatives is None else negatives
-    read = [prompt_syntax.read(text, name="prompt") for text in prompts]
-    read += [prompt_syntax.read(text, name="negative_prompt") for text in negatives * (len(prompts) // len(negatives))]
+    read = [prompt_syntax.parse_prompt(text, name="prompt") for text in prompts]
+    negatives = negatives * (len(prompts) // len(negatives))
+    read += [prompt_syntax.parse_prompt(text, name="negative_prompt") for text in negatives]
 
     import torch
 

@@ -205,7 +205,7 @@ def _read(prompt: Any) -> tuple[list[tuple[str, int | None]], list[float]]:
     """The prompt's words and signs, each word with its number, and a weight for each word."""
     if not isinstance(prompt, str):
         raise TypeError(f"prompt: expected a text, got {type(prompt).__name__} {prompt!r:.60}.")
-    read = prompt_syntax.read(prompt)
+    read = prompt_syntax.parse_prompt(prompt)
     if len(read.prompts) != 1 or hasattr(read.prompts[0], "prompts"):
         raise ValueError(f"prompt={prompt!r}: .blend() and .and() have no single words to weigh; give one prompt.")
     parts, weights = [], []

@@ -112,7 +112,7 @@ def test_the_memory_on_a_card_is_what_plan_says_of_the_full_checkpoint(hub, monk
     for name, checkpoint in CATALOG.items():
         assert (said[name] == {}) is (not checkpoint.tasks)
         for way, needs in said[name].items():
-            found = memory_plan.plan(checkpoint, free=needs, device="cuda", dtype="float16")
+            found = memory_plan.plan_memory(checkpoint, free=needs, device="cuda", dtype="float16")
             assert (found.offload, found.needs, found.fits) == (way, needs, True)
     sizes = [said["sdxl-inpaint"][way] for way in ("none", "model", "sequential")]
     assert sizes == sorted(sizes, reverse=True)

@@ -62,7 +62,7 @@ def equal(one: dict, other: dict) -> bool:
 
 def rows(pipe, prompt: str) -> list[bool]:
     """Which of the 77 positions differ from those of the same prompt without weights."""
-    unweighted = prompt_syntax.texts(prompt_syntax.read(prompt))[0][0]
+    unweighted = prompt_syntax.texts(prompt_syntax.parse_prompt(prompt))[0][0]
     apart = weigh(pipe, prompt)["prompt_embeds"] - weigh(pipe, unweighted)["prompt_embeds"]
     return (apart.abs().amax(-1)[0] > 1e-6).tolist()
 
@@ -134,7 +134,7 @@ def test_several_prompts_are_one_picture_each(sd) -> None:
     + [("((cat)1.2)1.5", 1.8), ("(cat)+++", 1.331), ("cat.attend(1.4)", 1.4), ('"cat"--', 0.81), ("(cat)--", 0.81)],
 )
 def test_a_weight_is_written_in_signs_or_as_a_number(written, weight) -> None:
-    (flat,) = prompt_syntax.read(f"a {written} at night").prompts
+    (flat,) = prompt_syntax.parse_prompt(f"a {written} at night").prompts
     found = [(fragment.text, fragment.weight) for fragment in flat.children]
     assert found == [("a", 1.0), ("cat", pytest.approx(weight)), ("at night", 1.0)]
 
