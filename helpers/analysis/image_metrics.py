@@ -12,7 +12,7 @@ import numpy as np
 
 from helpers.common.validation import whole
 from helpers.images.masks import THRESHOLD, as_mask, by, check_same_size
-from helpers.images.reading import as_picture, as_pictures, to_grey, to_rgb
+from helpers.images.reading import as_image, as_images, to_grey, to_rgb
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def seam(image: Any, mask: Any, *, reach: int = 2) -> float:
     compare images with one mask. A mask without an edge, or thinner than 2 x `reach` pixels, raises ValueError.
     """
     whole("reach", reach, least=1)
-    image, mask = as_picture(image), as_mask(mask)
+    image, mask = as_image(image), as_mask(mask)
     if mask.size != image.size:
         raise ValueError(f"mask is {by(mask.size)} pixels, image {by(image.size)}: use mask = fit(mask, image).")
     pixels, inside = _pixels(image), (np.asarray(mask) >= THRESHOLD).astype(np.float32)[..., None]
@@ -70,7 +70,7 @@ def seam(image: Any, mask: Any, *, reach: int = 2) -> float:
 
 def sharpness(image: Any) -> float:
     """Return the variance of the Laplacian of the grey image: less is blurrier. Compare images of one size only."""
-    grey = np.asarray(to_grey(to_rgb(as_picture(image)))).astype(np.float64)
+    grey = np.asarray(to_grey(to_rgb(as_image(image)))).astype(np.float64)
     if min(grey.shape) < 3:
         raise ValueError(f"image is {by(grey.shape[::-1])} pixels: at least 3 x 3 are needed.")
     centre = grey[1:-1, 1:-1]
@@ -100,7 +100,7 @@ def adherence(image: Any, prompt: str) -> float | list[float]:
             f"prompt={prompt!r} names nothing that the classifier knows: name a subject, a colour, a place or an hour "
             'of the drawn world, such as "a red boat at night".'
         )
-    seen = scene_classifier.read([to_rgb(one) for one in as_pictures(image)])
+    seen = scene_classifier.read([to_rgb(one) for one in as_images(image)])
     scores = [sum(one[head][name] for head, name in named.items()) / len(named) for one in seen]
     return scores if isinstance(image, (list, tuple)) or len(scores) > 1 else scores[0]
 
@@ -113,7 +113,7 @@ def depth_agreement(image: Any, depth: Any) -> float:
     """
     from helpers.pipelines.control_images import depth_map
 
-    image, wanted = to_rgb(as_picture(image)), to_grey(as_picture(depth))
+    image, wanted = to_rgb(as_image(image)), to_grey(as_image(depth))
     if wanted.size != image.size:
         raise ValueError(f"depth is {by(wanted.size)} pixels, image {by(image.size)}: they must be equal.")
     ranks = []

@@ -10,9 +10,8 @@ from helpers.analysis.image_metrics import Change, change
 from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import RETURNED, Hint, expect_image, expect_list, expect_number, expect_repainted
-from helpers.images.loading import load_image, load_mask
-from helpers.images.masks import by
-from helpers.images.reading import course_pictures
+from helpers.images.masks import by, load_mask
+from helpers.images.reading import course_images, load_image
 
 PAINT_ANEW = "Hand in the image that the pipeline returned, painted with a prompt that names something new."
 
@@ -24,7 +23,7 @@ PAINT_ANEW = "Hand in the image that the pipeline returned, painted with a promp
 def new_subject(answer: Any) -> str | None:
     changed = _changed("seashore", answer)
     mask = load_mask("seashore")
-    nearest = min(course_pictures(), key=lambda name: change(load_image(name), answer, mask).outside)
+    nearest = min(course_images(), key=lambda name: change(load_image(name), answer, mask).outside)
     if nearest != "seashore":
         return f'Outside the mask it looks like "{nearest}". Did the call get image=load_image("seashore")?'
     expect_repainted(changed, PAINT_ANEW)

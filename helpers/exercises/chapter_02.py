@@ -10,8 +10,8 @@ from PIL import Image
 from helpers.analysis.image_metrics import change
 from helpers.exercises import exercise
 from helpers.exercises.kit import REPAINTED, Hint, expect_image, expect_images, expect_list
-from helpers.images.loading import load_image, load_mask
-from helpers.images.masks import THRESHOLD, as_mask, by, grow, shrink
+from helpers.images.masks import THRESHOLD, as_mask, by, grow, load_mask, shrink
+from helpers.images.reading import load_image
 
 WRONG = 0.01  # share of pixels that may be on the wrong side: about an edge of one pixel
 

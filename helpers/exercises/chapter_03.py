@@ -12,8 +12,8 @@ from helpers.common.validation import did_you_mean
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import called, expect_image, expect_list, expect_repainted
 from helpers.hub.listing import gigabytes
-from helpers.images.loading import load_image, load_mask
-from helpers.images.masks import by
+from helpers.images.masks import by, load_mask
+from helpers.images.reading import load_image
 
 POPULAR = ("sd15-inpaint", "sdxl-inpaint", "kandinsky22-inpaint")
 # The needs of exercise 03.1: who serves them, the section that shows it, and what of a checkpoint decides.

@@ -10,7 +10,8 @@ from PIL import Image
 from helpers.analysis.image_metrics import change
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import REPAINTED, RETURNED, called, expect_images, expect_list, expect_number
-from helpers.images.loading import load_image, load_mask
+from helpers.images.masks import load_mask
+from helpers.images.reading import load_image
 
 CLOSE = 1e-3  # latents are about 1 large; half precision rounds by less
 

@@ -15,8 +15,8 @@ from helpers.catalog.editions import edition
 from helpers.exercises import exercise
 from helpers.exercises.kit import expect_image, expect_number, expect_one_difference, expect_records, expect_repainted
 from helpers.generation.records import Record
-from helpers.images.loading import load_image
 from helpers.images.masks import THRESHOLD, by, ellipse_mask, shrink
+from helpers.images.reading import load_image
 
 STRENGTH, WANTED = 0.6, 20  # of exercise 05.1: steps that shall run
 STRENGTHS, SEEDS = (0.3, 0.6, 0.9), (0, 1, 2)  # of exercise 05.2

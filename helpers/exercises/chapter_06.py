@@ -11,9 +11,9 @@ from helpers.analysis.image_metrics import adherence, change
 from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import expect_image, expect_list
-from helpers.images.loading import load_image
 from helpers.images.masks import by
 from helpers.images.outpainting import FILLS, outpaint
+from helpers.images.reading import load_image
 from helpers.pipelines.loading import load
 
 CALLS = (3, 4, 0, 1)

@@ -12,7 +12,8 @@ from helpers.catalog.checkpoints import CATALOG
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import equal, expect_image, expect_list, expect_number, expect_one_difference
 from helpers.generation.records import Record
-from helpers.images.loading import load_image, load_mask
+from helpers.images.masks import load_mask
+from helpers.images.reading import load_image
 from helpers.pipelines.control_images import depth_map, inpaint_condition
 
 STEPS, START, END = 20, 0.2, 0.6  # of exercise 08.1

@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from helpers.images.digest import digest_of
-from helpers.images.reading import MAX_BYTES, open_picture
+from helpers.images.reading import MAX_BYTES, open_image
 
 KEY, CHUNK = "inpainting-course", b"inPt"
 FORMAT = 1  # of the JSON; a reader refuses what is newer
@@ -157,7 +157,7 @@ def read(path: str | os.PathLike | bytes) -> tuple[Image.Image, dict[str, Any], 
             raise ValueError(f"{label}: no such file.")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    picture = open_picture(data, name=name)  # whole, of a sane size, and of a known kind
+    picture = open_image(data, name=name)  # whole, of a sane size, and of a known kind
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
         opened.load()
         text, chunks = getattr(opened, "text", {}), getattr(opened, "private_chunks", [])
@@ -183,7 +183,7 @@ def read(path: str | os.PathLike | bytes) -> tuple[Image.Image, dict[str, Any], 
 
 def _opened(kind: str, digest: str, data: bytes) -> Any:
     if kind == "picture":
-        value = open_picture(data, name="input")
+        value = open_image(data, name="input")
         value.info.clear()
     else:
         from safetensors.torch import load

@@ -1,4 +1,4 @@
-"""Show pictures side by side on one white sheet."""
+"""Show images side by side on one white sheet."""
 
 from __future__ import annotations
 
@@ -7,37 +7,33 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from helpers.images.reading import as_pictures, to_grey, to_rgb
+from helpers.common.validation import whole
+from helpers.images.reading import as_images, to_grey, to_rgb
 
-SMALLEST, LARGEST = 256, 512  # longer side of a picture on the sheet, pixels
+SMALLEST, LARGEST = 256, 512  # longer side of an image on the sheet, pixels
 MARGIN, GAP, FONT_SIZE, LINE = 12, 12, 15, 20
 INK, FRAME = (34, 34, 34), (208, 208, 208)
 
 
 def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int | None = None) -> Image.Image:
-    """Return one "RGB" picture with all `images` side by side, each over its title.
+    """Return one "RGB" image with all `images` side by side, each over its title.
 
-    images: PIL pictures of any size and mode, numpy or torch arrays (see `reading.as_pictures`), lists or
+    images: PIL images of any size and mode, numpy or torch arrays (see `reading.as_images`), lists or
         batches of them, or a pipeline's output.
-    titles: one text a picture; long ones wrap.
-    columns: pictures a row, at most; by default up to four.
+    titles: one text per image; long ones wrap.
+    columns: images per row, at most; by default four.
 
-    Pictures under 256 pixels are enlarged, masks without smoothing, and those over 512 are reduced: the sheet is for
-    looking, the pictures stay as they are.
+    Images under 256 pixels are enlarged, masks without smoothing, and those over 512 are reduced; the originals stay as
+    they are.
     """
-    pictures = [picture for image in images for picture in as_pictures(image)]
-    if not pictures:
-        raise ValueError("images: nothing to show; pass at least one picture.")
+    found = [one for image in images for one in as_images(image)]
+    if not found:
+        raise ValueError("images: nothing to show; pass at least one image.")
     captions = [titles] if isinstance(titles, str) else list(titles or [])
-    if captions and len(captions) != len(pictures):
-        raise ValueError(f"titles has {len(captions)} texts for {len(pictures)} pictures: give one each, or none.")
-    if columns is None:
-        columns = 4 if len(pictures) > 4 else len(pictures)
-    if isinstance(columns, bool) or not isinstance(columns, int) or columns < 1:
-        raise ValueError(f"columns={columns!r}: expected a whole number, 1 or more.")
-
-    columns = min(columns, len(pictures))
-    shown = [_for_display(picture) for picture in pictures]
+    if captions and len(captions) != len(found):
+        raise ValueError(f"titles has {len(captions)} texts for {len(found)} images: give one each, or none.")
+    columns = min(4 if columns is None else whole("columns", columns, least=1), len(found))
+    shown = [_for_display(image) for image in found]
     font = ImageFont.load_default(FONT_SIZE)
     rows = [range(start, min(start + columns, len(shown))) for start in range(0, len(shown), columns)]
     widths = [max(shown[i].width for i in range(column, len(shown), columns)) for column in range(columns)]
@@ -53,10 +49,10 @@ def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int |
     for row, height, caption_height in zip(rows, heights, under, strict=True):
         left = MARGIN
         for i in row:
-            picture, width = shown[i], widths[i % columns]
-            x, y = left + (width - picture.width) // 2, top + (height - picture.height) // 2
-            sheet.paste(picture, (x, y))
-            draw.rectangle((x - 1, y - 1, x + picture.width, y + picture.height), outline=FRAME)
+            image, width = shown[i], widths[i % columns]
+            x, y = left + (width - image.width) // 2, top + (height - image.height) // 2
+            sheet.paste(image, (x, y))
+            draw.rectangle((x - 1, y - 1, x + image.width, y + image.height), outline=FRAME)
             for line, text in enumerate(texts[i]):
                 at = (left + width / 2, top + height + 6 + line * LINE)
                 draw.text(at, text, fill=INK, font=font, anchor="ma")
@@ -65,16 +61,16 @@ def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int |
     return sheet
 
 
-def _for_display(picture: Image.Image) -> Image.Image:
-    is_mask = picture.mode in ("1", "L")
-    picture = to_grey(picture).convert("RGB") if is_mask else to_rgb(picture)
-    longer = max(picture.size)
+def _for_display(image: Image.Image) -> Image.Image:
+    is_mask = image.mode in ("1", "L")
+    image = to_grey(image).convert("RGB") if is_mask else to_rgb(image)
+    longer = max(image.size)
     goal = min(max(longer, SMALLEST), LARGEST)
     if goal == longer:
-        return picture
-    size = tuple(max(1, round(side * goal / longer)) for side in picture.size)
+        return image
+    size = tuple(max(1, round(side * goal / longer)) for side in image.size)
     sharp = is_mask and goal > longer
-    return picture.resize(size, Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS)
+    return image.resize(size, Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS)
 
 
 def wrap(text: str, width: int, font: Any) -> list[str]:

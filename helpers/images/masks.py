@@ -1,25 +1,36 @@
-"""Make, check and change masks.
+"""Make, load, check and change masks.
 
-**White means repaint, black means keep.** A mask is a PIL picture of mode "L", 0..255, of exactly the image's size.
-The pipelines cut it at 50 %: from 128 up a pixel is repainted. Greys between live on only where pictures are
-put together afterwards (`keep_unmasked`, `padding_mask_crop`).
+**White means repaint, black means keep.** A mask is a PIL image of mode "L", 0..255, of exactly the image's size.
+The pipelines cut it at 50 %: from 128 up a pixel is repainted. The greys in between count only where images are
+composited afterwards (`keep_unmasked`, `padding_mask_crop`).
 
-Every function takes masks as PIL pictures or arrays (see `helpers.images.reading.as_pictures`) and returns a new mask.
+Every function takes masks as PIL images or arrays (see `helpers.images.reading.as_images`) and returns a new mask.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from helpers.common.validation import as_size
-from helpers.images.reading import as_picture, open_picture, to_grey, to_rgb
+from helpers.common.validation import as_size, number, whole
+from helpers.images.reading import (
+    as_image,
+    course_images,
+    is_course_name,
+    load_image,
+    open_image,
+    target_size,
+    to_grey,
+    to_rgb,
+)
 
 THRESHOLD = 128
+SUSPICIOUS_SHARE = 0.6  # of white: above it, black may have been meant for white
 
 
 def box_mask(size: Any, box: Sequence[float]) -> Image.Image:
@@ -54,70 +65,129 @@ def polygon_mask(size: Any, points: Sequence[Sequence[float]]) -> Image.Image:
         if len(corner) != 2 or not all(_is_number(value) for value in corner):
             raise ValueError(f"points holds {corner!r}: expected (x, y) in pixels.")
     if all(0 <= value <= 1 for corner in corners for value in corner):
-        raise ValueError(f"points={corners} look like fractions of the picture: give pixels.")
+        raise ValueError(f"points={corners} look like fractions of the image: give pixels.")
     mask = Image.new("L", as_size(size), 0)
     ImageDraw.Draw(mask).polygon(corners, fill=255)
     return _not_empty(np.asarray(mask), f"points={corners}")
 
 
-def alpha_mask(image: Any) -> Image.Image:
-    """Repaint what is transparent: the mask of a picture in which something was erased. Soft edges stay soft.
+def load_mask(what: Any, *, image: Any = None, size: int | tuple[int, int] | None = None) -> Image.Image:
+    """Return a mask of mode "L", 0..255, checked by `check_mask`: white means repaint.
 
-    image: a PIL picture, a path, bytes or a course name. Without transparency it raises ValueError.
+    what: a course name ("castle" has a mask of its own), a path, bytes, or a PIL image.
+    image: the image it belongs to, a PIL image or anything load_image takes (a course image is loaded in the same
+        `size`); another size raises ValueError.
+    size: as in load_image. A soft mask stays soft; a black-and-white mask stays so when it is resized.
+
+    A mask in the alpha channel is found there: white strokes on a transparent layer as they are; in an image with
+    holes the holes are repainted (with a warning, since nothing else says which of the two is meant).
     """
-    picture = open_picture(image)
-    if not has_holes(picture):
+    target = target_size(what, size)
+    if isinstance(what, str) and what in course_images():
+        what = f"{what}_mask"
+    opened = open_image(what, name="mask")
+    mask = strokes(opened) if has_holes(opened) else to_grey(opened)
+    if mask is None:
+        warnings.warn(
+            "mask was read from the image's alpha channel: what is transparent is repainted. "
+            "If it is the other way round, use invert(mask).",
+            UserWarning,
+            stacklevel=2,
+        )
+        mask = alpha_mask(opened)
+    if target is not None:
+        mask = fit(mask, target)
+    if image is not None and not isinstance(image, Image.Image):
+        image = load_image(image, size=size if is_course_name(image) else None)
+    return check_mask(mask, image, stacklevel=3)
+
+
+def check_mask(mask: Any, image: Any = None, *, stacklevel: int = 2) -> Image.Image:
+    """Return the mask as "L" if it is usable; raise ValueError where it is not, warn (UserWarning) where it is odd.
+
+    Raised: another size than `image`; nothing to repaint. Warned: all white; more than 60 % white (wrong polarity?);
+    stray pixels; soft. A soft mask stays soft.
+    """
+    mask = as_mask(mask)
+    if image is not None and mask.size != as_size(image, name="image"):
         raise ValueError(
-            f"image (mode {picture.mode!r}) has no transparent pixel: erase what should be repainted, and save as PNG "
+            f"mask is {by(mask.size)} pixels, the image {by(as_size(image))}: they must be equal. "
+            "Use mask = fit(mask, image), or load both with the same size=."
+        )
+    values = np.asarray(mask)
+    white = share(mask)
+    if white == 0:
+        cause = "is all black" if values.max() == 0 else f"never reaches 128 (its brightest pixel is {values.max()})"
+        remedy = "multiply its values by 255" if values.max() == 1 else "paint white what should be repainted"
+        raise ValueError(f"mask {cause}, so nothing would be repainted: {remedy}.")
+    odd = []
+    if white == 1:
+        odd.append("mask is all white: the whole image will be repainted. Paint black what should stay.")
+    elif white > SUSPICIOUS_SHARE:
+        odd.append(f"mask is {white:.0%} white, and white means repaint. If you meant the rest, use invert(mask).")
+    if strays := _strays(mask):
+        odd.append(
+            f"mask has {strays} stray pixel{'s' * (strays != 1)} (value 1 or more) far from its white area; "
+            "padding_mask_crop would crop around them too. Use threshold(mask), or paint them black."
+        )
+    grey = float(((values > 15) & (values < 240)).mean())  # beyond the noise of a JPEG
+    if grey > 0.2 * white:  # beyond a smoothed edge
+        odd.append(
+            f"mask is soft ({grey:.0%} of its pixels are grey). Pipelines cut it at 50 %; the greys count only in "
+            "keep_unmasked and padding_mask_crop. threshold(mask) makes it hard."
+        )
+    for message in odd:
+        warnings.warn(message, UserWarning, stacklevel=stacklevel)
+    return mask
+
+
+def alpha_mask(image: Any) -> Image.Image:
+    """Repaint what is transparent: the mask of an image in which something was erased. Soft edges stay soft.
+
+    image: a PIL image, a path, bytes or a course name. Without transparency it raises ValueError.
+    """
+    image = open_image(image)
+    if not has_holes(image):
+        raise ValueError(
+            f"image (mode {image.mode!r}) has no transparent pixel: erase what should be repainted, and save as PNG "
             "or WebP (JPEG keeps no transparency)."
         )
-    return ImageChops.invert(picture.convert("RGBA").getchannel("A"))
+    return ImageChops.invert(image.convert("RGBA").getchannel("A"))
 
 
-def has_holes(picture: Image.Image) -> bool:
+def has_holes(image: Image.Image) -> bool:
     """Tell whether any pixel is at least partly transparent."""
-    if picture.mode.startswith("I"):  # 16-bit grey, whose one transparent grey level nobody paints
+    if image.mode.startswith("I"):  # 16-bit grey, whose one transparent grey level nobody paints
         return False
-    return picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    return image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
 
 
-def strokes(picture: Image.Image) -> Image.Image | None:
-    """The mask that was painted white on a transparent layer; None for a picture of any other kind."""
-    if not has_holes(picture):
+def strokes(image: Image.Image) -> Image.Image | None:
+    """The mask that was painted white on a transparent layer; None for an image of any other kind."""
+    if not has_holes(image):
         return None
-    rgba = picture.convert("RGBA")
+    rgba = image.convert("RGBA")
     alpha = rgba.getchannel("A")
     painted = rgba.convert("L").histogram(mask=alpha.point([0] + [255] * 255))
     return alpha if sum(painted[:250]) == 0 else None
 
 
 def grow(mask: Any, pixels: int = 8) -> Image.Image:
-    """Widen the white by `pixels` to every side, with a round brush (grey dilation by a disc)."""
-    mask = as_mask(mask)
-    radius = _check_count(pixels, "pixels")
-    values = np.asarray(mask)
-    height, width = values.shape
-    padded = np.pad(values, radius)
-    # spans[k][y, x] is the largest of 2**k values from x on, so any row of the disc is the larger of two spans.
-    spans = [padded]
-    while 2 ** len(spans) <= 2 * radius + 1:
-        step = 2 ** (len(spans) - 1)
-        last = spans[-1].copy()
-        last[:, :-step] = np.maximum(last[:, :-step], spans[-1][:, step:])
-        spans.append(last)
-    out = values.copy()
-    for dy in range(-radius, radius + 1):
-        half = math.isqrt(radius * radius - dy * dy)
-        level = (2 * half + 1).bit_length() - 1
-        rows = spans[level][radius + dy : radius + dy + height]
-        first, second = radius - half, radius + half + 1 - 2**level
-        np.maximum(out, rows[:, first : first + width], out=out)
-        np.maximum(out, rows[:, second : second + width], out=out)
-    return Image.fromarray(out)
+    """Widen the white by `pixels` on every side, with a round brush (grey dilation by a disc)."""
+    import cv2
+
+    values, radius = np.asarray(as_mask(mask)), whole("pixels", pixels, least=0)
+    if not values.any():
+        return Image.fromarray(values)
+    if not ((values > 0) & (values < 255)).any():  # hard: white is whatever has white within reach, for any radius
+        distance = cv2.distanceTransform(255 - values, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return Image.fromarray((distance <= radius) * np.uint8(255))
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return Image.fromarray(cv2.dilate(values, (x * x + y * y <= radius * radius).astype(np.uint8)))
 
 
 def shrink(mask: Any, pixels: int = 8) -> Image.Image:
-    """Narrow the white by `pixels` from every side; the picture's own border does not count as a side."""
+    """Narrow the white by `pixels` from every side; the image's own border does not count as a side."""
     return invert(grow(invert(mask), pixels))
 
 
@@ -131,43 +201,39 @@ def blur(mask: Any, blur_factor: float = 4) -> Image.Image:
 
     A pipeline cuts the mask at 50 % again, so the blur acts only in `keep_unmasked` and with `padding_mask_crop`.
     """
-    if not _is_number(blur_factor) or blur_factor < 0:
-        raise ValueError(f"blur_factor={blur_factor!r}: expected a radius in pixels, 0 or more.")
-    return as_mask(mask).filter(ImageFilter.GaussianBlur(blur_factor))
+    return as_mask(mask).filter(ImageFilter.GaussianBlur(number("blur_factor", blur_factor, low=0)))
 
 
 def threshold(mask: Any, at: int = THRESHOLD) -> Image.Image:
     """Make every pixel 0 or 255: white from `at` (1..255) up. 128 is where the pipelines cut."""
-    if isinstance(at, bool) or not isinstance(at, int) or not 1 <= at <= 255:
-        raise ValueError(f"at={at!r}: expected a grey level from 1 to 255.")
+    at = whole("at", at, least=1, most=255)
     return as_mask(mask).point([0] * at + [255] * (256 - at))
 
 
 def share(mask: Any) -> float:
-    """Return the share of the picture that a pipeline will repaint, 0..1."""
+    """Return the share of the image that a pipeline will repaint, 0..1."""
     return float((np.asarray(as_mask(mask)) >= THRESHOLD).mean())
 
 
-def fit(picture: Any, image: Any = None, *, multiple: int = 8) -> Image.Image:
-    """Resize a picture or mask to `image`'s size, or, without one, down to multiples of `multiple` pixels.
+def fit(what: Any, image: Any = None, *, multiple: int = 8) -> Image.Image:
+    """Resize an image or mask to `image`'s size, or, without one, down to multiples of `multiple` pixels.
 
     `image = fit(image); mask = fit(mask, image)` makes a pair for a pipeline. A mask comes back as "L", black and white
-    if it was. Taken for one: a grey picture, white strokes on a transparent layer, and what is resized to `image` and
-    holds nothing but black and white. All else comes back as "RGB", by Lanczos, transparent parts laid on white. So
-    open a grey photograph with `load_image`, and a mask that is made of holes with `load_mask`.
+    if it was. Taken for a mask: a grey image, white strokes on a transparent layer, and, given `image`, what is nothing
+    but black and white. Everything else comes back as "RGB", resampled by Lanczos, transparency laid on white. So open
+    a grey photograph with `load_image`, and a mask that is made of holes with `load_mask`.
 
-    Proportions follow `image`, as diffusers' own resize does.
+    The result is stretched to the new size, as in diffusers' own resize.
     """
-    picture = as_picture(picture, name="picture")
+    what = as_image(what, name="what")
     if image is None:
-        if _check_count(multiple, "multiple") < 1:
-            raise ValueError(f"multiple={multiple}: expected 1 or more.")
-        size = tuple(max(multiple, side // multiple * multiple) for side in picture.size)
+        multiple = whole("multiple", multiple, least=1)
+        size = tuple(max(multiple, side // multiple * multiple) for side in what.size)
     else:
         size = as_size(image, name="image")
-    mask = to_grey(picture) if picture.mode in ("L", "1") else strokes(picture)
+    mask = to_grey(what) if what.mode in ("L", "1") else strokes(what)
     if mask is None:
-        rgb = to_rgb(picture)
+        rgb = to_rgb(what)
         if image is None or not _black_and_white(rgb):
             return rgb if rgb.size == size else rgb.resize(size, Image.Resampling.LANCZOS)
         mask = to_grey(rgb)
@@ -181,7 +247,7 @@ def fit(picture: Any, image: Any = None, *, multiple: int = 8) -> Image.Image:
 def keep_unmasked(before: Any, after: Any, mask: Any) -> Image.Image:
     """Put `before` back outside the mask: unmasked pixels are exactly as they were; greys blend the two.
 
-    The same as diffusers' `VaeImageProcessor.apply_overlay`, but pictures of different sizes raise ValueError
+    The same as diffusers' `VaeImageProcessor.apply_overlay`, but images of different sizes raise ValueError
     (apply_overlay cuts them silently).
     """
     before, after, mask = check_same_size(before, after, mask)
@@ -189,25 +255,35 @@ def keep_unmasked(before: Any, after: Any, mask: Any) -> Image.Image:
 
 
 def check_same_size(before: Any, after: Any, mask: Any = None) -> tuple[Image.Image, Image.Image, Image.Image]:
-    """Return the three as PIL pictures if they have one size, else raise `ValueError`; no mask stands for all white."""
-    before, after = as_picture(before, name="before"), as_picture(after, name="after")
+    """Return the three as PIL images if they have one size, else raise `ValueError`; no mask stands for all white."""
+    before, after = as_image(before, name="before"), as_image(after, name="after")
     mask = Image.new("L", before.size, 255) if mask is None else as_mask(mask)
-    for name, picture in (("after", after), ("mask", mask)):
-        if picture.size != before.size:
+    for name, image in (("after", after), ("mask", mask)):
+        if image.size != before.size:
             raise ValueError(
-                f"{name} is {by(picture.size)} pixels, before is {by(before.size)}: they must be equal. "
+                f"{name} is {by(image.size)} pixels, before is {by(before.size)}: they must be equal. "
                 f"Use {name} = fit({name}, before), or give the pipeline height and width."
             )
     return before, after, mask
 
 
 def as_mask(mask: Any) -> Image.Image:
-    """Return a mask of mode "L" from any picture or array, without judging it."""
-    return to_grey(as_picture(mask, name="mask"))
+    """Return a mask of mode "L" from any image or array, without judging it."""
+    return to_grey(as_image(mask, name="mask"))
+
+
+def _strays(mask: Image.Image) -> int:
+    """Count pixels above 0 that lie far from every solid white area, if they are so few that nobody meant them."""
+    solid = shrink(threshold(mask), 1)
+    if solid.getbbox() is None:  # thin lines only: all of it is meant
+        return 0
+    near = np.asarray(grow(solid, max(8, max(mask.size) // 16))) > 0
+    count = int(((np.asarray(mask) > 0) & ~near).sum())
+    return count if count <= max(4, 0.01 * share(mask) * mask.width * mask.height) else 0
 
 
 def _black_and_white(rgb: Image.Image) -> bool:
-    """Tell whether a picture holds both, and no colour or grey beside them."""
+    """Tell whether an image holds both, and no colour or grey beside them."""
     return sorted(colour for _, colour in rgb.getcolors(2) or []) == [(0, 0, 0), (255, 255, 255)]
 
 
@@ -218,23 +294,17 @@ def _check_box(box: Sequence[float], width: int, height: int) -> tuple[float, fl
     if left >= right or top >= bottom:
         raise ValueError(f"box={tuple(box)} is (left, top, right, bottom): expected left < right and top < bottom.")
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
-        raise ValueError(f"box={tuple(box)} lies outside the picture of {width} x {height} pixels.")
+        raise ValueError(f"box={tuple(box)} lies outside the image of {width} x {height} pixels.")
     return left, top, right, bottom
 
 
 def _not_empty(mask: np.ndarray, label: str) -> Image.Image:
     if not mask.any():
         raise ValueError(
-            f"{label} covers no pixel of the {mask.shape[1]} x {mask.shape[0]} picture: give pixels, not fractions, "
+            f"{label} covers no pixel of the {mask.shape[1]} x {mask.shape[0]} image: give pixels, not fractions, "
             "that lie inside it."
         )
     return Image.fromarray(mask)
-
-
-def _check_count(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise ValueError(f"{name}={value!r}: expected a whole number of pixels, 0 or more.")
-    return int(value)
 
 
 def _is_number(value: Any) -> bool:

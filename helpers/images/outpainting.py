@@ -1,4 +1,4 @@
-"""outpaint(): a larger canvas around a picture, and the mask of what is new, for any inpainting pipeline."""
+"""outpaint(): a larger canvas around an image, and the mask of what is new, for any inpainting pipeline."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from helpers.common.validation import did_you_mean
+from helpers.common.validation import did_you_mean, whole
 from helpers.images.masks import by
-from helpers.images.reading import as_picture, to_rgb
+from helpers.images.reading import as_image, to_rgb
 
-SIDES = ("left", "top", "right", "bottom")
 FILLS = ("edge", "blur", "mean")
 
 
@@ -30,35 +29,32 @@ def outpaint(
 
     left, top, right, bottom: new pixels on that side. The canvas has sides that are multiples of `multiple` (8 for
         Stable Diffusion, 64 for Kandinsky): the last side named in each direction grows by what is missing.
-    overlap: how many pixels of the picture, beside each new border, are repainted too, so that no edge shows.
-    fill: what the border shows until it is painted: "edge" (the picture's last row or column, drawn out), "blur" (the
-        same, soft), "mean" (the picture's mean colour). At strength 1 an inpainting checkpoint never sees it.
+    overlap: how many pixels of the image, beside each new border, are repainted too, so that no seam shows.
+    fill: what the border shows until it is painted: "edge" (the image's last row or column, repeated), "blur" (the
+        same, soft), "mean" (the image's mean colour). At strength 1 an inpainting checkpoint never sees it.
 
-    No pixel of the picture is resized or changed. Raises ValueError for no new border, one wider than the picture
-    itself, an overlap that leaves nothing of the picture, and sides that cannot reach a multiple.
+    The image is neither resized nor changed. Raises ValueError for no new border, one wider than the image itself, an
+    overlap that leaves nothing of the image, and sides that cannot reach a multiple.
     """
-    picture = to_rgb(as_picture(image))
+    image = to_rgb(as_image(image))
     if fill not in FILLS:
         raise ValueError(f"fill={fill!r} is unknown. {did_you_mean(str(fill), FILLS)}")
-    new = {"left": left, "top": top, "right": right, "bottom": bottom}
-    for name, pixels in (*new.items(), ("overlap", overlap), ("multiple", multiple)):
-        if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < (name == "multiple"):
-            raise ValueError(
-                f"{name}={pixels!r}: expected a whole number of pixels, {int(name == 'multiple')} or more."
-            )
+    sides = {"left": left, "top": top, "right": right, "bottom": bottom}
+    new = {name: whole(name, pixels, least=0) for name, pixels in sides.items()}
+    overlap, multiple = whole("overlap", overlap, least=0), whole("multiple", multiple, least=1)
     if not any(new.values()):
         raise ValueError("outpaint needs a side to extend: pass left, top, right or bottom, in pixels.")
-    across = _rounded(picture.width, new, ("left", "right"), multiple)
-    down = _rounded(picture.height, new, ("top", "bottom"), multiple)
+    across = _rounded(image.width, new, ("left", "right"), multiple)
+    down = _rounded(image.height, new, ("top", "bottom"), multiple)
     edges = []  # of what is kept: left, right, top, bottom on the canvas
-    for side, (before, after) in ((picture.width, across), (picture.height, down)):
+    for side, (before, after) in ((image.width, across), (image.height, down)):
         edges += [before + overlap * (before > 0), before + side - overlap * (after > 0)]
         if edges[-2] >= edges[-1]:
             raise ValueError(
-                f"overlap={overlap} leaves nothing of the picture of {by(picture.size)} pixels: use a smaller one."
+                f"overlap={overlap} leaves nothing of the image of {by(image.size)} pixels: use a smaller one."
             )
-    canvas = Image.fromarray(_filled(np.asarray(picture), (down, across), fill))
-    canvas.paste(picture, (across[0], down[0]))
+    canvas = Image.fromarray(_filled(np.asarray(image), (down, across), fill))
+    canvas.paste(image, (across[0], down[0]))
     mask = Image.new("L", canvas.size, 255)
     mask.paste(0, (edges[0], edges[2], edges[1], edges[3]))
     return canvas, mask
@@ -78,7 +74,7 @@ def _rounded(side: int, new: dict[str, int], names: tuple[str, str], multiple: i
         if pixels > side:
             grown = f", made up to {pixels} so that the canvas is a multiple of {multiple}," if missing else ""
             raise ValueError(
-                f"{name}={new[name]}{grown} is more than the picture itself has ({side} pixels), too little to go by. "
+                f"{name}={new[name]}{grown} is more than the image itself has ({side} pixels), too little to go by. "
                 "Extend it in steps: outpaint, paint, outpaint again."
             )
     return first, second

@@ -1,6 +1,6 @@
-"""Open pictures safely: what a course name, path, bytes, array or PIL picture holds, checked before it is used.
+"""Read images safely: a course name, a path, bytes, an array or a PIL image, checked before it is used.
 
-Files are PNG, JPEG or WebP; at most `MAX_BYTES` and `MAX_PIXELS`; one frame; whole; turned upright by their EXIF tag.
+Files are PNG, JPEG or WebP; at most `MAX_BYTES` and `MAX_PIXELS`; one frame; complete; upright by their EXIF tag.
 """
 
 from __future__ import annotations
@@ -8,68 +8,82 @@ from __future__ import annotations
 import io
 import os
 import re
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 
+from helpers.catalog.checkpoints import CATALOG
 from helpers.common.paths import DATA
-from helpers.common.validation import did_you_mean
+from helpers.common.validation import check_size, did_you_mean
 from helpers.hub.guide_images import guide_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
-PICTURES = DATA / "pictures"
-
-# First bytes of what people pass by mistake, so that the error can name it.
-_OTHER_KINDS = {
-    b"GIF8": "a GIF",
-    b"BM": "a BMP",
-    b"II*\0": "a TIFF",
-    b"MM\0*": "a TIFF",
-    b"%PDF": "a PDF",
-    b"<svg": "an SVG",
-    b"<?xml": "an SVG or other XML",
-    b"<!DO": "a web page",
-    b"<htm": "a web page",
-    b"version https://git-lfs": "a Git LFS pointer, not the picture itself",
-}
+IMAGES = DATA / "pictures"
 
 
-# Other libraries tell Pillow, for the whole process, to fill up truncated files with grey.
-_STRICT = threading.Lock()
+def load_image(what: Any, *, size: int | tuple[int, int] | None = None) -> Image.Image:
+    """Return an image that every pipeline takes: mode "RGB", upright, 8 bits.
+
+    what: a course name ("castle"), a path, the bytes of a PNG, JPEG or WebP file, or a PIL image.
+    size: pixels, one int (a square) or (width, height), multiples of 8. The image is stretched to `size`, as diffusers
+        does. None: a course image comes in the size that this edition's "sd15" was trained on, which is what a
+        pipeline makes of it by default; everything else keeps its own size.
+
+    Transparency is laid on white (`alpha_mask` reads it as a mask); grey, palette, CMYK and 16-bit images are
+    converted. ValueError for what is no image, truncated, animated or too large, for an unknown name, and for a URL.
+    """
+    target = target_size(what, size)
+    image = to_rgb(open_image(what))
+    return image if target in (None, image.size) else image.resize(target, Image.Resampling.LANCZOS)
 
 
-def course_pictures() -> list[str]:
-    """List the names that `load_image` and `load_mask` know."""
-    return sorted(path.stem for path in PICTURES.glob("*.png") if not path.stem.endswith(("_mask", "_depth")))
+def target_size(what: Any, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """The size, (width, height), in which `what` is loaded; None for its own. See `load_image`."""
+    if size is not None:
+        return check_size(size)
+    return (CATALOG["sd15"].size,) * 2 if is_course_name(what) else None
 
 
-def open_picture(what: Any, *, name: str = "image") -> Image.Image:
+def course_images() -> list[str]:
+    """The names that `load_image` and `load_mask` know."""
+    return sorted(path.stem for path in IMAGES.glob("*.png") if not path.stem.endswith(("_mask", "_depth")))
+
+
+def is_course_name(what: Any) -> bool:
+    """Whether `what` names one of the course's images or its mask."""
+    return isinstance(what, str) and what.removesuffix("_mask") in course_images()
+
+
+def open_image(what: Any, *, name: str = "image") -> Image.Image:
     """Return `what` as a loaded, upright copy in its own mode, or raise an error that begins with `name`.
 
-    what: a course name ("castle"), a path, the bytes of a file, or a PIL picture.
+    what: a course name ("castle"), a path, the bytes of a file, or a PIL image.
     """
     if isinstance(what, Image.Image):
-        return _checked(what, f"{name}=<{what.mode} picture, {what.width} x {what.height}>")
+        return _checked(what, f"{name}=<{what.mode} image, {what.width} x {what.height}>")
     if isinstance(what, (bytes, bytearray, memoryview)):
         return _decoded(bytes(what), f"{name}=<{len(what)} bytes>")
     if isinstance(what, (str, os.PathLike)):
         path = _find(what, name)
-        return _decoded(_read(path, name), f"{name}={str(what)!r}")
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise ValueError(f"{name}={str(path)!r} cannot be read: {error.strerror or error}.") from error
+        return _decoded(data, f"{name}={str(what)!r}")
     remedy = "If it is an array, pass Image.fromarray(array)" if hasattr(what, "shape") else "Pass one of these"
     if hasattr(what, "read"):
         remedy = f"Pass {name}.read()"
-    raise TypeError(f"{name}: expected a course name, a path, bytes or a PIL picture, got {_kind(what)}. {remedy}.")
+    raise TypeError(f"{name}: expected a course name, a path, bytes or a PIL image, got {_kind(what)}. {remedy}.")
 
 
-def as_pictures(what: Any, *, name: str = "image") -> list[Image.Image]:
-    """Turn a PIL picture, an array or a batch of either into PIL pictures, upright by their EXIF tag.
+def as_images(what: Any, *, name: str = "image") -> list[Image.Image]:
+    """Turn a PIL image, an array or a batch of either into PIL images, upright by their EXIF tag.
 
     Arrays (numpy or torch): (H, W), (H, W, C), (C, H, W) or a batch (B, ...) of these, C = 1, 3 or 4; bool, integers
     0..255, floats 0..1, or floats -1..1 where one is negative. A pipeline's output is read as its `.images`.
@@ -77,12 +91,12 @@ def as_pictures(what: Any, *, name: str = "image") -> list[Image.Image]:
     if isinstance(what, Image.Image):
         return [_upright(what)]
     if isinstance(what, (list, tuple)):
-        return [picture for item in what for picture in as_pictures(item, name=name)]
+        return [image for item in what for image in as_images(item, name=name)]
     if hasattr(what, "images"):
-        return as_pictures(what.images, name=name)
+        return as_images(what.images, name=name)
     if not hasattr(what, "shape"):
         hint = "; open it with load_image first" if isinstance(what, (str, bytes, os.PathLike)) else ""
-        raise TypeError(f"{name}: expected a PIL picture or an array, got {_kind(what)}{hint}.")
+        raise TypeError(f"{name}: expected a PIL image or an array, got {_kind(what)}{hint}.")
     if hasattr(what, "detach"):
         what = what.detach().cpu()
         what = what.float() if what.is_floating_point() else what  # numpy has no bfloat16
@@ -90,135 +104,114 @@ def as_pictures(what: Any, *, name: str = "image") -> list[Image.Image]:
     return [_from_array(one, name) for one in (array if array.ndim == 4 else [array])]
 
 
-def as_picture(what: Any, *, name: str = "image") -> Image.Image:
-    """Turn one PIL picture or array into one PIL picture; see `as_pictures`."""
-    pictures = as_pictures(what, name=name)
-    if len(pictures) != 1:
-        raise ValueError(f"{name}: expected one picture, got {len(pictures)}; pass one of them.")
-    return pictures[0]
+def as_image(what: Any, *, name: str = "image") -> Image.Image:
+    """Turn one PIL image or array into one PIL image; see `as_images`."""
+    images = as_images(what, name=name)
+    if len(images) != 1:
+        raise ValueError(f"{name}: expected one image, got {len(images)}; pass one of them.")
+    return images[0]
 
 
-def to_rgb(picture: Image.Image, *, name: str = "image") -> Image.Image:
+def to_rgb(image: Image.Image, *, name: str = "image") -> Image.Image:
     """Convert any mode to "RGB": transparency is laid on white, 16-bit grey is scaled to 0..255."""
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        rgb = _to_8_bits(picture, name).convert("RGB")
-    elif picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
+    if image.mode == "F" or image.mode.startswith("I"):
+        rgb = _to_8_bits(image, name).convert("RGB")
+    elif image.has_transparency_data:
+        rgba = image.convert("RGBA")
         rgb = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     else:
-        rgb = picture.convert("RGB")
+        rgb = image.convert("RGB")
     rgb.info.clear()  # no camera's GPS position in what a notebook saves
     return rgb
 
 
-def to_grey(picture: Image.Image, *, name: str = "mask") -> Image.Image:
+def to_grey(image: Image.Image, *, name: str = "mask") -> Image.Image:
     """Convert any mode to "L", 0..255; transparency is ignored."""
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        grey = _to_8_bits(picture, name)
+    if image.mode == "F" or image.mode.startswith("I"):
+        grey = _to_8_bits(image, name)
     else:
-        grey = picture.convert("RGBA").convert("L") if picture.mode in ("P", "PA") else picture.convert("L")
+        grey = image.convert("RGBA").convert("L") if image.mode in ("P", "PA") else image.convert("L")
     grey.info.clear()
     return grey
 
 
 def _find(what: str | os.PathLike, name: str) -> Path:
-    text = os.fspath(what)
-    if isinstance(text, bytes):
-        text = os.fsdecode(text)
+    text = os.fsdecode(os.fspath(what))
     if isinstance(what, str):
         if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://|data:", text):
             raise ValueError(
-                f"{name}={text[:60]!r} is a URL: pictures are not fetched from the web. "
+                f"{name}={text[:60]!r} is a URL: images are not fetched from the web. "
                 "Download the file yourself and pass its path."
             )
-        known = PICTURES / f"{text}.png"
-        if text.removesuffix("_mask") in course_pictures() and known.is_file():
+        known = IMAGES / f"{text}.png"
+        if is_course_name(text) and known.is_file():
             return guide_picture(text) or known
     path = Path(text).expanduser()
     try:
         if path.is_dir():
-            raise ValueError(f"{name}={text!r} is a folder: pass the path of one picture in it.")
+            raise ValueError(f"{name}={text!r} is a folder: pass the path of one image in it.")
         if path.exists():
             return path
-        beside = [file.name for file in path.parent.iterdir() if file.suffix.lower() in _SUFFIXES]
-    except OSError:  # a name too long, a folder that is not there or may not be read
-        beside = []
-    if path.suffix.lower() in _SUFFIXES or len(path.parts) > 1:
-        near = did_you_mean(path.name, beside) if beside else ""
-        raise ValueError(f"{name}={text[:200]!r}: no such file (looked in {path.parent.absolute()}). {near}".rstrip())
-    hint = did_you_mean(text, course_pictures())
-    raise ValueError(f"{name}={text[:200]!r} is no picture of the course, and no such file is here. {hint}")
-
-
-def _read(path: Path, name: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"{name}={str(path)!r} cannot be read: {error.strerror or error}.") from error
+    except OSError:  # a name too long, a folder that may not be read
+        pass
+    if path.suffix or len(path.parts) > 1:
+        raise ValueError(f"{name}={text[:200]!r}: no such file (looked in {path.parent.absolute()}).")
+    hint = did_you_mean(text, course_images())
+    raise ValueError(f"{name}={text[:200]!r} is neither an image of the course nor a file in this folder. {hint}")
 
 
 def _decoded(data: bytes, label: str) -> Image.Image:
     if len(data) > MAX_BYTES:
         raise ValueError(f"{label} is larger than {MAX_BYTES // 2**20} MiB: save a smaller copy.")
     if not data:
-        raise ValueError(f"{label} is empty: no picture in it.")
-    for start, kind in _OTHER_KINDS.items():
-        if data[:64].lstrip().startswith(start):
-            extra = ", animated or not" if kind == "a GIF" else ""
-            raise ValueError(f"{label} is {kind}{extra}: expected PNG, JPEG or WebP. Save it as PNG first.")
+        raise ValueError(f"{label} is empty: there is no image in it.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own cap follows
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(label, "far too many")) from error
     except Exception as error:  # Pillow lets many kinds through for a broken header
         if data.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF")):
-            raise ValueError(f"{label} is broken or cut off: download or save it again.") from error
-        raise ValueError(f"{label} is not a picture that can be read: expected PNG, JPEG or WebP.") from error
-    return _checked(picture, label)
+            raise ValueError(f"{label} is broken or truncated: download or save it again.") from error
+        raise ValueError(f"{label} is not an image that can be read: expected PNG, JPEG or WebP.") from error
+    return _checked(image, label)
 
 
-def _checked(picture: Image.Image, label: str) -> Image.Image:
-    if picture.width * picture.height > MAX_PIXELS:
-        raise ValueError(_too_large(label, f"{picture.width} x {picture.height}"))
-    if picture.width < 1 or picture.height < 1:
+def _checked(image: Image.Image, label: str) -> Image.Image:
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(_too_large(label, f"{image.width} x {image.height}"))
+    if image.width < 1 or image.height < 1:
         raise ValueError(f"{label} has no pixels.")
-    # A phone's JPEG may carry a second picture (MPO); its first is the photograph.
-    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-        raise ValueError(f"{label} is animated ({picture.n_frames} frames): save one frame as PNG and pass that.")
+    # A phone's JPEG may carry a second image (MPO); its first is the photograph.
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise ValueError(f"{label} is animated ({image.n_frames} frames): save one frame as PNG and pass that.")
     try:
-        with _STRICT:
-            tolerant, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-            try:
-                picture.load()
-            finally:
-                ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
+        image.load()
     except Exception as error:
-        raise ValueError(f"{label} is broken or cut off ({error}): download or save it again.") from error
-    return _upright(picture)
+        raise ValueError(f"{label} is broken or truncated ({error}): download or save it again.") from error
+    return _upright(image)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     """A copy, turned as its EXIF tag says."""
     try:
-        return ImageOps.exif_transpose(picture)
+        return ImageOps.exif_transpose(image)
     except Exception:  # a damaged tag says nothing about which way is up
-        return picture.copy()
+        return image.copy()
 
 
 def _too_large(label: str, pixels: str) -> str:
     return f"{label} has {pixels} pixels: at most {MAX_PIXELS // 10**6} million are read. Save a smaller copy."
 
 
-def _to_8_bits(picture: Image.Image, name: str) -> Image.Image:
-    values = np.asarray(picture)
-    if picture.mode == "F":
+def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
+    values = np.asarray(image)
+    if image.mode == "F":
         raise ValueError(f"{name} has float pixels (mode 'F') of unknown range: convert it to 0..255 first.")
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(f"{name} has values {values.min()}..{values.max()}: expected 8 or 16 bits (0..65535).")
-    if picture.mode.startswith("I;16") or values.max() > 255:
+    if image.mode.startswith("I;16") or values.max() > 255:
         values = (values.astype(np.uint32) + 128) // 257  # 65535 -> 255
     return Image.fromarray(values.astype(np.uint8))
 

@@ -26,9 +26,9 @@ from helpers.common.validation import check_size
 from helpers.hub import download
 from helpers.images import reading
 from helpers.images.digest import digest_of
-from helpers.images.loading import check_mask, load_image
-from helpers.images.masks import THRESHOLD, fit
+from helpers.images.masks import THRESHOLD, check_mask, fit
 from helpers.images.masks import threshold as cut
+from helpers.images.reading import load_image
 from helpers.pipelines import inspection
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def depth_map(image: Any, *, estimate: bool = False) -> Image.Image:
     FileNotFoundError where this edition has no estimator.
     """
     picture = _picture(image)
-    known = None if estimate else _known(reading.PICTURES, picture.size).get(digest_of(picture))
+    known = None if estimate else _known(reading.IMAGES, picture.size).get(digest_of(picture))
     if known is not None:
         with Image.open(known) as drawn:
             depth = np.asarray(drawn.resize(picture.size, Image.Resampling.BILINEAR), dtype=np.float32)
@@ -110,7 +110,7 @@ def control_argument(pipe: Any) -> str | None:
 
 def _picture(image: Any) -> Image.Image:
     if hasattr(image, "shape") and not isinstance(image, Image.Image):
-        image = reading.as_picture(image)
+        image = reading.as_image(image)
     return load_image(image)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from helpers.common.validation import did_you_mean
 from helpers.images.masks import by
-from helpers.images.reading import as_pictures, to_rgb
+from helpers.images.reading import as_images, to_rgb
 from helpers.pipelines import inspection
 from helpers.pipelines.inspection import autoencoder, family, name_of, output_size, pixels_a_latent, size_arguments
 from helpers.pipelines.latent_spaces import other_space, pictures_only
@@ -120,7 +120,7 @@ def _hand_on_pictures(output: Any, target: Any, call: dict[str, Any]) -> Any:
             "output holds pixels that are not finite: the decoder ran out of its numbers, as half precision does. "
             "Load the source with dtype='float32'."
         )
-    pictures = [to_rgb(picture, name="output") for picture in as_pictures(values, name="output")]
+    pictures = [to_rgb(picture, name="output") for picture in as_images(values, name="output")]
     if not pictures:
         raise ValueError("output holds no picture: pass on what the call returned.")
     for picture in pictures:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from helpers.images.loading import load_image
-from helpers.images.reading import course_pictures
+from helpers.images.reading import course_images, load_image
 from helpers.pipelines.latent_map import Map, fit, mark, read
 
 SIDE = 96  # pixels of the pictures that a map is fitted on in memory
@@ -108,7 +107,7 @@ def _fitted_now(vae: Any) -> Map | None:
         with torch.device("meta"):
             copy = type(vae).from_config(vae.config)
         copy.load_state_dict({name: tensor.detach().float() for name, tensor in state.items()}, assign=True)
-        pictures = [load_image(name, size=SIDE) for name in course_pictures()]
+        pictures = [load_image(name, size=SIDE) for name in course_images()]
         return fit(copy.eval().requires_grad_(False), pictures)
     except (ValueError, RuntimeError):  # no pictures, no numbers, or no memory: then there is no preview
         return None

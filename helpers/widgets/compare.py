@@ -13,8 +13,8 @@ from PIL import Image
 from helpers.common.validation import did_you_mean
 from helpers.generation.records import Record
 from helpers.images.contact_sheet import show
-from helpers.images.loading import load_image
 from helpers.images.masks import by
+from helpers.images.reading import load_image
 from helpers.widgets.mask_painter import MAX_PIXELS, _encoded, _file
 
 STILL_SIDE = 1024  # pixels of the picture that stands in where no kernel runs

@@ -17,8 +17,8 @@ import traitlets
 from PIL import Image, ImageChops
 
 from helpers.common.validation import did_you_mean
-from helpers.images.loading import load_image, load_mask
-from helpers.images.masks import as_mask, by, grow, has_holes, share, threshold
+from helpers.images.masks import as_mask, by, grow, has_holes, load_mask, share, threshold
+from helpers.images.reading import load_image
 
 TOOLS = ("brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "hand")
 COLOURS = ("#ff2d9b", "#12d67f", "#2f8fff", "#ffb000")  # pink, green, blue, amber: as in mask_painter.js

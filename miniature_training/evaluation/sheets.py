@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from helpers.images.contact_sheet import show
-from helpers.images.loading import load_image, load_mask
+from helpers.images.masks import load_mask
+from helpers.images.reading import load_image
 from miniature_training.models.dataset import held_out
 from miniature_training.registry import lazily
 

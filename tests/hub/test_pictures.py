@@ -13,7 +13,7 @@ from PIL import Image
 from helpers import load_image, load_mask
 from helpers.catalog import editions, revisions
 from helpers.hub import guide_images
-from helpers.images.reading import course_pictures, open_picture
+from helpers.images.reading import course_images, open_image
 from tests.hub.desk import _desk, desk, no_network  # noqa: F401
 
 DRAWN = Path(__file__).resolve().parents[2] / "data" / "pictures"
@@ -38,7 +38,7 @@ def guides(desk):
 
 
 def is_drawn(name: str) -> bool:
-    return open_picture(name).tobytes() == Image.open(DRAWN / f"{name}.png").tobytes()
+    return open_image(name).tobytes() == Image.open(DRAWN / f"{name}.png").tobytes()
 
 
 @pytest.mark.parametrize("name", guide_images.GUIDES)
@@ -49,7 +49,7 @@ def test_a_course_name_means_the_guides_picture_and_mask(guides, name):
 
 
 def test_the_mini_edition_and_other_names_ask_nothing(guides, monkeypatch):
-    assert all(is_drawn(name) for name in course_pictures() if name not in guide_images.GUIDES)
+    assert all(is_drawn(name) for name in course_images() if name not in guide_images.GUIDES)
     monkeypatch.setattr(editions, "_chosen", "mini")
     assert is_drawn("castle") and is_drawn("castle_mask")
     assert guides.requests == []

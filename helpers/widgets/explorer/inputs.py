@@ -7,7 +7,8 @@ from typing import Any
 from PIL import Image
 
 from helpers.common.validation import check_size
-from helpers.images.loading import check_mask, load_image, load_mask
+from helpers.images.masks import check_mask, load_mask
+from helpers.images.reading import load_image
 from helpers.pipelines import inspection
 from helpers.pipelines.control_images import control_argument
 from helpers.widgets.mask_painter import MaskPainter

@@ -198,7 +198,7 @@ def test_a_vae_that_brings_no_map_gets_one(tiny_course, monkeypatch, name, side)
     assert torch.equal(torch.get_rng_state(), state)
     vae = getattr(pipe, "vae", None) or pipe.movq
     assert latent_preview.map_of(vae) is latent_preview.map_of(vae)
-    pictures = [load_image(one, size=latent_preview.SIDE) for one in latent_preview.course_pictures()]
+    pictures = [load_image(one, size=latent_preview.SIDE) for one in latent_preview.course_images()]
     fitted, kept = latent_map.fit(vae, pictures), latent_preview.map_of(vae)
     assert fitted.vae == kept.vae and fitted.loudest == pytest.approx(kept.loudest, abs=2e-4)
     # Rounded to 1e-4, and threads sum in an order of their own.
