@@ -173,7 +173,7 @@ def _decoded(data: bytes, label: str) -> Image.Image:
         raise ValueError(_too_large(label, "far too many")) from error
     except Exception as error:  # Pillow lets many kinds through for a broken header
         if data.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF")):
-            raise ValueError(f"{label} is broken or truncated: download or save it again.") from error
+            raise ValueError(f"{label} is broken or cut off: download or save it again.") from error
         raise ValueError(f"{label} is not an image that can be read: expected PNG, JPEG or WebP.") from error
     return _checked(image, label)
 
@@ -189,7 +189,7 @@ def _checked(image: Image.Image, label: str) -> Image.Image:
     try:
         image.load()
     except Exception as error:
-        raise ValueError(f"{label} is broken or truncated ({error}): download or save it again.") from error
+        raise ValueError(f"{label} is broken or cut off ({error}): download or save it again.") from error
     return _upright(image)
 
 

@@ -160,7 +160,7 @@ def test_without_an_estimator_it_says_what_to_do(tiny_course):  # noqa: F811
 
 def test_the_depth_pictures_have_no_name_of_their_own():
     assert not [name for name in reading.course_images() if "depth" in name]
-    with pytest.raises(ValueError, match="'castle_depth' is no picture of the course"):
+    with pytest.raises(ValueError, match="'castle_depth' is neither an image of the course"):
         load_image("castle_depth")
 
 

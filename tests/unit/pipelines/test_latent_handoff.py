@@ -418,5 +418,5 @@ def test_other_tensors_are_refused(pipes, shape) -> None:
 def test_nothing_is_refused(pipes) -> None:
     target = pipes["sd15", "image2image"]
     assert "holds no picture" in refused([], pipes["sd15"], target)
-    with pytest.raises(TypeError, match="output: expected a PIL picture"):
+    with pytest.raises(TypeError, match="output: expected a PIL image"):
         handoff("castle", pipes["sd15"], target)

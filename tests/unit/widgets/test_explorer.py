@@ -238,7 +238,7 @@ def test_another_explorer_takes_picture_and_mask_from_the_file(explorer, explore
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"no picture", "picture=<10 bytes> is not a picture that can be read"),
+        (b"no picture", "picture=<10 bytes> is not an image that can be read"),
         (b"GIF89a...", "is a GIF, animated or not: expected PNG"),
         (b"", "is empty"),
         ("plain", "has no record of this course in it"),

@@ -84,7 +84,7 @@ def test_a_mask_of_another_size_is_refused_and_the_old_one_stays(image):
 
 
 def test_what_is_no_mask_is_refused(image):
-    with pytest.raises(TypeError, match="mask: expected a PIL picture or an array, got int"):
+    with pytest.raises(TypeError, match="mask: expected a PIL image or an array, got int"):
         MaskPainter(image, 3)
 
 
