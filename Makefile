@@ -17,7 +17,7 @@ FIRST := /lab/tree/notebooks/00_welcome.ipynb
 ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test course lint doctor clean
+.PHONY: help setup lab test test-all course check format doctor clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -33,8 +33,21 @@ test: $(READY)  ## run every test
 course: $(READY)  ## execute every chapter and solution and write its outputs back
 	$(BIN)/course run $(ARGS)
 
-lint: $(READY)  ## check the style of code and notebooks
+test-all: export COURSE_TEST_ALL = 1
+test-all: test  ## run every test, and every chapter also in a kernel and against the small Hub
+
+check: $(READY)  ## lint, types, import contracts, JavaScript; prints the lines of each package
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/lint-imports
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(if $(shell command -v npm),npm install --no-package-lock --silent --no-audit --no-fund && npm run --silent check,echo "JavaScript not checked: npm is missing")
+	@$(BIN)/python tests/support/count_lines.py
+
+format: $(READY)  ## format code and notebooks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 doctor: $(READY)  ## say what this machine has and what to type next
 	$(BIN)/course doctor

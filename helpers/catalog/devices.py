@@ -6,7 +6,7 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helpers.common.sizes import GB
 
@@ -36,7 +36,7 @@ def _fastest() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def check_device(value: object) -> str:
+def check_device(value: Any) -> str:
     """`value` as a device name that exists on this machine, or a ValueError that says which do."""
     import torch
 

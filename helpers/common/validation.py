@@ -26,16 +26,21 @@ def whole(name: str, value: Any, *, least: int | None = None, most: int | None =
     """`value` as an int from `least` to `most`; NumPy's integers count, bool and float do not."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}={value!r}: expected a whole number{_between(least, most)}.")
+    value = int(value)
     if (least is not None and value < least) or (most is not None and value > most):
         raise ValueError(f"{name}={value}: expected a whole number{_between(least, most)}.")
-    return int(value)
+    return value
 
 
 def number(name: str, value: Any, *, low: float | None = None, high: float | None = None) -> float:
     """`value` as a float from `low` to `high`; NumPy's numbers count, bool, NaN and infinities do not."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r}: expected a number{_between(low, high)}.")
-    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+    if (
+        not math.isfinite(float(value))
+        or (low is not None and float(value) < low)
+        or (high is not None and float(value) > high)
+    ):
         raise ValueError(f"{name}={value}: expected a number{_between(low, high)}.")
     return float(value)
 
