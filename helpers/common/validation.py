@@ -36,13 +36,10 @@ def number(name: str, value: Any, *, low: float | None = None, high: float | Non
     """`value` as a float from `low` to `high`; NumPy's numbers count, bool, NaN and infinities do not."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r}: expected a number{_between(low, high)}.")
-    if (
-        not math.isfinite(float(value))
-        or (low is not None and float(value) < low)
-        or (high is not None and float(value) > high)
-    ):
-        raise ValueError(f"{name}={value}: expected a number{_between(low, high)}.")
-    return float(value)
+    value = float(value)
+    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+        raise ValueError(f"{name}={value:g}: expected a number{_between(low, high)}.")
+    return value
 
 
 def _between(low: float | None, high: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 def twin(pipe: Any, *, quiet: bool = True, **schedulers: Any) -> Any:
     """Return a pipeline of the same class on the same models, with schedulers and tokenizers of its own.
 
-    A call of a pipeline writes to its scheduler, its tokenizers and itself, so one pipeline serves one thread at a time.
+    A call writes to the scheduler, the tokenizers and the pipeline itself: one pipeline serves one thread at a time.
     A twin called in another thread gives the pixels that it gives alone, and nothing that is set on it (a scheduler,
     the progress bar) reaches `pipe`. Kandinsky's combined pipelines hold two pipelines: those are twins as well.
 
