@@ -1,8 +1,8 @@
 """Drafts: quick images while a value is still being chosen, and the full one once it is.
 
-`draft_arguments(pipe, call)` is the same call with few steps of a fast scheduler. `RenderQueue` keeps one widget's calls
-in order: a full image replaces whatever runs; drafts let each other finish, so that images keep coming while a slider
-moves, and only the newest value waits.
+`draft_arguments(pipe, call)` is the same call with few steps of a fast scheduler. `RenderQueue` keeps the calls of one
+widget in order: a full image replaces whatever runs; drafts let each other finish, so that images keep coming while a
+slider moves, and only the newest value waits.
 """
 
 from __future__ import annotations

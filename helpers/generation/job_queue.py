@@ -1,7 +1,7 @@
 """The queue behind the widgets: one worker thread runs their calls, one after the other.
 
-A widget's callback must never wait for a model, or its Cancel button would wait as well: it submits a `Job` and returns.
-Each job runs on a twin of its pipeline, so a cell may call the same pipeline meanwhile.
+A widget's callback must never wait for a model, or its Cancel button would wait as well: it submits a `Job` and
+returns. Each job runs on a twin of its pipeline, so a cell may call the same pipeline meanwhile.
 """
 
 from __future__ import annotations

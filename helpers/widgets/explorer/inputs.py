@@ -23,7 +23,9 @@ def task(pipe: Any) -> str:
         raise TypeError(f"pipe is a {type(pipe).__name__}: {expected}")
     known = parameters_of(pipe)
     if not {"num_inference_steps", "prompt"} <= known.keys():
-        raise TypeError(f"pipe is a {type(pipe).__name__}, whose call has no prompt and num_inference_steps: {expected}")
+        raise TypeError(
+            f"pipe is a {type(pipe).__name__}, whose call has no prompt and num_inference_steps: {expected}"
+        )
     if "mask_image" in known:
         return "inpaint"
     return "image2image" if "image" in known and control_argument(pipe) != "image" else "text2image"
