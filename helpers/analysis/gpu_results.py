@@ -10,7 +10,7 @@ from helpers.common import paths
 from helpers.common.sizes import GIB
 from helpers.common.table import Table
 
-COMMAND = "python -m tests.gpu.memory_plan"  # what fills the file, on a machine with a CUDA GPU
+COMMAND = "course measure-gpu"  # what fills the file, on a machine with a CUDA GPU
 IN_GIB = {"allocated": "allocated, GiB", "reserved": "reserved, GiB", "needs": "planned for, GiB"}
 
 
