@@ -42,6 +42,7 @@ class Checkpoint:
     mini_size: int = 128
     variant: str | None = None  # the weights' file name suffix on the Hub
     pickled: bool = False  # no safetensors on the Hub
+    chapters: tuple[int, ...] = ()  # that load it, or whose solutions do
     prior: str | None = None  # a second repository that belongs to it
 
     @property
@@ -129,10 +130,10 @@ def _sdxl(name: str, hub_id: str, download_size: float, **other: Any) -> Checkpo
     )  # fmt: skip
 
 
-def _kandinsky(name: str, hub_id: str, *, tasks: tuple[str, ...]) -> Checkpoint:
+def _kandinsky(name: str, hub_id: str, **other: Any) -> Checkpoint:
     """A decoder with its prior: 5.3 GB (float32) and 9.2 GB."""
     return Checkpoint(
-        name, hub_id, tasks=tasks, licence="apache-2.0", download_size=int(14.5 * GB), family="kandinsky22",
+        name, hub_id, **other, licence="apache-2.0", download_size=int(14.5 * GB), family="kandinsky22",
         latent_space="kandinsky22", parameters={"unet": 1253, "movq": 68} | _PRIOR, full_size=768,
         prior="kandinsky-community/kandinsky-2-2-prior",
     )  # fmt: skip
@@ -142,6 +143,7 @@ def _controlnet(name: str, hub_id: str) -> Checkpoint:
     return Checkpoint(
         name, hub_id, licence="openrail", download_size=int(0.72 * GB), variant="fp16", family="controlnet",
         latent_space="sd15", tasks=(), parameters={"controlnet": 361}, full_size=512,
+        chapters=(8,),
     )  # fmt: skip
 
 
@@ -149,28 +151,34 @@ def _controlnet(name: str, hub_id: str) -> Checkpoint:
 CATALOG = Catalog(
     (checkpoint.name, checkpoint)
     for checkpoint in (
-        _sd("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", 2.1, variant="fp16"),
+        _sd("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", 2.1, variant="fp16",
+            chapters=(1, 4, 5, 6, 7, 8, 9)),
         _sd("sd15-inpaint", "stable-diffusion-v1-5/stable-diffusion-inpainting", 2.1, variant="fp16",
-            tasks=("inpaint",)),
+            tasks=("inpaint",), chapters=tuple(range(9))),
         _sdxl("sdxl-inpaint", "diffusers/stable-diffusion-xl-1.0-inpainting-0.1", 6.9, tasks=("inpaint",),
-              parameters={"unet": 2568, "text_encoder": 123, "text_encoder_2": 695, "vae": 84}),
+              parameters={"unet": 2568, "text_encoder": 123, "text_encoder_2": 695, "vae": 84}, chapters=(3, 6, 7, 9)),
         _sdxl("sdxl-refiner", "stabilityai/stable-diffusion-xl-refiner-1.0", 6.1, tasks=("image2image", "inpaint"),
-              parameters={"unet": 2260, "text_encoder_2": 695, "vae": 84}),
-        _kandinsky("kandinsky22", "kandinsky-community/kandinsky-2-2-decoder", tasks=("text2image", "image2image")),
-        _kandinsky("kandinsky22-inpaint", "kandinsky-community/kandinsky-2-2-decoder-inpaint", tasks=("inpaint",)),
-        _sd("comic", "ogkalu/Comic-Diffusion", 4.3),
-        _sd("pixel-art", "kohbanye/pixel-art-style", 4.3, licence=None, pickled=True),
-        _sd("elden-ring", "nitrosocke/elden-ring-diffusion", 4.3, pickled=True),
+              parameters={"unet": 2260, "text_encoder_2": 695, "vae": 84}, chapters=(6, 7)),
+        _kandinsky("kandinsky22", "kandinsky-community/kandinsky-2-2-decoder", tasks=("text2image", "image2image"),
+                   chapters=(6,)),
+        _kandinsky("kandinsky22-inpaint", "kandinsky-community/kandinsky-2-2-decoder-inpaint", tasks=("inpaint",),
+                   chapters=(1, 3, 6)),
+        _sd("comic", "ogkalu/Comic-Diffusion", 4.3, chapters=(6,)),
+        _sd("pixel-art", "kohbanye/pixel-art-style", 4.3, licence=None, pickled=True, chapters=(6,)),
+        _sd("elden-ring", "nitrosocke/elden-ring-diffusion", 4.3, pickled=True, chapters=(8,)),
         Checkpoint("upscale-x2", "stabilityai/sd-x2-latent-upscaler", _OPENRAIL_PP, int(2.3 * GB), "upscale-x2",
-                   "sd15", ("upscale",), {"unet": 373, "text_encoder": 123, "vae": 84}, 512),
+                   "sd15", ("upscale",), {"unet": 373, "text_encoder": 123, "vae": 84}, 512, chapters=(6,)),
         Checkpoint("upscale-x4", "stabilityai/stable-diffusion-x4-upscaler", _OPENRAIL_PP, int(3.5 * GB), "upscale-x4",
-                   "upscale-x4", ("upscale",), {"unet": 473, "text_encoder": 340, "vae": 55}, 128, mini_size=64),
+                   "upscale-x4", ("upscale",), {"unet": 473, "text_encoder": 340, "vae": 55}, 128, mini_size=64,
+                   chapters=(6,)),
         _controlnet("controlnet-inpaint", "lllyasviel/control_v11p_sd15_inpaint"),
         _controlnet("controlnet-depth", "lllyasviel/control_v11f1p_sd15_depth"),
         Checkpoint("depth-estimator", "depth-anything/Depth-Anything-V2-Small-hf", "apache-2.0", int(0.1 * GB), "depth",
-                   "none", (), {"model": 25}, 518),
+                   "none", (), {"model": 25}, 518, chapters=(8,)),
     )
 )  # fmt: skip
+
+DEPTH_ESTIMATOR = "depth-estimator"  # what depth_map() loads
 
 
 def repositories(names: Iterable[str] = CATALOG) -> dict[str, str]:

@@ -1,25 +1,30 @@
-"""Look over the machine, the packages and the checkpoints, and say what to type next."""
+"""`course doctor`: look over the machine, the packages and the checkpoints, and say what to type next."""
 
 from __future__ import annotations
 
-import html
+import argparse
 import platform
 import re
 import shutil
 import sys
-import textwrap
 from dataclasses import dataclass, field
 from importlib import metadata
 
 from helpers.catalog import devices, editions, miniatures
 from helpers.cli import download
 from helpers.common import paths
-from helpers.common.paths import ROOT
+from helpers.common.sizes import GIB
+from helpers.common.table import Table
 from helpers.hub import client, status
 
-GIB = 1024**3
 SIGNS = {"ok": "✓", "note": "!", "bad": "✗", "": " "}
 ROOM = {"mini": 1, "full": 20}  # GiB free that the edition wants: its cache, or its downloads
+
+
+def register(commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("doctor", help="what this machine has, what is missing, what to type next")
+    parser.set_defaults(act=_doctor)
 
 
 @dataclass
@@ -31,7 +36,7 @@ class Row:
     state: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class Checkup:
     """What `doctor()` found: `sections` of rows, and the `next` command. Shows itself as a table in a notebook."""
 
@@ -39,33 +44,27 @@ class Checkup:
     next: str = ""
 
     @property
+    def rows(self) -> list[Row]:
+        return [row for rows in self.sections.values() for row in rows]
+
+    @property
     def well(self) -> bool:
         """Whether nothing is "bad"."""
-        return not any(row.state == "bad" for rows in self.sections.values() for row in rows)
+        return not any(row.state == "bad" for row in self.rows)
 
-    def __str__(self) -> str:
-        rows = [row for rows in self.sections.values() for row in rows]
-        width = max((len(row.label) for row in rows), default=0)
-        lines = []
-        for title, found in self.sections.items():
-            lines += ["", title]
-            for row in found:
-                head = f"  {SIGNS[row.state]} {row.label:<{width}}  "
-                lines += textwrap.wrap(row.value, 110, initial_indent=head, subsequent_indent=" " * len(head)) or [head]
-        return "\n".join(lines[1:] + ["", f"Next: {self.next}"])
+    @property
+    def table(self) -> Table:
+        """Every section's rows below its title; the next command below all."""
+        cells = []
+        for title, rows in self.sections.items():
+            cells += [("", title, ""), *((SIGNS[row.state], row.label, row.value) for row in rows)]
+        return Table(("", "", ""), cells, f"Next: {self.next}")
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self.table)
 
     def _repr_html_(self) -> str:
-        parts = []
-        for title, found in self.sections.items():
-            parts.append(f'<tr><th colspan="3" style="text-align:left">{html.escape(title)}</th></tr>')
-            parts += [
-                f'<tr><td>{SIGNS[row.state].strip()}</td><td style="text-align:left">{html.escape(row.label)}</td>'
-                f'<td style="text-align:left">{html.escape(row.value)}</td></tr>'
-                for row in found
-            ]
-        return f"<table>{''.join(parts)}</table><p><b>Next:</b> {html.escape(self.next)}</p>"
+        return self.table._repr_html_()
 
 
 def doctor() -> Checkup:
@@ -100,6 +99,12 @@ _EDITIONS = {
 }
 
 
+def _doctor(_: argparse.Namespace) -> int:
+    checkup = doctor()
+    print(checkup)
+    return 0 if checkup.well else 1
+
+
 def _machine() -> tuple[list[Row], bool]:
     """The machine's facts, and whether pipelines can run on something faster than its CPU."""
     old = sys.version_info < (3, 11)
@@ -127,7 +132,7 @@ def _disk(edition: str) -> list[Row]:
 
 def pins() -> dict[str, str]:
     """Read constraints.txt: package -> the version that was tested; empty where the file is absent."""
-    file = ROOT / "constraints.txt"
+    file = paths.ROOT / "constraints.txt"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
 
@@ -136,7 +141,7 @@ def needed() -> list[str]:
     """Read pyproject.toml: the packages that the course itself imports, in its order."""
     import tomllib
 
-    file = ROOT / "pyproject.toml"
+    file = paths.ROOT / "pyproject.toml"
     if not file.is_file():
         return []
     listed = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["dependencies"]
@@ -201,7 +206,7 @@ def _full() -> tuple[list[Row], list[Row], str]:
         return rows, [], ""
     items = status.items()
     signs = {"complete": "ok", "partial": "note", "missing": "", "pickled": ""}
-    wanted = download.meant([])
+    wanted = download.resolve_names([])
     lacking = [item.name for item in items if item.state in ("partial", "missing") and item.name in wanted]
     fetch = "course download" if lacking else ""
     if lacking and not reached:
@@ -215,7 +220,7 @@ def _next(checkup: Checkup, *, edition: str, complete: bool, has_gpu: bool, fetc
     pip = "python -m pip install -c constraints.txt -e ."
     if not complete:
         return pip
-    bad = [row for rows in checkup.sections.values() for row in rows if row.state == "bad"]
+    bad = [row for row in checkup.rows if row.state == "bad"]
     if any(row in checkup.sections["Edition"] for row in bad):
         return "unset COURSE_EDITION"
     if edition == "mini" and any(row in checkup.sections["Checkpoints"] for row in bad):
@@ -223,11 +228,11 @@ def _next(checkup: Checkup, *, edition: str, complete: bool, has_gpu: bool, fetc
     if bad:
         return f"mend what is marked {SIGNS['bad']} above, then: course doctor"
     if edition == "full" and not has_gpu:
-        return "COURSE_EDITION=mini make lab  (without a GPU a real checkpoint takes minutes a picture)"
+        return "COURSE_EDITION=mini make lab  (without a GPU a real checkpoint takes minutes an image)"
     if fetch:
         return fetch
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         return "run the next cell."
-    if shutil.which("make") and (ROOT / "Makefile").is_file():
+    if shutil.which("make") and (paths.ROOT / "Makefile").is_file():
         return "make lab"
     return "jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb"

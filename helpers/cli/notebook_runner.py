@@ -1,7 +1,8 @@
-"""Execute chapters without a browser, and keep what git sees of them stable."""
+"""`course run`: execute chapters without a browser, and keep what git sees of them stable."""
 
 from __future__ import annotations
 
+import argparse
 import base64
 import io
 import os
@@ -14,16 +15,16 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from helpers.catalog import editions
+from helpers.common.paths import ROOT
 from helpers.common.validation import did_you_mean
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-from helpers.common.paths import ROOT
-
 NOTEBOOKS = ROOT / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-HEAVY = 50_000  # characters of a picture's base64
+HEAVY = 50_000  # characters of an image's base64
 # What a reader without a kernel can still look at.
 STILLS = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown")
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -40,6 +41,17 @@ class ChapterError(RuntimeError):
         shown = [f"    {line}" for line in lines[:6]] + (["    …"] if len(lines) > 6 else [])
         indented = [f"    {line}" for line in reason.strip().splitlines()]
         super().__init__("\n".join([f"{label(path)}, cell [{cell}]:", *shown, "stopped with", *indented]))
+
+
+def register(commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("run", help="execute chapters without a browser and write their outputs back")
+    names = "01, 01_basics, a path, or solutions; default: every chapter and solution"
+    parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help=names)
+    parser.add_argument("--check", action="store_true", help="execute only: write nothing back")
+    parser.add_argument("--edition", choices=editions.EDITIONS, help="default: mini, as the committed outputs are")
+    parser.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="for one cell (default: 900)")
+    parser.set_defaults(act=_run)
 
 
 def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Path]:
@@ -62,10 +74,10 @@ def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Pat
             continue
         stem = path.name.removesuffix(".ipynb")
         start = f"{int(stem):02d}_" if stem.isdecimal() else None
-        shelf = known
+        group = known
         if path.parent.name == "solutions":
-            shelf = {file.stem: file for file in sorted((folder / "solutions").glob("*.ipynb"))}
-        match = [shelf[key] for key in shelf if key == stem or (start and key.startswith(start))]
+            group = {file.stem: file for file in sorted((folder / "solutions").glob("*.ipynb"))}
+        match = [group[key] for key in group if key == stem or (start and key.startswith(start))]
         if not match:
             raise ValueError(f"chapter={name!r}: {folder.name}/ has none called so. {did_you_mean(stem, known)}")
         found += match
@@ -166,7 +178,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     """Drop, in place, what changes from run to run or from machine to machine, and return the notebook.
 
     Gone: execution times, widget state and views (their stills stay), progress bars, memory addresses, and the
-    machine's own folders. Large pictures become JPEG; kernel and language, what every Python 3 answers to.
+    machine's own folders. Large images become JPEG; kernel and language, what every Python 3 answers to.
     """
     notebook.metadata = type(notebook.metadata)({"kernelspec": dict(KERNEL), "language_info": {"name": "python"}})
     taken: set[str] = set()
@@ -194,7 +206,7 @@ def _settle(output: NotebookNode) -> NotebookNode | None:
             return None
         output.metadata.pop(WIDGET_VIEW, None)
         if "image/png" in output.data:
-            output.data.pop("image/jpeg", None)  # Pillow sends each picture twice
+            output.data.pop("image/jpeg", None)  # Pillow sends each image twice
             _lighten(output)
         for kind in ("text/plain", "text/html", "text/markdown"):
             if isinstance(output.data.get(kind), str):
@@ -203,15 +215,15 @@ def _settle(output: NotebookNode) -> NotebookNode | None:
 
 
 def _lighten(output: NotebookNode) -> None:
-    """Keep a large opaque picture as JPEG where that takes less than half: each commit holds every output anew."""
+    """Keep a large opaque image as JPEG where that takes less than half: each commit holds every output anew."""
     png = "".join(output.data["image/png"])
     if len(png) < HEAVY:
         return
-    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
-        if picture.mode != "RGB":
+    with Image.open(io.BytesIO(base64.b64decode(png))) as image:
+        if image.mode != "RGB":
             return
         light = io.BytesIO()
-        picture.save(light, "JPEG", quality=88, optimize=True, progressive=True)
+        image.save(light, "JPEG", quality=88, optimize=True, progressive=True)
     jpeg = base64.b64encode(light.getvalue()).decode()
     if 2 * len(jpeg) < len(png):
         del output.data["image/png"]
@@ -225,3 +237,45 @@ def _portable(text: str) -> str:
         if len(folder) > 1:  # a home of "/" would eat every slash
             text = text.replace(folder, name)
     return _ADDRESS.sub("at 0x…", text)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Execute the notebooks under one progress bar that counts cells; a failing one does not keep back the rest."""
+    from tqdm import tqdm
+
+    if arguments.timeout <= 0:
+        raise ValueError(f"--timeout={arguments.timeout:g}: expected seconds above 0.")
+    if not arguments.edition and (wanted := editions.edition()) != "mini":
+        raise ValueError(
+            f"COURSE_EDITION={wanted} is set, but unless told otherwise this runs the mini edition, as the committed "
+            f"outputs are. Say which one you mean: course run --edition mini, or --edition {wanted}."
+        )
+    found = chapters(arguments.chapters or ["all"])
+    if not found:
+        raise FileNotFoundError(f"no chapters in {NOTEBOOKS}. Restore them: git checkout -- notebooks")
+    cells = {path: len(read(path).cells) for path in found}
+    failures: list[ChapterError] = []
+    done = 0
+    with tqdm(total=sum(cells.values()), unit="cell", dynamic_ncols=True) as bar:
+        for path in found:
+            bar.set_description(label(path))
+            show = partial(_advance, bar, done)
+            try:
+                notebook = execute(path, edition=arguments.edition or "mini", timeout=arguments.timeout, on_cell=show)
+            except ChapterError as failure:
+                failures.append(failure)
+                bar.write(f"✗ {label(path)}, cell [{failure.cell}]")
+            else:
+                changed = not arguments.check and write(notebook, path)
+                bar.write(f"✓ {label(path)}" + (", outputs written" if changed else ""))
+            done += cells[path]
+            bar.update(done - bar.n)
+    for failure in failures:
+        print(f"\n{failure}", file=sys.stderr)
+    if failures:
+        print(f"\n{len(failures)} of {len(found)} stopped; their files are as they were.", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _advance(bar, start: int, cell: int) -> None:
+    bar.update(start + cell - bar.n)

@@ -8,10 +8,10 @@ from typing import Any
 from helpers.analysis.image_metrics import adherence, change
 from helpers.catalog.checkpoints import CATALOG
 from helpers.catalog.editions import edition
+from helpers.common.sizes import format_size
 from helpers.common.validation import did_you_mean
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import called, expect_image, expect_list, expect_repainted
-from helpers.hub.listing import gigabytes
 from helpers.images.masks import by, load_mask
 from helpers.images.reading import load_image
 
@@ -19,7 +19,7 @@ POPULAR = ("sd15-inpaint", "sdxl-inpaint", "kandinsky22-inpaint")
 # The needs of exercise 03.1: who serves them, the section that shows it, and what of a checkpoint decides.
 NEEDS: dict[str, tuple[str, int, Callable[[str], str]]] = {
     "the smallest download": (
-        "sd15-inpaint", 1, lambda name: f"its download is {gigabytes(CATALOG[name].download_size)}",
+        "sd15-inpaint", 1, lambda name: f"its download is {format_size(CATALOG[name].download_size)}",
     ),
     "the largest pictures": ("sdxl-inpaint", 2, lambda name: f"it was trained on {CATALOG[name].full_size} pixels"),
     "a licence without forbidden uses": (

@@ -1,6 +1,6 @@
 """Turn a checkpoint that is published as pickles into safetensors: once, and only after an explicit yes.
 
-A pickle can run any code when it is read. torch.load(weights_only=True) reads numbers and refuses everything else; from
+A pickle can run any code when it is read. torch.load(weights_only=True) reads tensors and refuses everything else; from
 then on only the converted copy is read. It lies in the course's cache, with a note of the commit it was made from.
 """
 
@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.catalog import revisions
 from helpers.catalog.checkpoints import Checkpoint
 from helpers.common.paths import cache_folder
-from helpers.hub.snapshots import Snapshot
 
 if TYPE_CHECKING:
     import torch
 
 NOTE = "converted.json"
-NAMES = {"pytorch_model.bin": "model.safetensors"}  # transformers names the two formats apart
 
 
 def folder(checkpoint: Checkpoint) -> Path:
@@ -37,10 +36,7 @@ def folder(checkpoint: Checkpoint) -> Path:
 
 
 def converted(checkpoint: Checkpoint) -> Path | None:
-    """Where the converted copy lies; None where there is none, or where it was made from another commit than the pin's.
-
-    A copy is whole or not there at all: it is moved into its place when the last file is written.
-    """
+    """Where the converted copy lies; None if there is none, or if it was made from another commit than the pin's."""
     place = place_of(checkpoint)
     try:
         note = json.loads((place / NOTE).read_text(encoding="utf-8"))
@@ -56,24 +52,25 @@ def place_of(checkpoint: Checkpoint) -> Path:
     return cache_folder() / "converted" / checkpoint.name
 
 
-def convert(checkpoint: Checkpoint, source: Snapshot) -> Path:
-    """Write the files of `source`, a whole snapshot with pickles, as safetensors; the folder they are in.
+def convert(checkpoint: Checkpoint, source: Path, files: Iterable[str]) -> Path:
+    """Write `files` of `source`, a commit's folder in the Hub cache, with safetensors for pickles; their new folder.
 
-    Raises ValueError, and writes nothing, where a pickle holds anything but tensors.
+    The folder appears when all of it is written. Raises ValueError where a pickle holds anything but tensors.
     """
     place = place_of(checkpoint)
     place.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
     try:
-        for file in source.files:
-            target = scratch / file.path
+        for path in map(Path, files):
+            target = scratch / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.suffix == ".bin":
-                _write(target.with_name(_renamed(target.name)), read(source.folder / file.path))
+            if path.suffix == ".bin":  # transformers names the two formats apart
+                stem = "model" if path.stem == "pytorch_model" else path.stem
+                _write(target.with_name(f"{stem}.safetensors"), read(source / path))
             else:
-                shutil.copyfile(source.folder / file.path, target)
+                shutil.copyfile(source / path, target)
         sizes = {path.relative_to(scratch).as_posix(): path.stat().st_size for path in scratch.rglob("*.safetensors")}
-        note = {"repo": source.repo, "commit": source.commit, "sizes": sizes}
+        note = {"repo": checkpoint.hub_id, "commit": source.name, "sizes": sizes}
         (scratch / NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(place, ignore_errors=True)
         scratch.chmod(0o755)
@@ -93,10 +90,9 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()
         raise ValueError(
-            f"{path} was not read: it holds more than weights, or is damaged "
-            f"({_reason(reason)}). Do not open it in any other way; use the mini edition: use('mini')."
+            f"{path} was not read: it holds more than weights, or is damaged ({str(error)[:200]}). "
+            "Do not open it in any other way; use the mini edition: use('mini')."
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):  # as training programs save it
         state = state["state_dict"]
@@ -110,13 +106,3 @@ def _write(target: Path, state: dict[str, torch.Tensor]) -> None:
 
     # safetensors refuses tensors that share memory, and views
     save_file({name: part.clone().contiguous() for name, part in state.items()}, target, metadata={"format": "pt"})
-
-
-def _renamed(name: str) -> str:
-    return NAMES.get(name, name.removesuffix(".bin") + ".safetensors")
-
-
-def _reason(lines: list[str]) -> str:
-    """The line of torch's long message that names what it refused."""
-    named = [line.strip() for line in lines if "Unsupported" in line or "GLOBAL" in line]
-    return (named or lines or ["nothing in it"])[0][:200]

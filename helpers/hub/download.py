@@ -1,233 +1,252 @@
-"""Fetch what the full edition reads: only those files, checked against the Hub's hashes, and resumed where it stopped.
+"""Fetch what the full edition reads of a repository, and find what of it is on this machine.
 
-Files land in the Hub cache, as huggingface_hub itself lays it out, so that plain from_pretrained finds them too, with
-HF_HUB_OFFLINE=1 as well. Nothing enters it before its hash is right.
+huggingface_hub does the work: only those files, several at once, into the cache that every program shares, so that
+plain from_pretrained finds them with HF_HUB_OFFLINE=1 too. What was fetched is compared with the Hub's hashes, and
+"main" moves on to a new commit when all of it is there.
 """
 
 from __future__ import annotations
 
 import glob
+import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.catalog import revisions
 from helpers.catalog.checkpoints import Checkpoint
-from helpers.hub import client, convert_pickles, repo_files, snapshots
+from helpers.hub import client, convert_pickles, repo_files
 from helpers.hub.client import HubError
-from helpers.hub.snapshots import File, Snapshot
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Order:
-    """One repository as the Hub has it now, and what of it is not on this machine in that state."""
+class Snapshot:
+    """One commit of a repository in the Hub cache: the files that are read of it, and those that are not there yet."""
+
+    repo: str
+    commit: str
+    folder: Path
+    files: tuple[str, ...]
+    variant: str | None = None
+    lacking: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """What is to be fetched of one repository: `size` of `total` bytes, 0 where all of it is here."""
 
     name: str  # the course's name for it
-    target: Snapshot
-    faults: dict[str, str]  # path -> "missing", "cut short" or "altered"
-    follows: bool = False  # whether the cache's "main" is to follow to this commit
-
-    @property
-    def files(self) -> list[File]:
-        return [file for file in self.target.files if file.path in self.faults]
-
-    @property
-    def size(self) -> int:
-        """Bytes to fetch; what an interrupted download has left is not taken off."""
-        return sum(file.size for file in self.files if not _blob(self.target.repo, file).is_file())
+    snapshot: Snapshot
+    size: int
+    total: int
+    moves_main: bool  # whether the cache's "main" is to become this commit
 
 
-def order(checkpoint: Checkpoint) -> list[Order]:
-    """Ask the Hub what `checkpoint` is made of, one order for each repository. Fetches nothing but an index.
+def plan(checkpoint: Checkpoint) -> list[DownloadPlan]:
+    """Ask the Hub what `checkpoint` is made of, a plan for each repository. Fetches nothing but an index.
 
     Raises HubError where the Hub has no answer, and where there are no weights in a format that is read.
     """
-    return [_order(repo, checkpoint) for repo in checkpoint.repositories]
+    return [_plan(repo, checkpoint) for repo in checkpoint.repositories]
 
 
-def fetch(orders: Sequence[Order]) -> None:
-    """Fetch what the orders miss, with progress bars. What is there already is not asked for again.
+def fetch(plans: Sequence[DownloadPlan], *, verify: bool = False) -> None:
+    """Fetch what is lacking, with progress bars; an interrupted download goes on with the files that lack.
 
+    verify: compare every file with the Hub's hash, also those that were here before, and fetch altered ones again.
     Raises HubError, before anything is fetched, where the disk has no room for all of it.
     """
-    client.check_room(sum(one.size for one in orders), name=" ".join(dict.fromkeys(one.name for one in orders)))
-    for one in orders:
-        for file in one.files:
-            if one.faults[file.path] != "missing":
-                path = one.target.folder / file.path
-                logger.warning("%s is %s: it is fetched again.", path, one.faults[file.path])
-                snapshots.discard([path])
-            _fetch(one, file)
-        _link(one)
+    client.check_room(sum(one.size for one in plans), name=" ".join(dict.fromkeys(one.name for one in plans)))
+    for one in plans:
+        with client.errors_in_words(one.snapshot.repo, one.name):
+            _fetch(one, verify=verify or one.size > 0)
 
 
-def ready(checkpoint: Checkpoint) -> list[Snapshot]:
-    """Every repository of `checkpoint`, whole and unaltered on this machine; fetched now where it is not.
+def find(repo: str, checkpoint: Checkpoint) -> Snapshot | None:
+    """What the cache holds of `repo`, at its pin or else where "main" was when it was last fetched; None for nothing.
 
-    What is here is used as it is, without asking the Hub for a newer commit: `course download` does that. Raises
-    HubError where something is missing and cannot be had.
+    Asks no network. Without the Hub's list of files, which other programs may not have kept, it is complete when every
+    model has weights.
     """
-    return [_ready(repo, checkpoint) for repo in checkpoint.repositories]
+    from huggingface_hub import get_cached_repo_tree, snapshot_download
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError, IncompleteSnapshotError, LocalEntryNotFoundError
+
+    asked = client.repo_kwargs(repo) | {"revision": revisions.revision(repo)}
+    try:
+        folder = Path(snapshot_download(**asked, local_files_only=True, allow_patterns=repo_files.INDEX))
+    except IncompleteSnapshotError as error:
+        folder = Path(error.snapshot_path)
+    except LocalEntryNotFoundError:
+        return None
+    try:
+        sizes = {file.path: file.size for file in get_cached_repo_tree(**asked)}
+    except CachedRepoTreeNotFoundError:
+        here = [path for path in folder.rglob("*") if path.is_file()]
+        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in here}
+    if _lacking(folder, [repo_files.INDEX] if repo_files.INDEX in sizes else [], sizes):
+        return Snapshot(repo, folder.name, folder, (repo_files.INDEX,), lacking=(repo_files.INDEX,))
+    try:
+        return _snapshot(repo, folder, sizes, checkpoint)
+    except (FileNotFoundError, ValueError):  # half a download
+        return None
 
 
 def folders(checkpoint: Checkpoint) -> tuple[str, str | None, str | None]:
     """Where from_pretrained finds `checkpoint` and its prior on this machine, and the variant to ask for there.
 
-    As `ready`; of pickles only the converted copy is read, and ValueError says how to make it.
+    What is here is used without asking the Hub for a newer commit: `course download` does that; what is not is fetched
+    now. Of pickles only the converted copy is read, and ValueError says how to make it. Raises HubError where
+    something is missing and cannot be had.
     """
     if checkpoint.pickled:
         return str(convert_pickles.folder(checkpoint)), None, None
-    own, *more = ready(checkpoint)
+    own, *more = [_ready(repo, checkpoint) for repo in checkpoint.repositories]
+    warn_of_variant(checkpoint, own)
     return str(own.folder), str(more[0].folder) if more else None, own.variant
 
 
-def say_variant(checkpoint: Checkpoint) -> None:
-    """Say once that the files that the catalogue asks for are not there."""
-    text = "%s has no %s files; the full ones are used, which are larger."
-    client.say_once(text % (checkpoint.hub_id, checkpoint.variant))
+def warn_of_variant(checkpoint: Checkpoint, found: Snapshot) -> None:
+    """Say once that the files of the variant that the catalogue asks for are not on the Hub."""
+    if checkpoint.variant and found.repo == checkpoint.hub_id and found.variant is None:
+        text = f"{found.repo} has no {checkpoint.variant} files; the full ones are used, which are larger."
+        client.warn_once(text)
 
 
-def forget(target: Snapshot) -> None:
-    """Take a commit out of the cache, with what no other commit of its repository uses."""
+def forget(fetched: DownloadPlan) -> None:
+    """Take what this download has brought out of the cache again, and nothing that was there before."""
     from huggingface_hub import scan_cache_dir
 
-    scan_cache_dir(client.cache()).delete_revisions(target.commit).execute()
+    snapshot = fetched.snapshot
+    here = {path.relative_to(snapshot.folder).as_posix() for path in snapshot.folder.rglob("*") if path.is_file()}
+    if here <= {repo_files.INDEX, *snapshot.lacking}:
+        scan_cache_dir(client.cache()).delete_revisions(snapshot.commit).execute()
+    else:
+        _discard(snapshot.folder / path for path in snapshot.lacking)
 
 
 def _ready(repo: str, checkpoint: Checkpoint) -> Snapshot:
-    name = checkpoint.name
-    found = snapshots.find(repo, variant=checkpoint.variant)
-    faults = found.faults() if found else {}
-    damaged = {path: what for path, what in faults.items() if what != "missing"}
-    if found is None or faults:
-        if client.offline():
-            what = "; ".join(f"{found.folder / path} is {what}" for path, what in damaged.items())
-            raise HubError(
-                f"{name}: {what or f'{repo} is not whole on this machine'}, and HF_HUB_OFFLINE=1 keeps off the Hub. "
-                f"Unset it, then: course download {name}. Without it: the mini edition, use('mini')."
-            )
-        # The commit that is here already, where there is one: mending it must not bring another.
-        one = _order(repo, checkpoint, commit=found.commit if found else None)
-        fetch([one])
-        found = one.target
-    if checkpoint.variant and found.variant is None and repo == checkpoint.hub_id:
-        say_variant(checkpoint)
-    return found
-
-
-def _order(repo: str, checkpoint: Checkpoint, *, commit: str | None = None) -> Order:
-    name, revision = checkpoint.name, commit or revisions.revision(repo)
-    commit, listed = _ask(repo, name=name, revision=revision)
-    follows = revision is None
-    folder, index = _folder(repo, commit), listed.get(repo_files.INDEX)
-    if fault := index and snapshots.fault(folder / repo_files.INDEX, index):
-        only = Order(name, Snapshot(repo, commit, folder, (index,)), {repo_files.INDEX: "missing"})
-        if fault != "missing":  # by now another thread may have fetched it
-            snapshots.discard([folder / repo_files.INDEX])
-        _fetch(only, index)
-        _link(only)
-    try:
-        choice = repo_files.choose(
-            listed, snapshots.model_index(folder), variant=checkpoint.variant, pickled=checkpoint.pickled
-        )
-    except FileNotFoundError as error:
+    found = find(repo, checkpoint)
+    if found and not found.lacking:
+        return found
+    if client.offline():
         raise HubError(
-            f"{name}: {repo} has {error}, and the course reads no other format. Use the mini edition: use('mini')."
-        ) from error
-    target = Snapshot(repo, commit, folder, tuple(listed[path] for path in choice.files), choice.variant)
-    return Order(name, target, target.faults(), follows)
+            f"{checkpoint.name}: {repo} is not complete on this machine, and HF_HUB_OFFLINE=1 keeps off the Hub. "
+            f"Unset it, then: course download {checkpoint.name}. Without it: the mini edition, use('mini')."
+        )
+    # The commit that is here already, where there is one: completing it must not bring another.
+    planned = _plan(repo, checkpoint, commit=found.commit if found else None)
+    fetch([planned])
+    return planned.snapshot
 
 
-def _ask(repo: str, *, name: str, revision: str | None) -> tuple[str, dict[str, File]]:
-    """The commit that `revision` means, and all its files."""
-    from huggingface_hub import HfApi
+def _plan(repo: str, checkpoint: Checkpoint, *, commit: str | None = None) -> DownloadPlan:
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
-    asked = {**client.split(repo), "revision": revision, "files_metadata": True}
-    info = client.patiently(lambda: HfApi().repo_info(**asked), repo=repo, name=name)
-    files = [File(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else one.blob_id) for one in info.siblings]
-    listed = {file.path: file for file in files}
-    snapshots.record(repo, info.sha, listed)
-    return info.sha, listed
+    name, pin = checkpoint.name, commit or revisions.revision(repo)
+    commit = client.commit_of(repo, name=name, revision=pin)
+    asked = client.repo_kwargs(repo) | {"revision": commit}
+    folder = _store(repo) / "snapshots" / commit
+    with client.errors_in_words(repo, name):
+        tree = HfApi().list_repo_tree(**asked, recursive=True)
+        sizes = {file.path: file.size for file in tree if hasattr(file, "size")}  # folders have none
+        if repo_files.INDEX in sizes:
+            _discard_damaged(folder, [repo_files.INDEX], sizes)
+            hf_hub_download(**asked, filename=repo_files.INDEX)
+        try:
+            snapshot = _snapshot(repo, folder, sizes, checkpoint)
+        except FileNotFoundError as error:
+            raise HubError(
+                f"{name}: {repo} has {error}, and the course reads no other format. Use the mini edition: use('mini')."
+            ) from error
+        _discard_damaged(folder, snapshot.lacking, sizes)
+        files = snapshot_download(**asked, allow_patterns=_patterns(snapshot), dry_run=True, tqdm_class=_silent())
+    size = sum(file.file_size or 0 for file in files if file.will_download)
+    return DownloadPlan(name, snapshot, size, sum(file.file_size or 0 for file in files), moves_main=pin is None)
+
+
+def _snapshot(repo: str, folder: Path, sizes: dict[str, int], checkpoint: Checkpoint) -> Snapshot:
+    """The files to read of this commit; FileNotFoundError where a model has no weights of the right format."""
+    index = folder / repo_files.INDEX
+    components = json.loads(index.read_text(encoding="utf-8")) if repo_files.INDEX in sizes else None
+    files, variant = repo_files.choose(sizes, components, variant=checkpoint.variant, pickled=checkpoint.pickled)
+    return Snapshot(repo, folder.name, folder, files, variant, _lacking(folder, files, sizes))
+
+
+def _lacking(folder: Path, files: Iterable[str], sizes: dict[str, int]) -> tuple[str, ...]:
+    """The files that are not there, or not as long as the Hub says."""
+    whole = {path for path in files if (folder / path).is_file() and (folder / path).stat().st_size == sizes[path]}
+    return tuple(path for path in files if path not in whole)
+
+
+def _fetch(planned: DownloadPlan, *, verify: bool) -> None:
+    from huggingface_hub import HfApi, snapshot_download
+
+    snapshot, name = planned.snapshot, planned.name
+    asked = client.repo_kwargs(snapshot.repo) | {"revision": snapshot.commit}
+    for last in (False, True):
+        try:
+            snapshot_download(**asked, allow_patterns=_patterns(snapshot))
+            found = HfApi().verify_repo_checksums(**asked).mismatches if verify else []
+            wrong = [mismatch["path"] for mismatch in found]
+            _discard(snapshot.folder / path for path in wrong)
+        except OSError as error:
+            if not str(error).startswith("Consistency check failed"):  # a file of another size than was announced
+                raise
+            wrong = ["a file"]
+        if not wrong:
+            break
+        what = f"{', '.join(wrong)} of {snapshot.repo} did not have the size and hash that the Hub names"
+        if last:
+            raise HubError(
+                f"{name}: {what}, twice; nothing of it was kept. Try another network or HF_ENDPOINT, then: "
+                f"course download {name}"
+            )
+        logger.warning("%s: fetching again.", what)
+    if planned.moves_main:
+        main = _store(snapshot.repo) / "refs" / "main"
+        main.parent.mkdir(parents=True, exist_ok=True)
+        draft = main.with_name(f"main.{os.getpid()}.tmp")
+        draft.write_text(snapshot.commit)
+        draft.replace(main)
+
+
+def _discard_damaged(folder: Path, files: Iterable[str], sizes: dict[str, int]) -> None:
+    """Take those out of the cache that are there, but not as long as the Hub says."""
+    damaged = [path for path in _lacking(folder, files, sizes) if (folder / path).is_file()]
+    for path in damaged:
+        logger.warning("%s is damaged: it is fetched again.", folder / path)
+    _discard(folder / path for path in damaged)
+
+
+def _discard(paths: Iterable[Path]) -> None:
+    """Take files out of the cache, with the blobs that they point to."""
+    for path in paths:
+        target = path.resolve()
+        path.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+
+
+def _patterns(snapshot: Snapshot) -> list[str]:
+    return [glob.escape(path) for path in snapshot.files]
 
 
 def _store(repo: str) -> Path:
+    """The folder of a repository in the Hub cache."""
     from huggingface_hub.file_download import repo_folder_name
 
-    return client.cache() / repo_folder_name(**client.split(repo))
+    return client.cache() / repo_folder_name(**client.repo_kwargs(repo))
 
 
-def _folder(repo: str, commit: str) -> Path:
-    return _store(repo) / "snapshots" / commit
-
-
-def _blob(repo: str, file: File) -> Path:
-    return _store(repo) / "blobs" / file.digest
-
-
-def _fetch(one: Order, file: File) -> None:
-    """One file into the cache's blobs, under its hash. What an earlier attempt has left of it is gone on with."""
-    from huggingface_hub.utils import WeakFileLock
-
-    blob = _blob(one.target.repo, file)
-    part = blob.with_name(f"{blob.name}.incomplete")
-    try:
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(part.with_name(f"{part.name}.lock")):
-            for attempt in ("first", "second"):
-                if blob.is_file() and snapshots.fault(blob, file) == "":
-                    return
-                client.patiently(lambda: _stream(one.target, file, part), repo=one.target.repo, name=one.name)
-                if snapshots.digest(part, file.digest) == file.digest:
-                    os.replace(part, blob)
-                    snapshots.vouch({blob: file.digest})
-                    return
-                how = "cut short" if part.stat().st_size < file.size else "altered"
-                part.unlink()
-                if attempt == "first":
-                    logger.warning("%s of %s came %s: once more.", file.path, one.target.repo, how)
-    except OSError as error:
-        raise client.explain(error, repo=one.target.repo, name=one.name) from error
-    raise HubError(
-        f"{one.name}: {file.path} of {one.target.repo} came {how} twice: it has not the hash that {client.endpoint()} "
-        f"names ({file.digest[:12]}…), and nothing of it was kept. Try another network or HF_ENDPOINT, then: "
-        f"course download {one.name}"
-    )
-
-
-def _stream(target: Snapshot, file: File, part: Path) -> None:
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
-
-    url = hf_hub_url(**client.split(target.repo), filename=file.path, revision=target.commit)
-    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
-    with part.open("ab") as stream:
-        done = stream.tell()
-        if done > file.size:
-            stream.truncate(done := 0)
-        how = {"expected_size": file.size, "displayed_filename": file.path}
-        try:
-            http_get(url, stream, resume_size=done, headers=headers, **how)
-        except OSError as error:
-            if error.errno is not None or not str(error).startswith("Consistency check failed"):
-                raise  # else the hash tells
-
-
-def _link(one: Order) -> None:
-    """Let huggingface_hub point from the commit's folder to the blobs, and keep its list of files and branches."""
-    from huggingface_hub import snapshot_download
+def _silent() -> type:
+    """A progress bar that is not shown, for what takes a moment."""
     from tqdm import tqdm
 
-    class Silent(tqdm):  # it takes a moment
+    class Silent(tqdm):
         def __init__(self, *args: object, name: str = "", **kwargs: object) -> None:
             super().__init__(*args, **kwargs | {"disable": True})
 
-    target = one.target
-    wanted = [glob.escape(file.path) for file in target.files]
-    revision = None if one.follows else target.commit
-    asked = {**client.split(target.repo), "revision": revision, "allow_patterns": wanted, "tqdm_class": Silent}
-    client.patiently(lambda: snapshot_download(**asked), repo=target.repo, name=one.name)
+    return Silent

@@ -1,6 +1,6 @@
 """The full edition's state on this machine, for the doctor: the Hub, the cache, and what of each checkpoint is here.
 
-Files are compared by their sizes alone: to hash gigabytes takes longer than a doctor may. `course download` does that.
+Files are compared by their sizes alone, as gigabytes take long to hash: `course download --verify` does that.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from helpers.catalog import checkpoints, revisions
 from helpers.catalog.checkpoints import CATALOG, Checkpoint
-from helpers.hub import client, convert_pickles, guide_images, snapshots
+from helpers.common.sizes import format_size
+from helpers.hub import client, convert_pickles, download, guide_images
 
-PATIENCE = 4  # seconds for the Hub's answer
+TIMEOUT = 4  # seconds for the Hub's answer
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def reach() -> tuple[str, bool]:
     if client.offline():
         return f"not asked: HF_HUB_OFFLINE=1 keeps off {client.endpoint()}", False
     try:
-        get_session().head(client.endpoint(), timeout=PATIENCE)
+        get_session().head(client.endpoint(), timeout=TIMEOUT)
     except Exception as error:  # whatever the network's libraries raise
         return f"{client.endpoint()} cannot be reached ({str(error).splitlines()[0] if str(error) else error!r})", False
     return f"{client.endpoint()} answers", True
@@ -43,59 +44,55 @@ def token() -> str:
     return "yes" if get_token() else "none, and none is needed but for gated checkpoints (hf auth login)"
 
 
-def cache() -> str:
-    """Where downloads lie, and how much of the disk they take."""
+def cached_sizes() -> dict[str, int]:
+    """Repository -> bytes it takes in the Hub cache; a file that several commits share counts once."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        used = client.amount_of(scan_cache_dir(client.cache()).size_on_disk)
+        return {repo.repo_id: repo.size_on_disk for repo in scan_cache_dir(client.cache()).repos}
     except CacheNotFound:
-        used = "nothing yet"
-    return f"{client.cache()}: {used} (HF_HOME moves it)"
+        return {}
+
+
+def cache() -> str:
+    """Where downloads lie, and how much of the disk they take."""
+    used = sum(cached_sizes().values())
+    return f"{client.cache()}: {format_size(used) if used else 'nothing yet'} (HF_HOME moves it)"
 
 
 def pinned() -> tuple[str, bool]:
     """How many of the catalogue's repositories are pinned; False where the file of pins cannot be used."""
+    repos = [*checkpoints.repositories(), *guide_images.REPOSITORIES]
     try:
-        count, every = len(revisions.read()), len(checkpoints.repositories()) + len(guide_images.REPOSITORIES)
+        count = len(revisions.read())
     except ValueError as error:
         return str(error), False
-    return (
-        f"{count} of {every}" if count else f"none: each checkpoint's newest commit is taken ({revisions.file()})",
-        True,
-    )
+    none = f"none: each checkpoint's newest commit is taken ({revisions.file()})"
+    return f"{count} of {len(repos)}" if count else none, True
 
 
 def items() -> list[Item]:
-    """Every checkpoint of the catalogue, and the guides' pictures, in order."""
-    return [*map(item, CATALOG.values()), _pictures()]
-
-
-def item(checkpoint: Checkpoint) -> Item:
-    """What of one checkpoint is on this machine."""
-    name, about = checkpoint.name, client.amount_of(checkpoint.download_size)
-    if checkpoint.pickled:
-        copy = convert_pickles.converted(checkpoint)
-        if copy is None:
-            return Item(name, "pickled", f"pickles only, about {about}: course download {name} --pickles converts them")
-        return Item(
-            name, "complete", f"converted, {client.amount_of(sum(f.stat().st_size for f in copy.rglob('*.*')))}"
-        )
-    found = [snapshots.find(repo, variant=checkpoint.variant) for repo in checkpoint.repositories]
-    faults = {path: what for one in found if one for path, what in one.faults(hashes=False).items()}
-    here = sum(file.size for one in found if one for file in one.files if file.path not in faults)
-    if not here:
-        return Item(name, "missing", f"not here, about {about}: {checkpoint.hub_id}")
-    if faults or None in found:
-        damage = [f"{path} is {what}" for path, what in faults.items() if what != "missing"]
-        return Item(name, "partial", "; ".join([f"{client.amount_of(here)} of about {about} here", *damage]))
-    pin = revisions.revision(checkpoint.hub_id)
-    return Item(name, "complete", f"here, {client.amount_of(here)}{f', pinned to {pin[:12]}' if pin else ''}")
-
-
-def _pictures() -> Item:
-    here = [name for name in guide_images.GUIDES if guide_images.cached(name)]
-    state = "complete" if len(here) == len(guide_images.GUIDES) else "partial" if here else "missing"
+    """Every checkpoint of the catalogue, and the guides' images, in order."""
+    sizes = cached_sizes()
+    here = sum(guide_images.cached(name) is not None for name in guide_images.GUIDES)
+    state = "complete" if here == len(guide_images.GUIDES) else "partial" if here else "missing"
     value = "the guides' own are here" if state == "complete" else "drawn ones stand in for the guides' own"
-    return Item("pictures", state, value)
+    return [*(_item(checkpoint, sizes) for checkpoint in CATALOG.values()), Item("pictures", state, value)]
+
+
+def _item(checkpoint: Checkpoint, sizes: dict[str, int]) -> Item:
+    name, about = checkpoint.name, format_size(checkpoint.download_size)
+    if checkpoint.pickled:
+        if copy := convert_pickles.converted(checkpoint):
+            size = sum(file.stat().st_size for file in copy.rglob("*.*"))
+            return Item(name, "complete", f"converted, {format_size(size)}")
+        return Item(name, "pickled", f"pickles only, about {about}: course download {name} --pickles converts them")
+    found = [download.find(repo, checkpoint) for repo in checkpoint.repositories]
+    here = format_size(sum(sizes.get(repo, 0) for repo in checkpoint.repositories))
+    if not any(found):
+        return Item(name, "missing", f"not here, about {about}: {checkpoint.hub_id}")
+    if not all(one and not one.lacking for one in found):
+        return Item(name, "partial", f"{here} of about {about} here")
+    pin = revisions.revision(checkpoint.hub_id)
+    return Item(name, "complete", f"here, {here}{f', pinned to {pin[:12]}' if pin else ''}")

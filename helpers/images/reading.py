@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from helpers.catalog.checkpoints import CATALOG
 from helpers.common.paths import DATA
 from helpers.common.validation import check_size, did_you_mean
-from helpers.hub.guide_images import guide_picture
+from helpers.hub.guide_images import guide_image
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 64 * 2**20
@@ -145,7 +145,7 @@ def _find(what: str | os.PathLike, name: str) -> Path:
             )
         known = IMAGES / f"{text}.png"
         if is_course_name(text) and known.is_file():
-            return guide_picture(text) or known
+            return guide_image(text) or known
     path = Path(text).expanduser()
     try:
         if path.is_dir():

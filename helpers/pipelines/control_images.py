@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.catalog import memory_plan
-from helpers.catalog.checkpoints import CATALOG
+from helpers.catalog.checkpoints import CATALOG, DEPTH_ESTIMATOR
 from helpers.common.validation import check_size
 from helpers.hub import download
 from helpers.images import reading
@@ -34,7 +34,6 @@ from helpers.pipelines import inspection
 if TYPE_CHECKING:
     import torch
 
-ESTIMATOR = "depth-estimator"  # its course name
 _GRID = 64  # pixels: controlnet_aux resizes what is no multiple of it
 
 
@@ -124,7 +123,7 @@ def _known(folder: Path, size: tuple[int, int]) -> dict[str, Path]:
 
 def _estimate(picture: Image.Image) -> np.ndarray:
     """Depth (H, W) by the model, larger is nearer."""
-    checkpoint = CATALOG[ESTIMATOR]
+    checkpoint = CATALOG[DEPTH_ESTIMATOR]
     source = checkpoint.source if checkpoint.mini else download.folders(checkpoint)[0]
     with np.errstate(invalid="ignore"):  # a flat picture has no range; ours is spread above
         found = _estimator(source, memory_plan.plan_memory(checkpoint).device)(picture)
@@ -135,7 +134,7 @@ def _estimate(picture: Image.Image) -> np.ndarray:
 def _estimator(source: str, device: str) -> Any:
     import transformers
 
-    kwargs, bars = CATALOG[ESTIMATOR].load_kwargs, transformers.utils.logging
+    kwargs, bars = CATALOG[DEPTH_ESTIMATOR].load_kwargs, transformers.utils.logging
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()  # it takes a moment, and the bar would stay in the notebook
     try:

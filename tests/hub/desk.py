@@ -18,15 +18,22 @@ from huggingface_hub import constants, hf_api
 from helpers.catalog import editions
 from helpers.catalog.checkpoints import CATALOG
 from helpers.common import paths
-from helpers.hub import client, guide_images
+from helpers.hub import client, download, guide_images
 from tests.hub.server import Hub
 
 SD = CATALOG["sd15"].hub_id
+UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
 BIG = 60_000  # bytes of a file of weights
 CHOSEN = {  # what from_pretrained reads of SD
     "model_index.json", "README.md", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "unet/config.json",
-    "unet/diffusion_pytorch_model.fp16.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.fp16.safetensors",
+    UNET, "vae/config.json", "vae/diffusion_pytorch_model.fp16.safetensors",
 }  # fmt: skip
+
+
+def fetch(name: str = "sd15") -> download.Snapshot | None:
+    """Download a checkpoint; what the cache then holds of it."""
+    download.fetch(download.plan(CATALOG[name]))
+    return download.find(CATALOG[name].hub_id, CATALOG[name])
 
 
 def weights(seed: str, size: int = BIG) -> bytes:
@@ -88,7 +95,7 @@ def desk(_desk: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(editions, "_chosen", "full")
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
-    monkeypatch.setattr(client, "_said", set())
+    monkeypatch.setattr(client, "_warned", set())
     monkeypatch.setattr(guide_images, "_failed", {})
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "course"))
     monkeypatch.delenv("HF_TOKEN", raising=False)

@@ -7,14 +7,15 @@ import io
 import json
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from huggingface_hub import snapshot_download
 
 from helpers.catalog import revisions
 from helpers.catalog.checkpoints import CATALOG
-from helpers.cli import download as errands
 from helpers.cli.main import main
 from helpers.hub import convert_pickles, download
 from tests.hub.desk import _desk, desk  # noqa: F401
@@ -37,6 +38,10 @@ def saved(state: object) -> bytes:
     file = io.BytesIO()
     torch.save(state, file)
     return file.getvalue()
+
+
+def convert() -> int:
+    return main(["download", "pixel-art", "--yes", "--pickles"])
 
 
 @pytest.fixture
@@ -79,11 +84,21 @@ def test_with_the_yes_they_become_the_same_tensors_as_safetensors(published, des
 
 
 def test_the_pickles_leave_the_cache_and_a_second_time_nothing_is_fetched(published, desk, tmp_path):
-    assert errands.fetch(["pixel-art"], yes=True, pickles=True) == 0
+    assert convert() == 0
     assert not [path for path in (tmp_path / "hub").rglob("*") if path.is_file() and path.suffix == ".bin"]
     desk.requests.clear()
-    assert errands.fetch(["pixel-art"], yes=True, pickles=True) == 0
+    assert convert() == 0
     assert desk.fetched() == []
+
+
+@pytest.mark.parametrize("own", ["*", "*.json", "unet/*"])
+def test_what_the_user_had_of_that_commit_stays(published, desk, own):
+    folder = Path(snapshot_download(PIXEL.hub_id, allow_patterns=own))
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    assert convert() == 0
+    after = {path for path in folder.rglob("*") if path.is_file()}
+    assert before and after - before <= {folder / "model_index.json"}  # that is asked for to find the pickles
+    assert before <= after
 
 
 @pytest.mark.parametrize("hidden", [lambda bomb: bomb, lambda bomb: {"a": torch.ones(1), "b": bomb}])
@@ -115,15 +130,15 @@ def test_a_damaged_pickle_is_named(tmp_path, data):
 
 
 def test_a_converted_copy_that_was_cut_is_none(published):
-    errands.fetch(["pixel-art"], yes=True, pickles=True)
+    convert()
     weights = next(convert_pickles.folder(PIXEL).glob("unet/*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
     assert convert_pickles.converted(PIXEL) is None
-    assert errands.fetch(["pixel-art"], yes=True, pickles=True) == 0 and convert_pickles.converted(PIXEL)
+    assert convert() == 0 and convert_pickles.converted(PIXEL)
 
 
 def test_a_copy_of_another_commit_than_the_pin_is_none(published, desk):
-    errands.fetch(["pixel-art"], yes=True, pickles=True)
+    convert()
     revisions.write({PIXEL.hub_id: desk.commit(PIXEL.hub_id)})
     assert convert_pickles.converted(PIXEL)
     revisions.write({PIXEL.hub_id: "0" * 40})

@@ -23,7 +23,8 @@ import hashlib, json, logging, sys
 import torch
 from PIL import Image
 
-from helpers import CATALOG, cli, load, unload
+from helpers import CATALOG, load, unload
+from helpers.cli.main import main
 from helpers.pipelines.control_images import depth_map, inpaint_condition
 
 said = []
@@ -64,7 +65,7 @@ for name in sys.argv[1:]:
                 load(name)
             except ValueError as error:
                 told["refused"] = str(error)
-                told["converted"] = cli.main(["download", name, "--pickles", "--yes"])
+                told["converted"] = main(["download", name, "--pickles", "--yes"])
         pipe, picture = run(name)
         told |= {"size": picture.size, "digest": hashlib.sha256(picture.tobytes()).hexdigest()}
         if pipe is not None:

@@ -9,10 +9,11 @@ from tests.hub.checkpoints import CONTROL_DEPTH, PIXEL_ART, SD15
 CODE = """
 from PIL import Image
 
-from helpers import cli, load
+from helpers import load
+from helpers.cli.main import main
 from helpers.generation.records import make
 
-assert cli.main(["download", "pixel-art", "--pickles", "--yes"]) == 0
+assert main(["download", "pixel-art", "--pickles", "--yes"]) == 0
 side = {"height": 64, "width": 64}
 control = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
 for pipe, call in ((load("pixel-art"), side), (load("sd15", controlnet="controlnet-depth"), {"image": control})):

@@ -1,12 +1,10 @@
-"""The `course` command: executing chapters, keeping their outputs stable, and looking over the machine."""
+"""`course run`: executing chapters, and keeping their outputs stable."""
 
 from __future__ import annotations
 
 import base64
 import copy
 import io
-import json
-from importlib import metadata
 from pathlib import Path
 
 import nbclient
@@ -16,10 +14,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from helpers.catalog import editions, miniatures
-from helpers.cli import doctor, notebook_runner
+from helpers.catalog import editions
+from helpers.cli import notebook_runner
 from helpers.cli.main import main
-from helpers.common import paths
 
 
 @pytest.fixture
@@ -53,6 +50,10 @@ def test_run_writes_outputs_back(chapter, capsys) -> None:
     assert main(["run", str(path)]) == 0
     assert path.read_bytes() == first, "a second run changed the file"
     assert "outputs written" not in capsys.readouterr().out
+    path = chapter("1 + 1")
+    first = path.read_bytes()
+    assert main(["run", "--check", str(path)]) == 0
+    assert path.read_bytes() == first
 
 
 def test_run_names_the_failing_cell_and_goes_on(chapter, capsys) -> None:
@@ -69,19 +70,9 @@ def test_run_names_the_failing_cell_and_goes_on(chapter, capsys) -> None:
 
 
 def test_a_failing_solution_is_told_from_its_chapter(tmp_path: Path) -> None:
-    failure = notebook_runner.ChapterError(
-        tmp_path / "solutions" / "01.ipynb", cell=3, source="a\n" * 9, reason="E: e\nmore"
-    )
-    assert str(failure) == "\n".join(
-        ["solutions/01.ipynb, cell [3]:", *["    a"] * 6, "    …", "stopped with", "    E: e", "    more"]
-    )
-
-
-def test_check_writes_nothing(chapter) -> None:
-    path = chapter("1 + 1")
-    before = path.read_bytes()
-    assert main(["run", "--check", str(path)]) == 0
-    assert path.read_bytes() == before
+    path = tmp_path / "solutions" / "01.ipynb"
+    said = str(notebook_runner.ChapterError(path, cell=3, source="a\n" * 9, reason="E: e\nmore"))
+    assert said == "solutions/01.ipynb, cell [3]:\n" + "    a\n" * 6 + "    …\nstopped with\n    E: e\n    more"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +134,7 @@ def folder(tmp_path: Path) -> Path:
         (["0", "10_more.ipynb", "00"], ["00_welcome", "10_more"]),
         (["notebooks/01_basics.ipynb"], ["01_basics"]),
         (["solutions"], ["solutions/01_basics"]),
+        (["solutions/01", "solutions/01_basics"], ["solutions/01_basics"]),
         (["all"], ["00_welcome", "01_basics", "10_more", "solutions/01_basics"]),
     ],
 )
@@ -154,14 +146,11 @@ def test_chapters_are_found_by_number_name_and_path(
     assert [str(path.relative_to(folder).with_suffix("")) for path in found] == expected
 
 
-def test_an_unknown_chapter_gets_a_suggestion(folder: Path) -> None:
+def test_an_unknown_chapter_gets_a_suggestion_and_ends_the_command(folder: Path, capsys) -> None:
     with pytest.raises(ValueError, match="chapter='01_basic': .* Did you mean '01_basics'"):
         notebook_runner.chapters(["01_basic"], folder=folder)
     with pytest.raises(ValueError, match="chapter='7'"):
         notebook_runner.chapters(["7"], folder=folder)
-
-
-def test_an_unknown_chapter_ends_the_command(capsys) -> None:
     assert main(["run", "no_such_chapter"]) == 2
     assert capsys.readouterr().err.startswith("course run: chapter='no_such_chapter': ")
 
@@ -179,33 +168,23 @@ def test_a_timeout_must_be_positive(chapter, capsys) -> None:
     assert "--timeout=0: expected seconds above 0." in capsys.readouterr().err
 
 
-@pytest.fixture
-def full(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("environment", "asked", "runs"),
+    [("full", (), None), ("full", ("--edition", "mini"), "mini"), ("mini", ("--edition", "full"), "full"),
+     ("", (), "mini")],
+)  # fmt: skip
+def test_the_edition_is_the_one_that_is_asked_for(chapter, monkeypatch, capsys, environment, asked, runs) -> None:
     monkeypatch.setattr(editions, "_chosen", None)
-    monkeypatch.setenv("COURSE_EDITION", "full")
-
-
-def test_another_edition_in_the_environment_is_not_passed_over(full, chapter, capsys) -> None:
-    path = chapter("1")
+    monkeypatch.setenv("COURSE_EDITION", environment)
+    path = chapter("import os\nos.environ['COURSE_EDITION']")
     before = path.read_bytes()
-    assert main(["run", str(path)]) == 2
-    error = capsys.readouterr().err
-    assert "course run: COURSE_EDITION=full is set" in error and "--edition mini, or --edition full." in error
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("edition", ["mini", "full"])
-def test_the_edition_that_is_asked_for_runs(full, chapter, edition: str) -> None:
-    path = chapter("import os\nos.environ['COURSE_EDITION']")
-    assert main(["run", "--edition", edition, str(path)]) == 0
-    assert outputs(path) == [f"'{edition}'"]
-
-
-def test_no_edition_in_the_environment_means_the_miniatures(chapter, monkeypatch) -> None:
-    monkeypatch.delenv("COURSE_EDITION")
-    path = chapter("import os\nos.environ['COURSE_EDITION']")
-    assert main(["run", str(path)]) == 0
-    assert outputs(path) == ["'mini'"]
+    assert main(["run", *asked, str(path)]) == (0 if runs else 2)
+    if runs:
+        assert outputs(path) == [f"'{runs}'"]
+    else:
+        error = capsys.readouterr().err
+        assert "course run: COURSE_EDITION=full is set" in error and "--edition mini, or --edition full." in error
+        assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("argv", [[], ["dance"], ["run", "--edition", "tiny"]])
@@ -246,7 +225,7 @@ def test_addresses_and_folders_of_this_machine_go() -> None:
     assert said[0].data["text/plain"] == said[1].text == "<Thing at 0x…> ./data ~/.cache"
 
 
-def test_a_picture_is_kept_once() -> None:
+def test_an_image_is_kept_once() -> None:
     both = new_output("execute_result", data={"image/png": "p", "image/jpeg": "j", "text/plain": "<PIL>"})
     alone = new_output("display_data", data={"image/jpeg": "j"})
     assert [set(output.data) for output in settled(both, alone)] == [{"image/png", "text/plain"}, {"image/jpeg"}]
@@ -258,7 +237,7 @@ def as_png(picture: Image.Image) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def test_a_large_picture_is_kept_as_a_smaller_jpeg_of_the_same_look() -> None:
+def test_a_large_image_is_kept_as_a_smaller_jpeg_of_the_same_look() -> None:
     grain = np.random.default_rng(0).normal(0, 6, (400, 400, 3))
     pixels = (np.linspace(40, 200, 400)[:, None, None] + grain).clip(0, 255).astype(np.uint8)
     before = as_png(Image.fromarray(pixels))
@@ -271,7 +250,7 @@ def test_a_large_picture_is_kept_as_a_smaller_jpeg_of_the_same_look() -> None:
     assert settled(copy.deepcopy(light)) == [light]
 
 
-def test_small_or_transparent_pictures_and_drawings_of_few_colours_stay_png() -> None:
+def test_small_or_transparent_images_and_drawings_of_few_colours_stay_png() -> None:
     clear = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 4), np.uint8))
     drawing = Image.fromarray(np.random.default_rng(0).integers(0, 2, (700, 700, 1), np.uint8).repeat(3, 2) * 255)
     pictures = [clear, drawing, Image.new("RGB", (9, 9))]
@@ -301,76 +280,3 @@ def test_write_leaves_an_equal_file_alone_and_no_draft_behind(tmp_path: Path) ->
     assert notebook_runner.write(notebook, path) is False
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes().endswith(b"}\n") and "é" in path.read_text(encoding="utf-8")
-
-
-# The doctor
-
-
-@pytest.fixture
-def shipped(tmp_path: Path, monkeypatch) -> Path:
-    """A folder of miniatures with one checkpoint of one component."""
-    monkeypatch.setattr(paths, "MINIATURES", tmp_path)
-    (tmp_path / "vae").mkdir()
-    (tmp_path / "vae" / "config.json").write_text("{}")
-    components = {"vae": ["diffusers", "AutoencoderKL", "vae"]}
-    entry = {"pipeline": "StableDiffusionPipeline", "size": 128, "components": components}
-    (tmp_path / miniatures.RECIPES).write_text(json.dumps({"sd15": entry}))
-    return tmp_path
-
-
-def rows(checkup_: doctor.Checkup) -> dict[str, doctor.Row]:
-    return {row.label: row for found in checkup_.sections.values() for row in found}
-
-
-def test_the_doctor_finds_this_machine_well(shipped: Path, monkeypatch, capsys) -> None:
-    installed = {name: metadata.version(name) for name in doctor.needed()}
-    monkeypatch.setattr(doctor, "pins", lambda: installed)
-    assert main(["doctor"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    titles = [line for line in lines if line and line[0] != " "]
-    assert titles == ["Machine", "Edition", "Packages", "Checkpoints", titles[-1]]
-    assert ["✓", "torch", installed["torch"]] in [line.split() for line in lines]
-    assert titles[-1].startswith("Next: ") and " lab" in titles[-1]
-
-
-def test_the_doctor_tells_another_version_from_a_missing_package(shipped: Path, monkeypatch) -> None:
-    monkeypatch.setattr(doctor, "needed", lambda: ["numpy", "no-such-package"])
-    monkeypatch.setattr(doctor, "pins", lambda: {"numpy": "0.1", "no-such-package": "2.0"})
-    found = doctor.doctor()
-    assert (rows(found)["numpy"].state, rows(found)["no-such-package"].state) == ("note", "bad")
-    assert "(tested with 0.1)" in rows(found)["numpy"].value
-    assert not found.well
-    assert found.next == "python -m pip install -c constraints.txt -e ."
-
-
-def test_the_doctor_sends_for_missing_miniatures(shipped: Path) -> None:
-    assert rows(doctor.doctor())["sd15"].state == "ok"
-    (shipped / "vae" / "config.json").unlink()
-    found = doctor.doctor()
-    assert rows(found)["sd15"].state == "bad"
-    assert found.next == "git checkout -- data/miniatures"
-
-
-def test_the_doctor_reads_a_wrong_edition_and_a_wrong_device(shipped: Path, monkeypatch) -> None:
-    monkeypatch.setattr(editions, "_chosen", None)
-    monkeypatch.setenv("COURSE_EDITION", "huge")
-    found = doctor.doctor()
-    assert "COURSE_EDITION is 'huge'" in rows(found)["in use"].value
-    assert found.next == "unset COURSE_EDITION"
-    monkeypatch.setenv("COURSE_EDITION", "mini")
-    monkeypatch.setenv("COURSE_DEVICE", "abacus")
-    found = doctor.doctor()
-    assert "'abacus'" in rows(found)["device"].value
-    assert found.next.startswith("mend what is marked ✗")
-
-
-def test_the_doctor_shows_itself_in_a_notebook() -> None:
-    found = doctor.Checkup({"Machine": [doctor.Row("system", "<b>", "ok")]}, "make lab")
-    assert "&lt;b&gt;" in found._repr_html_() and "<b>Next:</b> make lab" in found._repr_html_()
-    assert str(found) == repr(found) == "Machine\n  ✓ system  <b>\n\nNext: make lab"
-
-
-def test_a_solution_is_named_by_its_folder():
-    [solution] = notebook_runner.chapters(["solutions/05", "solutions/05_parameters"])
-    assert solution == notebook_runner.NOTEBOOKS / "solutions" / "05_parameters.ipynb"
-    assert notebook_runner.chapters(["05"]) == [notebook_runner.NOTEBOOKS / "05_parameters.ipynb"]

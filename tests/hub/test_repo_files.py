@@ -40,13 +40,13 @@ def test_it_is_what_diffusers_fetches(served, name):
     import diffusers
 
     checkpoint = CATALOG[name]
-    [chosen, *_] = download.order(checkpoint)
+    [chosen, *_] = download.plan(checkpoint)
     passed = {"safety_checker": None} if checkpoint.family == "sd" else {}
     folder = diffusers.DiffusionPipeline.download(
         checkpoint.hub_id, variant=checkpoint.variant, use_safetensors=True, load_connected_pipeline=True, **passed
     )
     fetched = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
-    mine = {file.path for file in chosen.target.files}
+    mine = set(chosen.snapshot.files)
     assert {path for path in fetched - mine if not path.startswith(UNREAD)} == set()
     assert not [path for path in mine - fetched if path.endswith(repo_files.WEIGHTS)]
 
@@ -56,7 +56,7 @@ def test_diffusers_is_content_offline_with_what_was_fetched(served, monkeypatch,
     import diffusers
 
     checkpoint = CATALOG[name]
-    download.fetch(download.order(checkpoint))
+    download.fetch(download.plan(checkpoint))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     served.requests.clear()
     passed = {"safety_checker": None} if checkpoint.family == "sd" else {}
@@ -71,7 +71,7 @@ def test_a_pinned_checkpoint_is_found_offline_by_diffusers(served, monkeypatch):
     old = served.commit(CATALOG["sd15"].hub_id)
     served.push(CATALOG["sd15"].hub_id, {"unet/config.json": b"new"})
     revisions.write({CATALOG["sd15"].hub_id: old})
-    download.fetch(download.order(CATALOG["sd15"]))
+    download.fetch(download.plan(CATALOG["sd15"]))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     kwargs = {key: CATALOG["sd15"].load_kwargs[key] for key in ("revision", "variant", "use_safetensors")}
     folder = diffusers.DiffusionPipeline.download(CATALOG["sd15"].hub_id, safety_checker=None, **kwargs)
@@ -81,46 +81,40 @@ def test_a_pinned_checkpoint_is_found_offline_by_diffusers(served, monkeypatch):
 # What is chosen, without a Hub
 
 
-def choose(*forms: str, variant: str | None = None, **how: object) -> repo_files.Choice:
+def choose(*forms: str, variant: str | None = None, **how: object) -> tuple[list[str], str | None]:
+    """The weights, and their variant."""
     files = repository(*forms)
-    return repo_files.choose(files, json.loads(files["model_index.json"]), variant=variant, **how)
-
-
-def unet(choice: repo_files.Choice) -> list[str]:
-    return [path for path in choice.files if path.startswith("unet/") and path != "unet/config.json"]
+    chosen, found = repo_files.choose(files, json.loads(files["model_index.json"]), variant=variant, **how)
+    assert not [path for path in chosen if path.startswith(("safety_checker", "whole")) or path.endswith(".py")]
+    return [path for path in chosen if path.endswith(repo_files.WEIGHTS)], found
 
 
 @pytest.mark.parametrize(
     "forms, variant, found, file",
     [
         (("safetensors", "fp16.safetensors"), "fp16", "fp16", "fp16.safetensors"),
-        (("safetensors", "fp16.safetensors"), None, None, "safetensors"),
+        (("safetensors", "fp16.safetensors", "ckpt", "msgpack"), None, None, "safetensors"),
         (("safetensors", "bin", "fp16.bin"), "fp16", None, "safetensors"),
         (("fp16.safetensors", "bin", "fp16.bin"), "fp16", "fp16", "fp16.safetensors"),
         (("safetensors", "non_ema.safetensors"), "fp16", None, "safetensors"),
     ],
 )
 def test_the_variant_or_else_the_plain_files(forms, variant, found, file):
-    choice = choose(*forms, variant=variant)
-    assert (choice.variant, unet(choice)) == (found, [f"unet/diffusion_pytorch_model.{file}"])
+    expected = [f"{folder}/diffusion_pytorch_model.{file}" for folder in ("unet", "vae")]
+    assert choose(*forms, variant=variant) == (expected, found)
 
 
-def test_never_code_nor_the_safety_checker_nor_whole_checkpoints():
-    for pickled in (False, True):
-        choice = choose("safetensors", "bin", "ckpt", "msgpack", pickled=pickled)
-        assert not [path for path in choice.files if path.startswith(("safety_checker", "whole")) or ".py" in path]
-        suffix = ".bin" if pickled else ".safetensors"
-        assert [path for path in choice.files if path.endswith(repo_files.WEIGHTS)] == [
-            f"{folder}/diffusion_pytorch_model{suffix}" for folder in ("unet", "vae")
-        ]
+def test_pickles_on_request_alone():
+    expected = ["unet/diffusion_pytorch_model.bin", "vae/diffusion_pytorch_model.bin"]
+    assert choose("safetensors", "bin", "ckpt", pickled=True) == (expected, None)
 
 
-def test_pieces_come_with_their_index():
-    pieces = {f"model.fp16-0000{n}-of-00002.safetensors" for n in (1, 2)} | {"model.safetensors.index.fp16.json"}
+def test_shards_come_with_their_index():
+    shards = {f"model.fp16-0000{n}-of-00002.safetensors" for n in (1, 2)} | {"model.safetensors.index.fp16.json"}
     plain = {f"model-0000{n}-of-00002.safetensors" for n in (1, 2)} | {"model.safetensors.index.json"}
-    files = {"config.json", *pieces, *plain}
-    assert set(repo_files.choose(files, None, variant="fp16").files) == {"config.json", *pieces}
-    assert set(repo_files.choose(files, None).files) == {"config.json", *plain}
+    files = {"config.json", *shards, *plain}
+    assert set(repo_files.choose(files, None, variant="fp16")[0]) == {"config.json", *shards}
+    assert set(repo_files.choose(files, None)[0]) == {"config.json", *plain}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""The catalogue's column of chapters, which `course download 05` goes by, is what the chapters' code loads."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from helpers.catalog.checkpoints import CATALOG, DEPTH_ESTIMATOR
+from helpers.cli import notebook_runner
+
+ESTIMATING = re.compile(r"\b(depth_map|depth_agreement)\(|partial\(depth_agreement")  # no chapter names the estimator
+
+
+def loaded(code: str) -> set[str]:
+    """Every course name that stands as a string in the code, and the depth estimator where it is used."""
+    lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in code.splitlines()]
+    words = {node.value for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.Constant)}
+    return {name for name in CATALOG if name in words} | ({DEPTH_ESTIMATOR} if ESTIMATING.search(code) else set())
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_the_column_of_chapters_is_what_chapter_and_solution_load(number):
+    cells = [cell for name in (f"{number:02d}", f"solutions/{number:02d}")
+             for path in notebook_runner.chapters([name]) for cell in notebook_runner.read(path).cells]  # fmt: skip
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert {name for name, checkpoint in CATALOG.items() if number in checkpoint.chapters} == loaded(code)
