@@ -8,6 +8,16 @@ from typing import Any
 
 from helpers.common.validation import did_you_mean
 
+# Those that need no further package and no other kind of model, the best known first.
+_FOR_OTHERS = (
+    "DDIMScheduler", "PNDMScheduler", "UniPCMultistepScheduler", "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler", "DEISMultistepScheduler", "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler", "DDPMScheduler",
+)  # fmt: skip
+# Kandinsky's pipelines neither scale the model's input nor work without a generator for each step.
+_FOR_KANDINSKY = ("DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler")
+
 
 def describe_all(pipe: Any) -> dict[str, dict[str, Any]]:
     """The class and the configuration of each of the pipeline's schedulers, by component name."""
@@ -44,6 +54,19 @@ def class_named(name: str) -> Any:
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"scheduler={name!r}: diffusers has no such scheduler. {did_you_mean(str(name), known)}")
     return getattr(diffusers, name)
+
+
+def compatible_schedulers(pipe: Any) -> list[str]:
+    """The scheduler classes that this pipeline works with, by name; its own is the first."""
+    scheduler = pipe.components.get("scheduler")
+    if scheduler is None:
+        return []
+    own, kind = type(scheduler).__name__, type(pipe).__name__
+    if kind == "StableDiffusionLatentUpscalePipeline":  # its model's timesteps are Euler's sigmas
+        return [own]
+    compatible = {found.__name__ for found in getattr(scheduler, "compatibles", [])}
+    allowed = _FOR_KANDINSKY if "Kandinsky" in kind else _FOR_OTHERS
+    return [own, *(name for name in allowed if name in compatible and name != own)]
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     from tests.benchmarks import course, explorer, floor, grids, loading, previews
 
     known = (
-        grids.grid, grids.seeds, grids.again, explorer.slider, explorer.drag, explorer.stop, explorer.overhead,
+        grids.grid, grids.seeds, explorer.slider, explorer.drag, explorer.stop, explorer.overhead,
         explorer.memory, previews.preview, floor.floor, floor.settings, loading.second, loading.start, course.course,
     )  # fmt: skip
     table = {benchmark.__name__: benchmark for benchmark in known}

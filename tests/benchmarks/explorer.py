@@ -30,14 +30,14 @@ class Hands:
         content = {"kind": "change", "values": values, "moving": moving}
         self._seen.clear()
         start = time.perf_counter()
-        self.explorer._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+        self.explorer.comm.handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
         return start
 
     def until_shown(self, moving: bool, **values: Any) -> float:
         """Seconds from the message to the picture that it asks for: a draft while moving, else the full one."""
         start = self.send(moving, **values)
         if not self._seen.wait(120):
-            raise TimeoutError(f"nothing was shown for {values} within two minutes: {self.explorer._state}")
+            raise TimeoutError(f"nothing was shown for {values} within two minutes: {self.explorer!r}")
         if self._shown["draft"] is not moving:
             raise RuntimeError(f"draft={self._shown['draft']} was shown where draft={moving} was asked for")
         return self._shown["at"] - start
@@ -47,6 +47,10 @@ class Hands:
         if state["phase"] == "done":
             self._shown = {"at": time.perf_counter(), "draft": state["draft"]}
             self._seen.set()
+
+    def job(self) -> Any:
+        """The job under way."""
+        return self.explorer._session.queue.current
 
     def close(self) -> None:
         self.explorer.close()
@@ -73,7 +77,7 @@ def slider(quick: bool) -> None:
         spent["full"] = hands.until_shown(False, **values)
         call = hands.explorer.parameters
         seed = call.pop("seed")
-        short = drafts.quick(hands.pipe, call) or call
+        short = drafts.draft_arguments(hands.pipe, call) or call
         for name, arguments in (("plain draft", short), ("plain full", call)):
             arguments = dict(arguments)
             chosen = arguments.pop("scheduler", None)
@@ -118,13 +122,13 @@ def stop(quick: bool) -> None:
     whole = hands.until_shown(False, guidance_scale=3.0)
     for number in range(2 if quick else 50):
         hands.send(False, guidance_scale=round(4 + number / 10, 3))
-        job = hands.explorer._runs.now.job
+        job = hands.job()
         while job.step < 2 and not job.ended:
             time.sleep(0.001)
         time.sleep(rng.random() * 0.5 * whole)
         start = hands.send(False, guidance_scale=round(4.05 + number / 10, 3))
         job.wait()
-        if job.state == "superseded":
+        if job.state == "cancelled":
             waits.append(time.perf_counter() - start)
             steps.append(waits[-1] / (whole / 50))
         hands.explorer.cancel()

@@ -1,4 +1,4 @@
-"""Many pictures at once: a grid, seeds in a batch, a picture that was made before."""
+"""Many pictures at once: a grid, and seeds in a batch."""
 
 from __future__ import annotations
 
@@ -52,20 +52,6 @@ def seeds(quick: bool) -> None:
     compare(in_turn(ways, 1 if quick else 5, warmup=not quick), plain="naive loop")
     _tell_differences(made[True], made["loop"], "batched: ")
     _tell_differences(made[False], made["loop"], "exact sweep: ")
-
-
-def again(quick: bool) -> None:
-    """A picture that was made before: the engine's answer against the plain call."""
-    from helpers.generation.job_queue import engine
-
-    call = scene.call(num_inference_steps=5 if quick else scene.STEPS)
-    ours, theirs = scene.pipe(), scene.pipe()
-    engine().submit(ours, seed=0, **call).result()
-    ways = {
-        "seen before": lambda: engine().submit(ours, seed=0, **call).result(),
-        "plain call": lambda: scene.plain(theirs, **call),
-    }
-    compare(in_turn(ways, 2 if quick else 20), plain="plain call")
 
 
 def _tell_differences(ours: list[Any], theirs: list[Any], name: str = "") -> None:

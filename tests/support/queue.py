@@ -1,4 +1,4 @@
-"""A queue of its own for each test, and a way to hold a model at its first step."""
+"""A queue of its own for each test, and ways to hold a model or a worker at one step."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import pytest
 
 from helpers.generation import job_queue
 
-LONG = 60.0
+LONG = 120.0  # seconds: no test waits so long, unless it hangs
 
 
 @pytest.fixture(autouse=True)
-def engine(monkeypatch):
-    """An engine that remembers no picture of another test."""
-    engine = job_queue.Engine()
-    monkeypatch.setattr(job_queue, "_shared", engine)
-    yield engine
-    assert engine.close(LONG)
+def job_queue_of_its_own(monkeypatch):
+    """The queue that all widgets of this test share; the test fails if its worker does not end."""
+    made = job_queue.JobQueue()
+    monkeypatch.setattr(job_queue, "shared", made)
+    yield made
+    assert made.close(LONG)
 
 
 class Hold:
-    """Holds the model at its first step until it is opened."""
+    """Holds a model at its first step until it is opened; `calls` counts the steps."""
 
     def __init__(self, pipe) -> None:
         self.reached, self.opened = threading.Event(), threading.Event()

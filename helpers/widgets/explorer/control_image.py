@@ -1,4 +1,4 @@
-"""The control picture of an Explorer: kinds that fit its pipeline, made when they are asked for, and told apart."""
+"""The control image of an Explorer: which kinds fit its pipeline, made when they are asked for."""
 
 from __future__ import annotations
 
@@ -10,44 +10,45 @@ from PIL import Image
 from helpers.generation import calls
 from helpers.images.digest import digest_of
 from helpers.images.masks import by, share
-from helpers.pipelines import control_images, inspection
+from helpers.pipelines import control_images
+from helpers.pipelines.inspection import parameters_of
 
-LABELS = {"inpaint": "The picture with a hole", "depth": "Depth", "canny": "Edges", "given": "As given"}
-KEPT = 8  # control pictures that are remembered
+LABELS = {"inpaint": "The image with a hole", "depth": "Depth", "canny": "Edges", "given": "As given"}
+KEPT = 8  # control images that are remembered
 
 
-class ControlPicture:
+class ControlImage:
     """What the pipeline's ControlNet looks at.
 
-    argument: of the call, that takes it. kinds: that fit this pipeline, "inpaint" where there is a mask, "depth",
-    "canny", and "given": the one that was passed. first: the kind to begin with. source: the picture that it is made
-    of where the call itself has none, as in text-to-image.
+    argument: of the call, that takes it. kinds: those that fit this pipeline: "inpaint" where there is a mask, "depth",
+    "canny", and "given", the one that was passed. default: the kind to begin with. source: the image that it is made of
+    where the call itself has none, as in text-to-image.
     """
 
-    def __init__(self, pipe: Any, *, given: Any = None) -> None:
-        self.argument = control_images.control_argument(pipe)
+    def __init__(self, pipe: Any, given: Any = None) -> None:
+        self.argument: str = control_images.control_argument(pipe)
         self.given = None if given is None else calls.check_value(pipe, self.argument, given)
         self.source = self.given if self.argument == "image" else None
-        masked = "mask_image" in inspection.parameters_of(pipe)
+        masked = "mask_image" in parameters_of(pipe)
         self.kinds = tuple(kind for kind in LABELS if masked or kind != "inpaint")
         trained = str(getattr(pipe.controlnet, "config", {}).get("_name_or_path", "")).replace("\\", "/").split("/")[-1]
         likely = [kind for kind in self.kinds if kind in trained.lower()]
-        self.first = "given" if self.given is not None else [*likely, self.kinds[0] if masked else "canny"][0]
-        self._made: dict[tuple, Any] = {}
+        self.default = "given" if self.given is not None else [*likely, self.kinds[0] if masked else "canny"][0]
+        self._made: dict[tuple[str, str, str], Any] = {}
 
     @classmethod
-    def of(cls, pipe: Any, fixed: dict[str, Any], parameters: dict[str, Any]) -> ControlPicture | None:
+    def of(cls, pipe: Any, fixed: dict[str, Any], parameters: dict[str, Any]) -> ControlImage | None:
         """That of a pipeline with a ControlNet, None for others; takes what was given for it out of the arguments."""
         argument = control_images.control_argument(pipe)
         if argument is None:
             return None
-        return cls(pipe, given=(fixed if argument == "image" else parameters).pop(argument, None))
+        return cls(pipe, (fixed if argument == "image" else parameters).pop(argument, None))
 
     def arguments(self, kind: str, call: dict[str, Any]) -> dict[str, Any]:
-        """The call's argument with the control picture of this kind; none while nothing is masked."""
+        """The call's argument with the control image of this kind; none while nothing is masked."""
         if "mask_image" in call and not share(call["mask_image"]):
             return {}
-        return {self.argument: self._picture(kind, call)}
+        return {self.argument: self._image(kind, call)}
 
     def check(self, call: dict[str, Any]) -> None:
         """ValueError where the pipeline would refuse the control, or look at another place than the one it paints."""
@@ -60,8 +61,8 @@ class ControlPicture:
         control, image = call.get(self.argument), call.get("image")
         if call.get("padding_mask_crop") is not None and not isinstance(control, Image.Image):
             raise ValueError(
-                f"padding_mask_crop={call['padding_mask_crop']}: the pipeline crops control pictures, but no tensors, "
-                'as that of kind "inpaint" is; its ControlNet would look at the whole. Leave one of them out.'
+                f"padding_mask_crop={call['padding_mask_crop']}: the pipeline crops control images, but not the tensor "
+                'that the kind "inpaint" is; its ControlNet would look at the whole image. Leave one of them out.'
             )
         if isinstance(control, Image.Image) and isinstance(image, Image.Image) and control.size != image.size:
             raise ValueError(
@@ -69,26 +70,8 @@ class ControlPicture:
                 f"Use {self.argument} = fit({self.argument}, image)."
             )
 
-    def take(self, kind: str, call: dict[str, Any]) -> None:
-        """Use a record's control picture from now on, if it is of no kind but "given"."""
-        if kind == "given":
-            self.given = call.get(self.argument)
-            if self.argument == "image":
-                self.source = self.given
-
-    def recognise(self, call: dict[str, Any], kinds: tuple[str, ...]) -> str:
-        """The kind of the control picture in a record's call: one of `kinds`, if that makes it here, or "given"."""
-        control = call.get(self.argument)
-        for kind in dict.fromkeys(kind for kind in kinds if kind != "given"):
-            try:
-                if digest_of(self._picture(kind, call)) == digest_of(control):
-                    return kind
-            except (ValueError, TypeError, OSError):  # this kind cannot be made of it
-                continue
-        return "given"
-
     def shown(self, call: dict[str, Any]) -> Image.Image | None:
-        """The control picture of a call for the eye: "RGBA", transparent where it is masked."""
+        """The control image of a call for the eye: "RGBA", transparent where it is masked."""
         control = call.get(self.argument)
         if control is None or isinstance(control, Image.Image):
             return None if control is None else control.convert("RGBA")
@@ -96,23 +79,20 @@ class ControlPicture:
         alpha = (values >= 0).all(axis=-1, keepdims=True)
         return Image.fromarray((np.concatenate([values.clip(0, 1), alpha], axis=-1) * 255).round().astype(np.uint8))
 
-    def _picture(self, kind: str, call: dict[str, Any]) -> Any:
+    def _image(self, kind: str, call: dict[str, Any]) -> Any:
         if kind == "given":
             if self.given is None:
-                raise ValueError(
-                    f'control="given", and there is none: pass {self.argument}=..., or choose '
-                    f"{' or '.join(repr(name) for name in self.kinds if name != 'given')}."
-                )
+                others = " or ".join(repr(name) for name in self.kinds if name != "given")
+                raise ValueError(f'control="given", but none was: pass {self.argument}=..., or choose {others}.')
             return self.given
         image, mask = call["image"] if self.source is None else self.source, call.get("mask_image")
         key = (kind, digest_of(image), digest_of(mask) if kind == "inpaint" else "")
         if key not in self._made:
-            make = {
-                "inpaint": lambda: control_images.inpaint_condition(image, mask),
-                "depth": lambda: control_images.depth_map(image),
-                "canny": lambda: control_images.canny_edges(image),
-            }
-            self._made[key] = make[kind]()
+            if kind == "inpaint":
+                self._made[key] = control_images.inpaint_condition(image, mask)
+            else:
+                make = control_images.depth_map if kind == "depth" else control_images.canny_edges
+                self._made[key] = make(image)
             while len(self._made) > KEPT:
                 del self._made[next(iter(self._made))]
         return self._made[key]

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from helpers.common.validation import did_you_mean
-from helpers.generation import compositing, drafts
-from helpers.pipelines import inspection
-from helpers.widgets.explorer.control_image import LABELS, ControlPicture
+from helpers.generation import compositing
+from helpers.generation.schedulers import compatible_schedulers
+from helpers.pipelines.inspection import parameters_of
+from helpers.widgets.explorer.control_image import LABELS, ControlImage
 
 STEPS = 25  # unless told otherwise; the pipelines' own 50 to 100 are slow to look at
 
@@ -49,10 +50,10 @@ class Control:
         shown = f"{self.name}={value!r}"
         if value is None and self.optional:
             return None
-        if self.kind == "text":
-            return self._of(str, value, f"{shown}: expected text.")
-        if self.kind == "switch":
-            return self._of(bool, value, f"{shown}: expected True or False.")
+        if self.kind in ("text", "switch"):
+            if not isinstance(value, str if self.kind == "text" else bool):
+                raise TypeError(f"{shown}: expected {'text' if self.kind == 'text' else 'True or False'}.")
+            return value
         if self.kind == "choice":
             value = value if value is None or isinstance(value, str) else getattr(value, "__name__", repr(value))
             if value not in self.choices:
@@ -70,27 +71,22 @@ class Control:
             raise ValueError(f"{shown}: expected {limit}.")
         return int(value) if self.whole else float(value)
 
-    def _of(self, kind: type, value: Any, message: str) -> Any:
-        if not isinstance(value, kind):
-            raise TypeError(message)
-        return value
-
 
 _TABLE = (
-    Control("prompt", "Prompt", "text", "What the picture should show", default=""),
+    Control("prompt", "Prompt", "text", "What the image should show", default=""),
     Control("negative_prompt", "Negative prompt", "text", "What it should not show", default=""),
-    Control("strength", "Strength", "slider", "How much of the picture is made anew: 1 starts from noise",
+    Control("strength", "Strength", "slider", "How much of the image is made anew: 1 starts from noise",
             low=0.05, step=0.05, most=1),
     Control("guidance_scale", "Guidance scale", "slider", "How closely the prompt is followed; 1 is not at all",
             high=20, step=0.5),
     Control("num_inference_steps", "Steps", "slider", "More steps, more detail, more time",
             low=1, high=60, least=1, most=1000, whole=True),
-    Control("seed", "Seed", "seed", "The same seed and settings make the same picture",
+    Control("seed", "Seed", "seed", "The same seed and settings make the same image",
             most=2**53 - 1, whole=True, default=0),  # what JavaScript holds exactly
     Control("scheduler", "Scheduler", "choice", "The method that takes the noise away"),
-    Control("control", "Control picture", "choice", "What the ControlNet looks at", group="control"),
+    Control("control", "Control image", "choice", "What the ControlNet looks at", group="control"),
     Control("controlnet_conditioning_scale", "Conditioning scale", "slider",
-            "How strongly the control picture acts; 0 is not at all", group="control", high=2, step=0.05),
+            "How strongly the control image acts; 0 is not at all", group="control", high=2, step=0.05),
     Control("control_guidance_start", "Guidance start", "slider", "The share of the steps after which it begins to act",
             group="control", step=0.05, most=1),
     Control("control_guidance_end", "Guidance end", "slider", "The share of the steps after which it acts no more",
@@ -107,29 +103,29 @@ _TABLE = (
 _NEUTRAL = {"negative_prompt": "", "blur_factor": 0, "keep_unmasked": False, "padding_mask_crop": None}
 
 
-class Form:
-    """The controls that a pipeline takes, and what stands in them becomes arguments of a call, and back.
+class ControlSet:
+    """The controls that a pipeline takes; their values become arguments of a call, and back.
 
-    side: the longer side of the picture in pixels, which the mask's sliders follow. control_picture: that of a
-    pipeline with a ControlNet.
+    side: the longer side of the image in pixels, which the mask's sliders follow. control_image: that of a pipeline
+    with a ControlNet.
     """
 
-    def __init__(self, pipe: Any, *, side: int, control_picture: ControlPicture | None = None) -> None:
-        known = inspection.parameters_of(pipe)
-        offered = drafts.schedulers(pipe)
-        self.kind = type(pipe).__name__
-        self.own_scheduler = offered[0] if offered else None
+    def __init__(self, pipe: Any, *, side: int, control_image: ControlImage | None = None) -> None:
+        known = parameters_of(pipe)
+        schedulers = compatible_schedulers(pipe)
+        self.pipeline = type(pipe).__name__
+        self.own_scheduler = schedulers[0] if schedulers else None
+        own = {"seed": True, "scheduler": len(schedulers) > 1, "control": control_image is not None}
+        own |= dict.fromkeys(compositing.NAMES, "mask_image" in known)
         self.controls: dict[str, Control] = {}
         for control in _TABLE:
-            own = {"seed": True, "scheduler": len(offered) > 1, "control": control_picture is not None}
-            own |= dict.fromkeys(compositing.NAMES, "mask_image" in known)
             if control.name not in known and not own.get(control.name):
                 continue
             default = known[control.name].default if control.name in known else control.default
             if control.name == "scheduler":
-                control, default = replace(control, choices=tuple(offered)), self.own_scheduler
-            elif control.name == "control":
-                kinds, default = control_picture.kinds, control_picture.first
+                control, default = replace(control, choices=tuple(schedulers)), self.own_scheduler
+            elif control.name == "control" and control_image is not None:
+                kinds, default = control_image.kinds, control_image.default
                 control = replace(control, choices=kinds, labels=tuple(LABELS[kind] for kind in kinds))
             elif control.name == "num_inference_steps":
                 default = STEPS
@@ -150,9 +146,8 @@ class Form:
         checked = {}
         for name, value in values.items():
             if name not in self.controls:
-                raise TypeError(
-                    f"{name}={value!r}: {self.kind} has no such control. {did_you_mean(name, self.controls)}"
-                )
+                advice = did_you_mean(name, self.controls)
+                raise TypeError(f"{name}={value!r}: {self.pipeline} has no such control. {advice}")
             checked[name] = self.controls[name].check(value)
         return checked
 
@@ -161,7 +156,7 @@ class Form:
         found = {name: value for name, value in values.items() if name not in _NEUTRAL or value != _NEUTRAL[name]}
         found.pop("control", None)  # it is a way to make an argument, and none itself
         if found.get("scheduler") == self.own_scheduler:
-            del found["scheduler"]
+            found.pop("scheduler", None)
         if isinstance(found.get("blur_factor"), float) and found["blur_factor"].is_integer():
             found["blur_factor"] = int(found["blur_factor"])
         return found
@@ -169,7 +164,5 @@ class Form:
     def values(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What the controls show for these arguments of a call; the pipeline's default where one is not named."""
         shown = self.defaults | {name: value for name, value in parameters.items() if name in self.controls}
-        return self.check({name: self._text(name, value) for name, value in shown.items()})
-
-    def _text(self, name: str, value: Any) -> Any:
-        return "" if value is None and self.controls[name].kind == "text" else value
+        texts = {name for name, control in self.controls.items() if control.kind == "text"}
+        return self.check({name: "" if value is None and name in texts else value for name, value in shown.items()})

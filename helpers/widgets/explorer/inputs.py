@@ -1,4 +1,4 @@
-"""What an Explorer is given: a pipeline, and the picture and mask that it takes, checked before any model runs."""
+"""What an Explorer is given: a pipeline, and the image and mask that it takes, checked before any model runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from PIL import Image
 from helpers.common.validation import check_size
 from helpers.images.masks import check_mask, load_mask
 from helpers.images.reading import load_image
-from helpers.pipelines import inspection
 from helpers.pipelines.control_images import control_argument
+from helpers.pipelines.inspection import checkpoint, family, parameters_of
 from helpers.widgets.mask_painter import MaskPainter
 
 
@@ -18,22 +18,20 @@ def task(pipe: Any) -> str:
     """What the pipeline does: "text2image", "image2image" or "inpaint"; TypeError if it is no such pipeline."""
     if isinstance(pipe, str):
         raise TypeError(f"pipe={pipe!r} is a name: pass the pipeline itself, load({pipe!r}).")
+    expected = "expected a diffusers pipeline that makes images from a prompt, such as load('sd15-inpaint')."
     if not callable(pipe) or not hasattr(pipe, "components") or not hasattr(pipe, "config"):
+        raise TypeError(f"pipe is a {type(pipe).__name__}: {expected}")
+    known = parameters_of(pipe)
+    if not {"num_inference_steps", "prompt"} <= known.keys():
         raise TypeError(
-            f"pipe is a {type(pipe).__name__}: expected a diffusers pipeline, such as load('sd15-inpaint')."
-        )
-    known = inspection.parameters_of(pipe)
-    if "num_inference_steps" not in known or "prompt" not in known:
-        raise TypeError(
-            f"pipe is a {type(pipe).__name__}, whose call has no prompt and num_inference_steps: expected one that "
-            "makes pictures, such as load('sd15-inpaint')."
+            f"pipe is a {type(pipe).__name__}, whose call has no prompt and num_inference_steps: {expected}"
         )
     if "mask_image" in known:
         return "inpaint"
     return "image2image" if "image" in known and control_argument(pipe) != "image" else "text2image"
 
 
-def pictures(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
+def input_images(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
     """The call's image, mask_image, height and width; TypeError or ValueError for what the pipeline cannot use.
 
     image: what `load_image` takes; with a MaskPainter as mask, None stands for the painter's. mask: what `load_mask`
@@ -44,21 +42,18 @@ def pictures(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
     if kind != "inpaint" and mask is not None:
         other = f"load(..., task='inpaint'){' for a mask' if kind == 'image2image' else ''}"
         raise ValueError(f"mask: {name} takes none. Leave it out, or use {other}.")
-    steered = control_argument(pipe) == "image"
-    if kind == "text2image" and not steered:
+    controlled = control_argument(pipe) == "image"
+    if kind == "text2image" and not controlled:
         if image is not None:
             raise ValueError(
-                f"image: {name} makes pictures from the prompt alone. Leave it out, or "
-                "use load(..., task='image2image')."
+                f"image: {name} makes images from the prompt alone. Leave it out, or use load(..., task='image2image')."
             )
         return _own_size(pipe)
     if image is None and not painter:
-        raise ValueError(
-            f"image: {name} {'is steered by' if steered else 'starts from'} a picture. "
-            f"Pass one: Explorer(pipe, image{', mask' * (kind == 'inpaint')})."
-        )
+        role = "takes a control image" if controlled else "starts from an image"
+        raise ValueError(f"image: {name} {role}. Pass one: Explorer(pipe, image{', mask' * (kind == 'inpaint')}).")
     image = mask.image if image is None else load_image(image)
-    check_size(image, multiple=64 if "Kandinsky" in name or "LatentUpscale" in name else 8, name="image")
+    check_size(image, multiple=64 if family(pipe) in ("kandinsky22", "upscale-x2") else 8, name="image")
     found: dict[str, Any] = {"image": image}
     if kind == "inpaint":
         if mask is None:
@@ -67,18 +62,18 @@ def pictures(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
             found["mask_image"] = _mask(mask, image)
         elif mask.image.size != image.size:
             check_mask(Image.new("L", mask.image.size, 255), image)  # says what to do about the sizes
-    return found | inspection.size_arguments(pipe, image.size)  # or the result has the UNet's size, not the image's
+    if {"height", "width"} <= parameters_of(pipe).keys():  # or the result has the UNet's size, not the image's
+        found |= {"height": image.height, "width": image.width}
+    return found
 
 
 def _mask(mask: Any, image: Image.Image) -> Image.Image:
     if not isinstance(mask, Image.Image) and hasattr(mask, "shape"):
-        return check_mask(mask, image, stacklevel=5)
+        return check_mask(mask, image, stacklevel=6)
     return load_mask(mask, image=image)
 
 
 def _own_size(pipe: Any) -> dict[str, int]:
     """Kandinsky makes 512 pixels unless told otherwise, whatever it was trained on."""
-    entry = inspection.checkpoint(pipe)
-    if entry is None or inspection.family(pipe) != "kandinsky22":
-        return {}
-    return inspection.size_arguments(pipe, (entry.size, entry.size))
+    entry = checkpoint(pipe) if family(pipe) == "kandinsky22" else None
+    return {"height": entry.size, "width": entry.size} if entry else {}

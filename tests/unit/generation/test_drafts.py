@@ -1,19 +1,21 @@
-"""Drafts: what a quick call is, which schedulers work, and the order in which drafts and full pictures run."""
+"""Drafts: what a quick call is, and the order in which drafts and full images run."""
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from helpers.generation import drafts, job_queue
-from helpers.generation.drafts import Runs, quick, schedulers
+from helpers.generation import drafts
+from helpers.generation.drafts import RenderQueue, draft_arguments
 from helpers.generation.records import make
+from helpers.generation.schedulers import compatible_schedulers
 from helpers.pipelines.loading import load
 from tests.support.calls import arguments
-from tests.support.queue import Hold, engine  # noqa: F401
+from tests.support.queue import LONG, Hold, job_queue_of_its_own  # noqa: F401
 from tests.support.tiny import inpaint_pipeline, quiet, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
-LONG = 120
 
 
 @pytest.fixture
@@ -34,21 +36,21 @@ def ended():
 
 
 @pytest.fixture
-def runs(inpaint, ended):
-    runs = Runs(inpaint, on_step=lambda *_: None, on_end=ended.append)
-    yield runs
-    runs.cancel()
-    assert runs.wait(LONG)
+def queue(inpaint, ended):
+    queue = RenderQueue(inpaint, lock=threading.RLock(), on_step=lambda *_: None, on_end=ended.append)
+    yield queue
+    queue.cancel()
+    assert queue.wait(LONG)
 
 
-def states(ended) -> list[tuple]:
-    return [(run.call["seed"], run.moving, run.job.state) for run in ended]
+def states(jobs) -> list[tuple]:
+    return [(job.call["seed"], job.interactive, job.state) for job in jobs]
 
 
 @pytest.mark.parametrize(("strength", "steps"), [(1.0, 6), (0.9, 7), (0.6, 10), (0.5, 12), (0.3, 20)])
 def test_a_draft_runs_six_steps_of_a_fast_scheduler_with_the_same_seed(inpaint, call, strength, steps) -> None:
     call |= {"strength": strength, "num_inference_steps": 30}
-    draft = quick(inpaint, call)
+    draft = draft_arguments(inpaint, call)
     assert draft == call | {"num_inference_steps": steps, "scheduler": "UniPCMultistepScheduler"}
     ran = []
     inpaint.unet.register_forward_pre_hook(lambda *_: ran.append(1))
@@ -57,120 +59,124 @@ def test_a_draft_runs_six_steps_of_a_fast_scheduler_with_the_same_seed(inpaint, 
 
 
 def test_a_call_that_is_as_quick_has_no_draft(inpaint, call) -> None:
-    assert quick(inpaint, call | {"num_inference_steps": 6}) is None
-    assert quick(inpaint, call | {"num_inference_steps": 20, "strength": 0.3}) is None
-    assert quick(inpaint, call, steps=0) is None
-    assert quick(inpaint, call | {"num_inference_steps": 7}) is not None
+    assert draft_arguments(inpaint, call | {"num_inference_steps": 6}) is None
+    assert draft_arguments(inpaint, call | {"num_inference_steps": 20, "strength": 0.3}) is None
+    assert draft_arguments(inpaint, call, steps=0) is None
+    assert draft_arguments(inpaint, call | {"num_inference_steps": 7}) is not None
 
 
-def test_a_pipeline_without_strength_has_drafts_too() -> None:
-    pipe = load("sd15")
-    assert quick(pipe, {"prompt": "a cat"}) == {
-        "prompt": "a cat", "num_inference_steps": 6, "scheduler": "UniPCMultistepScheduler",
+def test_pipelines_without_strength_or_that_scheduler_have_drafts_too() -> None:
+    call = {"prompt": "a cat"}
+    assert draft_arguments(load("sd15"), call) == call | {
+        "num_inference_steps": 6, "scheduler": "UniPCMultistepScheduler",
     }  # fmt: skip
+    assert draft_arguments(load("kandinsky22-inpaint"), call)["scheduler"] == "DPMSolverMultistepScheduler"
 
 
 @pytest.mark.parametrize(
     ("name", "task"), [("sd15", "text2image"), ("sd15-inpaint", "inpaint"), ("kandinsky22-inpaint", "inpaint")]
 )
-def test_every_scheduler_that_is_offered_makes_a_picture(name, task) -> None:
+def test_every_scheduler_that_is_offered_makes_an_image(name, task) -> None:
     pipe = quiet(name)
-    offered = schedulers(pipe)
+    offered = compatible_schedulers(pipe)
     assert offered[0] == type(pipe.scheduler).__name__ and len(offered) == len(set(offered)) > 2
+    assert ("EulerDiscreteScheduler" in offered) == ("kandinsky" not in name)
     more = {"strength": 0.7} if name == "sd15-inpaint" else {}
-    pictures = set()
+    images = set()
     for scheduler in offered:
         record = make(pipe, seed=0, scheduler=scheduler, **arguments(pipe, task, num_inference_steps=4, **more))
         assert record.error is None, scheduler
-        pictures.add(record.image.tobytes())
-    assert len(pictures) > len(offered) / 2  # they do differ
+        images.add(record.image.tobytes())
+    assert len(images) > len(offered) / 2  # they do differ
 
 
-def test_kandinsky_and_the_latent_upscaler_get_only_what_their_models_bear() -> None:
-    assert "EulerDiscreteScheduler" not in schedulers(load("kandinsky22-inpaint"))
-    assert quick(load("kandinsky22-inpaint"), {"prompt": ""})["scheduler"] == "DPMSolverMultistepScheduler"
-    assert schedulers(load("upscale-x2")) == ["EulerDiscreteScheduler"]
+def test_the_latent_upscaler_gets_only_what_its_model_bears() -> None:
+    assert compatible_schedulers(load("upscale-x2")) == ["EulerDiscreteScheduler"]
 
 
-def test_drafts_let_each_other_finish_and_only_the_newest_waits(runs, hold, call, ended, monkeypatch) -> None:
+def test_drafts_let_each_other_finish_and_only_the_newest_waits(queue, hold, call, ended, monkeypatch) -> None:
     monkeypatch.setattr(drafts, "LET_RUN", LONG)
     for seed in range(100):
-        runs.start(call | {"seed": seed}, moving=True)
+        queue.start(call | {"seed": seed}, interactive=True)
         if not seed:
             assert hold.reached.wait(LONG)
     hold.opened.set()
-    assert runs.wait(LONG)
+    assert queue.wait(LONG)
     assert states(ended) == [(0, True, "done"), (99, True, "done")]
-    assert all(run.draft for run in ended) and hold.calls == 12
+    assert all(job.draft for job in ended) and hold.calls == 12
 
 
-def test_an_old_draft_gives_way_at_its_next_step(runs, hold, call, ended, monkeypatch) -> None:
+def test_an_old_draft_gives_way_at_its_next_step(queue, hold, call, ended, monkeypatch) -> None:
     monkeypatch.setattr(drafts, "LET_RUN", LONG)
-    runs.start(call, moving=True)
+    queue.start(call, interactive=True)
     assert hold.reached.wait(LONG)
-    runs.start(call | {"seed": 1}, moving=True)
+    queue.start(call | {"seed": 1}, interactive=True)
     monkeypatch.setattr(drafts, "LET_RUN", 0.0)  # time passes
     hold.opened.set()
-    assert runs.wait(LONG)
+    assert queue.wait(LONG)
     assert states(ended) == [(1, True, "done")] and hold.calls == 1 + 6
 
 
-def test_a_full_picture_supersedes_the_draft_and_what_waits(runs, hold, call, ended) -> None:
-    runs.start(call, moving=True)
-    first = runs.now.job
+def test_a_full_image_supersedes_the_draft_and_what_waits(queue, hold, call, ended) -> None:
+    first = queue.start(call, interactive=True)
     assert hold.reached.wait(LONG)
-    runs.start(call | {"seed": 1}, moving=True)
-    runs.start(call | {"seed": 2, "num_inference_steps": 9})
+    queue.start(call | {"seed": 1}, interactive=True)
+    queue.start(call | {"seed": 2, "num_inference_steps": 9})
     hold.opened.set()
-    assert runs.wait(LONG)
-    assert first.state == "superseded" and first.step <= 1
+    assert queue.wait(LONG)
+    assert first.state == "cancelled" and first.step <= 1
     assert states(ended) == [(2, False, "done")] and not ended[0].draft
 
 
-def test_a_burst_of_full_pictures_ends_with_the_last(runs, hold, call, ended) -> None:
+def test_a_burst_of_full_images_ends_with_the_last(queue, hold, call, ended) -> None:
     jobs = []
     for seed in range(100):
-        runs.start(call | {"seed": seed, "num_inference_steps": 3})
-        job_queue.append(runs.now.job)
+        jobs.append(queue.start(call | {"seed": seed, "num_inference_steps": 3}))
         if not seed:
             assert hold.reached.wait(LONG)
     hold.opened.set()
-    assert runs.wait(LONG)
-    assert [job.state for job in jobs] == ["superseded"] * 99 + ["done"]
-    assert states(ended) == [(99, False, "done")]
-    assert ended[0].job.record.parameters["seed"] == 99
+    assert queue.wait(LONG)
+    assert [job.state for job in jobs] == ["cancelled"] * 99 + ["done"] and ended == jobs[-1:]
+    assert ended[0].record.parameters["seed"] == 99
 
 
-def test_cancel_ends_what_runs_and_forgets_what_waits(runs, hold, call, ended) -> None:
-    assert not runs.cancel()
-    runs.start(call, moving=True)
-    assert hold.reached.wait(LONG)
-    runs.start(call | {"seed": 1}, moving=True)
-    assert runs.cancel() and not runs.wait(0.01)
+def test_another_widget_is_left_alone(queue, inpaint, hold, call, ended) -> None:
+    other = RenderQueue(inpaint, lock=threading.RLock(), on_step=lambda *_: None, on_end=ended.append)
+    for seed in range(4):
+        (queue if seed % 2 else other).start(call | {"seed": seed, "num_inference_steps": 2})
     hold.opened.set()
-    assert runs.wait(LONG) and not runs.cancel()
+    assert queue.wait(LONG) and other.wait(LONG)
+    assert states(ended) == [(2, False, "done"), (3, False, "done")]
+
+
+def test_cancel_ends_what_runs_and_forgets_what_waits(queue, hold, call, ended) -> None:
+    assert not queue.cancel()
+    queue.start(call, interactive=True)
+    assert hold.reached.wait(LONG)
+    queue.start(call | {"seed": 1}, interactive=True)
+    assert queue.cancel() and not queue.wait(0.01)
+    hold.opened.set()
+    assert queue.wait(LONG) and not queue.cancel()
     assert states(ended) == [(0, True, "cancelled")]
 
 
-def test_nothing_is_heard_of_what_was_dropped(runs, hold, call, ended) -> None:
-    runs.start(call)
-    job = runs.now.job
+def test_nothing_is_heard_of_what_was_dropped(queue, hold, call, ended) -> None:
+    job = queue.start(call)
     assert hold.reached.wait(LONG)
-    runs.drop()
+    queue.drop()
     hold.opened.set()
     assert job.wait(LONG) and job.state == "cancelled" and ended == []
 
 
-def test_a_draft_that_fails_makes_room_for_what_waits(inpaint, runs, hold, call, ended) -> None:
-
+def test_a_draft_that_fails_makes_room_for_what_waits(inpaint, queue, hold, call, ended) -> None:
     def broken(*_):
         hook.remove()
         raise OSError("gone")
 
     hook = inpaint.unet.register_forward_pre_hook(broken)
-    runs.start(call, moving=True)
+    queue.start(call, interactive=True)
     assert hold.reached.wait(LONG)
-    runs.start(call | {"seed": 1}, moving=True)
+    queue.start(call | {"seed": 1}, interactive=True)
     hold.opened.set()
-    assert runs.wait(LONG)
+    assert queue.wait(LONG)
     assert states(ended) == [(0, True, "failed"), (1, True, "done")]

@@ -303,28 +303,32 @@ def test_outputs_are_joined():
     assert batching.joined([(torch.zeros(1, 3), None)] * 2)[0].shape == (2, 3)
 
 
-# The engine
+# The job queue
 
 
 def test_a_job_survives_and_says_what_was_changed(pipe):
-    engine = job_queue.Engine()
+    queue = job_queue.JobQueue()
+
+    def submit(**call) -> job_queue.Job:
+        job = job_queue.Job(pipe, call)
+        queue.submit(job)
+        assert job.wait(240)
+        return job
+
     try:
         is_whole = lambda _: "Sliced" not in type(next(iter(pipe.unet.attn_processors.values()))).__name__  # noqa: E731
         given = {"prompt": "a boat", "num_inference_steps": 2, "seed": 3}
         with failing(pipe.unet, "forward", is_whole):
-            job = engine.submit(pipe, **given)
-            assert job.result(240).image.size == (32, 32)
+            job = submit(**given)
+            assert job.record.image.size == (32, 32)
         assert job.state == "done" and job.changes[-1].startswith("attention in slices")
-        again = engine.submit(pipe, **given)
-        again.result(240)
-        assert again.changes == []
+        assert submit(**given).changes == []
         with failing(pipe.unet, "forward", lambda _: True):
-            lost = engine.submit(pipe, **given | {"seed": 4})
-            with pytest.raises(MemoryError, match="memory ran out for 32 x 32 pixels"):
-                lost.result(240)
-        assert engine.submit(pipe, **given | {"seed": 4}).result(240).image.size == (32, 32), "the worker lives on"
+            error = submit(**given | {"seed": 4}).error
+            assert isinstance(error, MemoryError) and "memory ran out for 32 x 32 pixels" in str(error)
+        assert submit(**given | {"seed": 4}).record.image.size == (32, 32), "the worker lives on"
     finally:
-        assert engine.close(240)
+        assert queue.close(240)
 
 
 def test_an_explorer_survives_and_tells_its_reader(pipe):
@@ -336,6 +340,7 @@ def test_an_explorer_survives_and_tells_its_reader(pipe):
         assert explorer.wait(240)
     try:
         assert explorer.image.size == (32, 32)
-        assert explorer._state["phase"] == "done" and "attention in slices" in explorer._state["text"]
+        state = explorer.get_state("_state")["_state"]
+        assert state["phase"] == "done" and "attention in slices" in state["text"]
     finally:
         explorer.close()

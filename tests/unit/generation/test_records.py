@@ -20,7 +20,7 @@ from PIL import Image, PngImagePlugin
 from helpers.catalog import revisions
 from helpers.catalog.checkpoints import CATALOG
 from helpers.common import lock
-from helpers.generation import drafts, png_record, provenance, records, schedulers
+from helpers.generation import png_record, provenance, records, schedulers
 from helpers.generation.records import Record, make
 from helpers.hub import convert_pickles
 from helpers.images.digest import digest_of
@@ -158,7 +158,7 @@ def test_every_scheduler_that_is_offered_can_be_saved_repeated_and_scripted(name
     pipe = quiet(name)
     more = {"strength": 0.7} if name == "sd15-inpaint" else {}
     call = arguments(pipe, "inpaint", num_inference_steps=4, **more)
-    for scheduler in drafts.schedulers(pipe):
+    for scheduler in schedulers.compatible_schedulers(pipe):
         record = make(pipe, seed=1, scheduler=scheduler, **call)
         loaded = Record.load(record.save(tmp_path / f"{scheduler}.png"))
         assert loaded.origin == record.origin, scheduler

@@ -16,7 +16,7 @@ from PIL import Image
 from helpers import load, load_image, load_mask
 from helpers.catalog import checkpoints
 from helpers.common import paths
-from helpers.generation.job_queue import Engine
+from helpers.generation.job_queue import Job, JobQueue
 from helpers.generation.records import make
 from helpers.pipelines import latent_map, latent_preview
 from tests.support.tiny import SIZE, tiny_course  # noqa: F401
@@ -267,11 +267,11 @@ def test_weights_that_are_elsewhere_give_no_preview():
 
 def test_a_job_shows_every_step(tiny_course):  # noqa: F811
     pipe, shown = load("sd15"), []
-    engine = Engine()
+    queue, call = JobQueue(), {"prompt": "", "seed": 0, "num_inference_steps": 3, "height": SIZE, "width": SIZE}
+    job = Job(pipe, call, on_step=lambda _, latents: shown.append(latent_preview.picture(pipe, latents)))
     try:
-        job = engine.submit(pipe, prompt="", seed=0, num_inference_steps=3, height=SIZE, width=SIZE,
-                            on_step=lambda _, latents: shown.append(latent_preview.picture(pipe, latents)))  # fmt: skip
-        job.result(60)
+        queue.submit(job)
+        assert job.wait(60) and job.state == "done"
     finally:
-        engine.close()
+        queue.close(60)
     assert len(shown) >= 3 and all(one.size == (SIZE, SIZE) for one in shown)

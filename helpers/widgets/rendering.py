@@ -1,0 +1,155 @@
+"""What the widgets that show a pipeline's images have in common: a session, and the widget that shows its image."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anywidget
+import traitlets
+from PIL import Image
+
+from helpers.common.png import png_bytes
+from helpers.generation.drafts import RenderQueue
+from helpers.generation.job_queue import Job
+from helpers.generation.oom import said
+from helpers.generation.records import Record
+from helpers.images.contact_sheet import show
+
+STILL_WAIT = 8.0  # seconds that showing a widget waits for its first image, which stays in the notebook as a still
+
+
+class RenderSession:
+    """Calls become images, one after the other, and whoever shows them is told.
+
+    on_change(): called with `lock` held after `state` or `record` changed, in the worker thread as well.
+    on_step(job, latents): called in the worker thread after each step of the newest job.
+
+    record: the image that is shown, None before the first. state: phase, "idle", "running", "done", "failed",
+    "invalid" (the values make no call) or "cancelled"; draft: whether a draft is shown; quick: whether one is under
+    way; text, details: of an error; shown: the image's number in a history.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        *,
+        draft_steps: int,
+        on_change: Callable[[], Any],
+        on_step: Callable[[Job, Any], Any] = lambda job, latents: None,
+    ) -> None:
+        self.pipe, self.lock = pipe, threading.RLock()
+        self.record: Record | None = None
+        self.state = {"phase": "idle", "draft": False, "quick": False, "text": "", "details": "", "shown": None}
+        self.queue = RenderQueue(pipe, lock=self.lock, on_step=on_step, on_end=self._ended, draft_steps=draft_steps)
+        self._on_change = on_change
+
+    def render(self, call: dict[str, Any], *, interactive: bool = False, **others: Any) -> None:
+        """Make the image of this call, a draft of it while `interactive`; `others` as for `RenderQueue.start`."""
+        with self.lock:
+            self.queue.start(call, interactive=interactive, **others)
+            assert self.queue.current is not None
+            self.tell(phase="running", quick=self.queue.current.draft, text="", details="")
+
+    def refuse(self, error: Exception, *, phase: str = "invalid") -> None:
+        """Say why there will be no image of the present values."""
+        with self.lock:
+            self.queue.drop()
+            self.tell(phase=phase, text=str(error), details="")
+
+    def tell(self, **changes: Any) -> None:
+        """Change the state, and call `on_change`."""
+        self.state = self.state | changes
+        self._on_change()
+
+    def shown(self) -> Record:
+        """The record that is shown; ValueError before the first."""
+        if self.record is None:
+            raise ValueError("there is no image yet: wait() for the first.")
+        return self.record
+
+    def close(self) -> None:
+        """Stop what runs; nothing more is told."""
+        self.queue.drop()
+
+    def finished(self, job: Job) -> dict[str, Any]:
+        """Take the image of a job that is done; returns what changed in the state."""
+        self.record = job.record
+        return {"draft": job.draft}
+
+    def _ended(self, job: Job) -> None:
+        current = self.queue.current
+        changes: dict[str, Any] = {"text": "", "details": job.traceback, "quick": current is not None and current.draft}
+        changes["phase"] = "running" if current else {"done": "done", "failed": "failed"}.get(job.state, "cancelled")
+        if job.error is not None:
+            changes["text"] = describe_error(job.error)
+        elif job.state == "done":
+            try:
+                changes |= {"text": said(job.changes) if job.changes else ""} | self.finished(job)
+            except Exception as error:  # or it would be "running" for ever
+                changes |= {"phase": "failed", "text": describe_error(error)}
+        self.tell(**changes)
+
+
+class RenderWidget(anywidget.AnyWidget):
+    """Shows the image of a session, and leaves a still of it in the notebook."""
+
+    _state = traitlets.Dict().tag(sync=True)
+    _picture = traitlets.Bytes(help="what is shown, a PNG").tag(sync=True)
+
+    _session: RenderSession  # absent where the constructor refused its arguments
+    _drawn: Record | None = None  # whose image `_picture` is
+
+    @property
+    def record(self) -> Record | None:
+        """The image on the screen with all that made it; None before the first."""
+        return self._session.record
+
+    @property
+    def image(self) -> Image.Image | None:
+        """The image on the screen."""
+        return None if self.record is None else self.record.image.copy()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is running; False if `timeout` seconds were not enough."""
+        return self._session.queue.wait(timeout)
+
+    def cancel(self) -> bool:
+        """Stop the running image at its next step; False if there was none."""
+        return self._session.queue.cancel()
+
+    def close(self) -> None:
+        """Stop what runs, and close the widget."""
+        if hasattr(self, "_session"):
+            self._session.close()
+        super().close()
+
+    def _follow(self) -> None:
+        """Show what the session says; with its lock held."""
+        if self.record is not self._drawn:
+            self._drawn = self.record
+            self._picture = png_bytes(self.record.image)
+        self._state = self._session.state
+
+    def _caption(self) -> str:
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        """Adds a still of the image and its caption, all that GitHub or a notebook without a kernel can show."""
+        if self.record is None:
+            self.wait(STILL_WAIT)
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        if self.record is not None:
+            still = show(self.record.image, titles=self._caption())
+            data["image/png"] = base64.b64encode(png_bytes(still)).decode()
+        return data, metadata
+
+
+def describe_error(error: BaseException) -> str:
+    """An error and what it came from, a line each."""
+    lines = [f"{type(error).__name__}: {error}"]
+    while (error := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
+        lines.append(f"from {type(error).__name__}: {error}")
+    return "\n".join(lines)
