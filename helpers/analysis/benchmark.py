@@ -22,20 +22,27 @@ from helpers.common.validation import whole
 
 @dataclass(frozen=True)
 class Measurement:
-    """Time and memory of a call. Memory is in bytes; `allocated` and `reserved` are CUDA's peaks, None without a GPU.
+    """Time and memory of a call: the seconds of each run, and peaks in bytes.
 
-    `seconds` is the median of `runs`, `spread` the slowest minus the fastest; `resident` is the peak growth of the
-    process.
+    `resident` is the peak growth of the process; `allocated` and `reserved` are CUDA's peaks, None without a GPU.
+    `result` is what the last run returned.
     """
 
-    seconds: float
-    spread: float
-    repeats: int
+    runs: tuple[float, ...]
     resident: int
-    allocated: int | None
-    reserved: int | None
-    result: Any = field(repr=False, compare=False)
-    runs: tuple[float, ...] = ()
+    allocated: int | None = None
+    reserved: int | None = None
+    result: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def seconds(self) -> float:
+        """The median of the runs."""
+        return statistics.median(self.runs)
+
+    @property
+    def spread(self) -> float:
+        """The slowest run minus the fastest."""
+        return max(self.runs) - min(self.runs)
 
     @property
     def peak_memory(self) -> int:
@@ -44,7 +51,7 @@ class Measurement:
 
     def __str__(self) -> str:
         kind = "resident growth" if self.allocated is None else "CUDA peak"
-        runs = f"median of {self.repeats}, spread {self.spread:.3g} s" if self.repeats > 1 else "one run"
+        runs = f"median of {len(self.runs)}, spread {self.spread:.3g} s" if len(self.runs) > 1 else "one run"
         return f"{self.seconds:.3g} s ({runs}), {self.peak_memory / MIB:.0f} MiB {kind}"
 
 
@@ -101,7 +108,12 @@ class Costs(dict[str, Measurement]):
             raise ValueError(f"counts: {unknown[0]!r} was not measured; there are {', '.join(map(repr, self))}.")
         for name, count in counts.items():
             whole(f"counts[{name!r}]", count, least=1)
-        return Costs({name: _divided(found, counts.get(name, 1)) for name, found in self.items()})
+        return Costs(
+            {
+                name: replace(one, runs=tuple(run / counts.get(name, 1) for run in one.runs))
+                for name, one in self.items()
+            }
+        )
 
     def table(self) -> list[dict[str, Any]]:
         """A dict a variant: "variant", "seconds", "spread", "ratio" to the plain one, "memory" in bytes."""
@@ -134,11 +146,6 @@ class Costs(dict[str, Measurement]):
             for row in self.table()
         ]  # fmt: skip
         return Table(("variant", "seconds", "spread", "ratio", f"MiB ({self.memory_kind})"), rows)._repr_html_()
-
-
-def _divided(found: Measurement, count: float) -> Measurement:
-    runs = tuple(one / count for one in found.runs)
-    return replace(found, seconds=found.seconds / count, spread=found.spread / count, runs=runs)
 
 
 class _Watched:
@@ -174,15 +181,9 @@ class _Watched:
             self.reserved = max(self.reserved, cuda.max_memory_reserved())
 
     def measurement(self) -> Measurement:
+        allocated = self.allocated or None  # None where there is a GPU and the call did not use it
         return Measurement(
-            seconds=statistics.median(self.seconds),
-            spread=max(self.seconds) - min(self.seconds),
-            repeats=len(self.seconds),
-            resident=self.resident or 0,
-            allocated=self.allocated or None,  # a GPU that the call did not use
-            reserved=self.reserved if self.allocated else None,
-            result=self.result,
-            runs=tuple(self.seconds),
+            tuple(self.seconds), self.resident or 0, allocated, self.reserved if allocated else None, self.result
         )
 
 

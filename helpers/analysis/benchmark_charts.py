@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from helpers.analysis.charts import BAND, LINE, figure_class
+from helpers.analysis.charts import BAND, LINE, new_figure, tidy
 from helpers.common.sizes import MIB
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def draw(costs: Costs, *, title: str | None = None, unit: str = "seconds") -> An
     `.numbers` is `costs.table()`. The note below says what was measured, and on which machine.
     """
     rows = costs.table()
-    figure = figure_class()(figsize=(8.6, 1.5 + 0.42 * len(rows)), layout="constrained", facecolor="white")
+    figure = new_figure(8.6, 1.5 + 0.42 * len(rows))
     figure.numbers = rows
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     places = range(len(rows))
@@ -48,9 +48,7 @@ def draw(costs: Costs, *, title: str | None = None, unit: str = "seconds") -> An
     left.set_xlabel(unit)
     right.set_xlabel(f"MiB ({costs.memory_kind}, peak)")
     for axes in (left, right):
-        axes.grid(axis="x", color="#dddddd", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes, "x")
     if title:
         figure.suptitle(title, fontsize=12)
     figure.supxlabel(_note(costs), fontsize=8, color="#444444", x=0.02, ha="left")
@@ -67,7 +65,7 @@ def payback(costs: Costs, first: Mapping[str, Measurement], *, calls: int | None
     extra = {name: max(0.0, one.seconds - costs[name].seconds) for name, one in first.items()}
     crossing = {name: math.ceil(extra[name] / gain) if gain > 0 else None for name, gain in gains.items()}
     calls = calls or max(20, math.ceil(1.3 * max((one for one in crossing.values() if one), default=20)))
-    figure = figure_class()(figsize=(7.4, 4.0), layout="constrained", facecolor="white")
+    figure = new_figure(7.4, 4.0)
     figure.numbers = crossing
     axes = figure.add_subplot()
     for (name, found), colour in zip(costs.items(), COLOURS, strict=False):
@@ -80,15 +78,14 @@ def payback(costs: Costs, first: Mapping[str, Measurement], *, calls: int | None
     note = f"No gain here, so it never pays back: {', '.join(never)}. " if never else ""
     figure.supxlabel(f"{note}{machine(gpu=costs.on_gpu)}", fontsize=8, color="#444444", x=0.02, ha="left")
     axes.set(xlabel="calls of one size", ylabel="seconds, all together", xlim=(0, calls), ylim=(0, None))
-    axes.grid(color="#dddddd", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, "both")
     axes.legend(frameon=False)
     return figure
 
 
 def _note(costs: Costs) -> str:
     """How, and on what, it was measured."""
-    repeats = next(iter(costs.values())).repeats
+    repeats = len(next(iter(costs.values())).runs)
     how = f"Median of {repeats} runs in turn, whiskers: fastest and slowest" if repeats > 1 else "One run each"
     return f"{how}. {machine(gpu=costs.on_gpu)}"
 

@@ -44,7 +44,7 @@ def chart(
     if not any(group.found for group in groups):
         reason = next((record.error for record in records if record.error), "the quantity is NaN for all")
         raise ValueError(f"records: none of the {len(records)} can be measured ({reason}).")
-    figure = figure_class()(figsize=(6.4, 4.2), layout="constrained", facecolor="white")
+    figure = new_figure(6.4, 4.2)
     figure.numbers = [group.row() for group in groups]
     axes = figure.add_subplot()
     if len(names) == 1:
@@ -80,9 +80,7 @@ def _draw_line(axes: Any, groups: list[Group], name: str, text: str) -> None:
     ticks = [f"{x:g}" for x in across] if scaled else _ticks(groups, name)
     axes.set_xticks(across, ticks, **_rotation(ticks))
     axes.set(xlabel=_axis_label(name), ylabel=textwrap.fill(text, 30))
-    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, "y")
 
 
 def _draw_heat(figure: Any, axes: Any, groups: list[Group], names: list[str], text: str) -> None:
@@ -152,9 +150,20 @@ def _notes(groups: list[Group], names: list[str]) -> str:
     return "\n".join(notes)
 
 
+def tidy(axes: Any, lines: str) -> None:
+    """Light grid lines ("x", "y" or "both") behind the data, and no frame at the top and right."""
+    axes.grid(axis=lines, color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A Figure of so many inches, which a notebook shows as PNG without pyplot and its list of open figures."""
+    return _figure_class()(figsize=(width, height), layout="constrained", facecolor="white")
+
+
 @functools.cache
-def figure_class() -> type:
-    """matplotlib's Figure, which a notebook shows as PNG without pyplot and its list of open figures."""
+def _figure_class() -> type:
     from matplotlib.figure import Figure
 
     class Chart(Figure):

@@ -27,12 +27,9 @@ def test_other_colours_are_not() -> None:
     assert "got 255" in hint("00.1", 255)
 
 
-def test_a_repainted_sea_shore_is_accepted() -> None:
+def test_a_repainted_sea_shore_is_right_and_the_rest_is_told_apart() -> None:
     right("01.1", repainted("seashore"))
     right("01.1", repainted("seashore", outside=5))  # a VAE was there
-
-
-def test_another_picture_than_the_sea_shore_is_told() -> None:
     assert 'Outside the mask it looks like "meadow"' in hint("01.1", repainted("meadow"))
 
 
@@ -51,13 +48,10 @@ def test_a_picture_of_another_kind_or_size_is_told() -> None:
         assert f"Expected {side} x {side} pixels" in hint(id, load_image("castle", size=side + 8))
 
 
-def test_two_alike_and_one_different_are_accepted() -> None:
+def test_two_alike_and_one_different_are_right_and_the_rest_is_told_apart() -> None:
     image = repainted("seashore")
     right("01.2", [image, image.copy(), repainted("seashore", inside=120)])
     right("01.2", (image, image.copy(), load_image("seashore")))
-
-
-def test_wrong_triples_are_told() -> None:
     image, other = repainted("seashore"), repainted("seashore", inside=120)
     assert "got 'third' among the three" in hint("01.2", [image, image.copy(), "third"])
     assert "one object" in hint("01.2", [image, image, other])

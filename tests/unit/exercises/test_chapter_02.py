@@ -50,20 +50,13 @@ def test_what_is_no_mask_is_named(id, road):
     assert "It has grey pixels" in hint(id, blur(load_mask("road"), 3))
 
 
-# 02.1
-
-
-def test_the_lower_third_is_accepted_however_it_was_made(sea):
+def test_the_lower_third_is_right_and_the_rest_is_told_apart_however_it_was_made(sea):
     width, height = sea.size
     assert check("02.1", box_mask(sea, (0, height * 2 / 3, width, height)))
     drawn = Image.new("1", sea.size)
     ImageDraw.Draw(drawn).rectangle((0, height * 2 // 3, width, height), fill=1)
     assert check("02.1", drawn)
     assert check("02.1", invert(box_mask(sea, (0, 0, width, height * 2 / 3))))
-
-
-def test_other_thirds_are_told_apart(sea):
-    width, height = sea.size
     right = box_mask(sea, (0, height * 2 / 3, width, height))
     assert "invert(mask) swaps them" in hint("02.1", invert(right))
     assert "That is the upper third" in hint("02.1", box_mask(sea, (0, 0, width, height / 3)))
@@ -73,9 +66,6 @@ def test_other_thirds_are_told_apart(sea):
     assert "50% of it is white, from row 64 down; expected a third, from row 85 of 128" in half
     narrow = box_mask(sea, (8, height * 2 / 3, width - 8, height))
     assert "over the whole width" in hint("02.1", narrow)
-
-
-# 02.2
 
 
 def test_everything_but_the_cat_and_its_margin(bench):
@@ -90,9 +80,6 @@ def test_the_cats_wrong_masks_are_told_apart(bench):
     assert "This eats into the cat" in hint("02.2", grow(invert(cat), pixels))
     assert "Swap black and white" in hint("02.2", grow(cat, pixels))
     assert "expected 78.5%: everything but the cat's mask grown by 5" in hint("02.2", invert(grow(cat, 2 * pixels)))
-
-
-# 02.3
 
 
 @pytest.fixture
@@ -118,9 +105,6 @@ def test_what_is_still_broken_is_named(road, broken):
     assert "covers the rock by" in hint("02.3", grow(load_mask("road"), 6))
     elsewhere = box_mask(road, (0, 0, 50, 50))
     assert "covers the rock by 0% only" in hint("02.3", elsewhere)
-
-
-# 02.4
 
 
 @pytest.mark.parametrize("radius", [1, 2, 4, 5])

@@ -18,9 +18,6 @@ from tests.support.answers import hint, right
 RIGHT = {need: name for need, (name, *_) in chapter_03.NEEDS.items()}
 
 
-# 03.1
-
-
 def test_the_right_choices_follow_from_the_catalogue() -> None:
     right("03.1", RIGHT)
     three = [CATALOG[name] for name in chapter_03.POPULAR]
@@ -64,9 +61,6 @@ def chapter_text() -> str:
     return "\n".join("".join(cell["source"]) for cell in chapter["cells"])
 
 
-# 03.2
-
-
 def boat(size: int | tuple[int, int]):
     """A boat on the sea shore, drawn; around its mask the course's picture."""
     sea, mask = load_image("seashore", size=size), load_mask("seashore", size=size)
@@ -74,13 +68,10 @@ def boat(size: int | tuple[int, int]):
     return drawn, sea, mask
 
 
-def test_a_boat_in_sdxls_size_is_accepted() -> None:
+def test_a_boat_in_sdxls_size_is_right_and_the_rest_is_told_apart() -> None:
     drawn, sea, mask = boat(CATALOG["sdxl-inpaint"].size)
     sea.paste(drawn, mask=mask)
     right("03.2", sea)
-
-
-def test_other_pictures_are_told_apart() -> None:
     size, small = CATALOG["sdxl-inpaint"].size, CATALOG["sd15-inpaint"].size
     assert size > small
     drawn, sea, mask = boat(size)
@@ -91,9 +82,6 @@ def test_other_pictures_are_told_apart() -> None:
     castle = sea.copy()
     castle.paste(draw(Scene(5, "castle", "white", "sea shore"), size).image, mask=mask)
     assert 'does not look like "a red boat" (adherence 0.' in hint("03.2", castle)
-
-
-# 03.3
 
 
 def unread(pipe, **arguments):
@@ -131,19 +119,13 @@ def test_functions_that_look_elsewhere_are_told_so() -> None:
     assert "returns ['prompt'], expected []" in hint("03.3", lambda pipe, **arguments: ["prompt"])
 
 
-# 03.4
-
-
 def embedding(number: int, width: int = 32) -> torch.Tensor:
     return torch.randn((1, width), generator=torch.Generator().manual_seed(number)) + 2
 
 
-def test_two_equal_embeddings_and_another_are_accepted() -> None:
+def test_two_equal_embeddings_and_another_are_right_and_the_rest_is_told_apart() -> None:
     right("03.4", [embedding(0), embedding(0), embedding(1)])
     right("03.4", (embedding(0).half(), embedding(0).half(), embedding(1).half()))
-
-
-def test_other_embeddings_are_told_apart() -> None:
     first, other = embedding(0), embedding(1)
     output = SimpleNamespace(image_embeds=first)
     assert "three tensors" in hint("03.4", output)

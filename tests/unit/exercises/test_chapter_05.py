@@ -23,9 +23,6 @@ def record(picture=CASTLE, error=None, **parameters):
     return Record(picture, {"seed": 0, **parameters}, 0.0, {}, error=error)
 
 
-# 05.1
-
-
 @pytest.mark.parametrize("answer", [34, 34.0, np.int64(34).item()])
 def test_the_smallest_number_of_steps_is_accepted(answer):
     assert check("05.1", answer)
@@ -45,21 +42,15 @@ def test_other_numbers_of_steps_are_told_apart():
     assert "no parts of steps" in hint("05.1", float("inf"))
 
 
-# 05.2
-
-
 def swept(strengths=chapter_05.STRENGTHS, seeds=chapter_05.SEEDS, **more):
     given = {"prompt": "a castle", "image": load_image("lighthouse")} | more
     return [record(strength=s, **given | {"seed": n}) for s, n in itertools.product(strengths, seeds)]
 
 
-def test_nine_records_are_accepted_in_any_order():
+def test_nine_records_are_right_and_the_rest_is_told_apart_in_any_order():
     assert check("05.2", swept())
     assert check("05.2", tuple(reversed(swept())))
     assert check("05.2", swept(strengths=(0.1 * 3, 0.2 * 3, 0.3 * 3)))  # a little off, as floats are
-
-
-def test_other_sweeps_are_told_apart():
     assert "hand in list(sweep(...))" in hint("05.2", iter(swept()))
     assert "6 of 9 combinations are missing, strength 0.3 with seed 1 first" in hint("05.2", swept(seeds=[0]))
     assert "3 of 9 combinations are missing, strength 0.9" in hint("05.2", swept(strengths=[0.3, 0.6]))
@@ -72,16 +63,10 @@ def test_other_sweeps_are_told_apart():
     assert "Their prompts differ" in hint("05.2", mixed)
 
 
-# 05.3
-
-
-def test_a_guided_picture_is_accepted():
+def test_a_guided_picture_is_right_and_the_rest_is_told_apart():
     guided = record(prompt=chapter_05.GUIDED, guidance_scale=4.0)
     assert check("05.3", guided)
     assert check("05.3", [guided])
-
-
-def test_other_guidance_is_told_apart():
     given = {"prompt": chapter_05.GUIDED, "guidance_scale": 4.0}
     assert "began with an image" in hint("05.3", record(**given, image=CASTLE))
     assert "Its prompt is 'a castle', expected" in hint("05.3", record(**given | {"prompt": "a castle"}))
@@ -93,23 +78,17 @@ def test_other_guidance_is_told_apart():
     assert "got a list of 2" in hint("05.3", [record(**given)] * 2)
 
 
-# 05.4
-
-
 def pair(before=SUNSET, after=DAY, negative="sunset", **more):
     given = {"prompt": chapter_05.TAKEN_OUT, "guidance_scale": 4.0, "num_inference_steps": 20}
     return [record(before, **given), record(after, **given | {"negative_prompt": negative} | more)]
 
 
-def test_a_word_taken_out_is_accepted():
+def test_a_word_taken_out_is_right_and_the_rest_is_told_apart():
     assert check("05.4", pair())
     assert check("05.4", tuple(pair(negative="sunset, evening")))
     empty = pair()
     empty[0].parameters["negative_prompt"] = ""
     assert check("05.4", empty)
-
-
-def test_other_pairs_are_told_apart():
     assert "They are swapped" in hint("05.4", pair()[::-1])
     assert 'negative_prompt="sunset"' in hint("05.4", pair(negative="jungle"))
     assert "They differ in seed as well" in hint("05.4", pair(seed=1))
@@ -132,9 +111,6 @@ def test_the_full_edition_asks_for_no_judge(monkeypatch):
     assert check("05.3", record(MEADOW, prompt=chapter_05.GUIDED, guidance_scale=4.0))
 
 
-# 05.5
-
-
 @pytest.fixture(scope="module")
 def large():
     return chapter_05.large_meadow()
@@ -147,12 +123,9 @@ def sharp(large):
     return keep_unmasked(image, load_image("bench", size=image.size[0]), mask)
 
 
-def test_a_small_thing_in_a_large_picture_is_accepted(sharp):
+def test_a_small_thing_in_a_large_picture_is_right_and_the_rest_is_told_apart(large, sharp):
     assert check("05.5", sharp)
     assert check("05.5", record(sharp))
-
-
-def test_other_ways_to_a_large_picture_are_told_apart(large, sharp):
     image, mask = large
     small = sharp.resize((checkpoints.CATALOG["sd15-inpaint"].size,) * 2)
     assert "128 x 128 pixels is what the checkpoint paints; the image has 512 x 512" in hint("05.5", small)

@@ -13,8 +13,6 @@ from helpers import keep_unmasked, load, load_image, outpaint, switch
 from helpers.exercises import chapter_06
 from tests.support.answers import hint, right
 
-# 06.1
-
 
 def test_the_four_numbers() -> None:
     right("06.1", (3, 4, 0, 1))
@@ -33,9 +31,6 @@ def test_the_four_numbers() -> None:
 )
 def test_wrong_numbers_are_told_apart(answer: object, said: str) -> None:
     assert said in hint("06.1", answer)
-
-
-# 06.2
 
 
 @pytest.mark.parametrize("answer", ["acdg", "gdca", "a, c, d, g", {"a", "c", "d", "g"}, ["A", "C", "D", "G"]])
@@ -70,9 +65,6 @@ def test_the_catalogue_and_handoff_agree_with_the_letters() -> None:
         assert same == chapter_06.HAND_OFFS[letter][0], letter
 
 
-# 06.3
-
-
 @pytest.fixture(scope="module")
 def walked() -> list[torch.Tensor]:
     """Latents of the beach and of two pictures near it, as three calls might return them."""
@@ -87,13 +79,10 @@ def judged(monkeypatch, value: float) -> None:
     monkeypatch.setattr(chapter_06, "adherence", lambda picture, prompt: value)
 
 
-def test_three_gentle_steps_are_accepted(monkeypatch, walked) -> None:
+def test_three_gentle_steps_are_right_and_the_rest_is_told_apart(monkeypatch, walked) -> None:
     judged(monkeypatch, 0.9)
     right("06.3", walked)
     right("06.3", tuple(one[0] for one in walked))
-
-
-def test_wrong_walks_are_told_apart(monkeypatch, walked) -> None:
     judged(monkeypatch, 0.2)
     assert "the classifier gives it 0.20 of 1" in hint("06.3", walked)
     judged(monkeypatch, 0.9)
@@ -106,9 +95,6 @@ def test_wrong_walks_are_told_apart(monkeypatch, walked) -> None:
     assert "The first is far from the beach" in hint("06.3", [-3 * first, second, third])
 
 
-# 06.4
-
-
 def wider(border: str | None = None, *, side: str = "left", size: int | None = None) -> Image.Image:
     """The winter picture with a border in one colour, or as outpaint fills it."""
     winter = load_image("winter")
@@ -116,11 +102,8 @@ def wider(border: str | None = None, *, side: str = "left", size: int | None = N
     return canvas if border is None else keep_unmasked(canvas, Image.new("RGB", canvas.size, border), mask)
 
 
-def test_a_painted_border_is_accepted() -> None:
+def test_a_painted_border_is_right_and_the_rest_is_told_apart() -> None:
     right("06.4", wider("#c8d8f0"))
-
-
-def test_wrong_winters_are_told_apart() -> None:
     winter = load_image("winter")
     made = wider("#c8d8f0")
     assert "It has grown on the right" in hint("06.4", wider("#c8d8f0", side="right"))
@@ -128,9 +111,6 @@ def test_wrong_winters_are_told_apart() -> None:
     assert "still as outpaint filled it" in hint("06.4", wider())
     noisy = Image.fromarray((np.asarray(made).astype(int) + 3).clip(0, 255).astype(np.uint8))
     assert "keep_unmasked(canvas, painted, mask) puts it back" in hint("06.4", noisy)
-
-
-# 06.5
 
 
 def pipes(scheduler: str = "EulerDiscreteScheduler"):
@@ -141,12 +121,9 @@ def pipes(scheduler: str = "EulerDiscreteScheduler"):
     return pipe, switch(pipe, "inpaint")
 
 
-def test_two_pipelines_around_one_unet_are_accepted() -> None:
+def test_two_pipelines_around_one_unet_are_right_and_the_rest_is_told_apart() -> None:
     right("06.5", pipes())
     right("06.5", list(pipes()))
-
-
-def test_wrong_pairs_are_told_apart() -> None:
     pipe, other = pipes()
     assert "The second is no pipeline with a UNet: got 'inpaint'" in hint("06.5", [pipe, "inpaint"])
     assert "The first is StableDiffusionInpaintPipeline" in hint("06.5", [other, pipe])

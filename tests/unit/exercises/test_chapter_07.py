@@ -11,23 +11,15 @@ from helpers import adherence, check, load_image
 from helpers.exercises import chapter_07
 from tests.support.answers import hint
 
-# 07.1
 
-
-def test_the_fewest_signs_are_accepted():
+def test_the_fewest_signs_are_right_and_the_rest_is_told_apart():
     assert check("07.1", 4)
     assert check("07.1", "++++")
-
-
-def test_other_numbers_of_signs_are_told_apart():
     assert "3 of them make 1.1 ** 3 = 1.33, less than 1.4" in hint("07.1", 3)
     assert "5 of them make 1.61: enough, but fewer are enough as well" in hint("07.1", 5)
     assert "are no weight at all" in hint("07.1", 0)
     assert "Expected a number of signs" in hint("07.1", 1.4)
     assert "Expected a number of signs" in hint("07.1", "four")
-
-
-# 07.2
 
 
 @pytest.mark.parametrize(
@@ -55,21 +47,16 @@ def test_other_prompts_are_told_apart():
     assert "without .blend() and .and()" in hint("07.2", '("a castle", "night").blend(1, 1)')
 
 
-# 07.3
-
-
 def more(embeds, empty, place, weight):
     found = embeds.clone()
     found[:, place] = empty[:, place] + weight * (embeds[:, place] - empty[:, place])
     return found
 
 
-def test_the_formula_is_accepted():
+def test_the_formula_is_right_and_the_rest_is_told_apart():
     assert check("07.3", more)
     assert check("07.3", lambda e, o, p, w: torch.where(torch.arange(e.shape[1])[:, None] == p, o + w * (e - o), e))
 
-
-def test_other_formulas_are_told_apart():
     def from_zero(embeds, empty, place, weight):
         found = embeds.clone()
         found[:, place] *= weight
@@ -90,9 +77,6 @@ def test_other_formulas_are_told_apart():
     assert "Expected a function" in hint("07.3", 1.5)
 
 
-# 07.4
-
-
 @pytest.fixture
 def painted(monkeypatch):
     """Night or day by the prompt's own weight, without painting."""
@@ -106,13 +90,10 @@ def painted(monkeypatch):
     return asked
 
 
-def test_a_prompt_that_makes_night_is_accepted(painted):
+def test_a_prompt_that_makes_night_is_right_and_the_rest_is_told_apart(painted):
     answer = "a castle at (night)1.5 on a (sunny day)0.5"
     assert check("07.4", answer)
     assert painted == [(answer, seed) for seed in (0, 1, 2)]
-
-
-def test_prompts_that_do_not_are_told_apart(painted):
     weak = "a castle at (night)1.1 on a sunny day"
     assert "With seed 1 the classifier sees night with 0.10 only, expected 0.5" in hint("07.4", weak)
     assert "It has no weights" in hint("07.4", chapter_07.WISH)
@@ -139,9 +120,6 @@ def test_it_is_the_weighed_picture_that_is_judged(monkeypatch):
     assert seen["seed"] == 5 and seen["prompt_embeds"].shape[1] == chapter_07.TOKENS
 
 
-# 07.5
-
-
 def embeddings(**texts):
     from helpers import load, weigh
 
@@ -149,12 +127,9 @@ def embeddings(**texts):
     return weigh(load("sd15"), **{"prompt": long, "negative_prompt": "blurry"} | texts)
 
 
-def test_a_long_prompt_read_to_its_end_is_accepted():
+def test_a_long_prompt_read_to_its_end_is_right_and_the_rest_is_told_apart():
     assert check("07.5", embeddings())
     assert check("07.5", embeddings(prompt="a cat", negative_prompt=", ".join(["blurry"] * 90)))
-
-
-def test_other_embeddings_are_told_apart():
     assert "prompt_embeds has 77 rows" in hint("07.5", embeddings(prompt="a cat"))
     assert "negative_prompt_embeds says nothing" in hint("07.5", embeddings(negative_prompt=None))
     assert "prompt_embeds says nothing" in hint(

@@ -14,9 +14,6 @@ from tests.support.answers import hint
 SIDE = CATALOG["sd15"].size
 
 
-# 08.1
-
-
 def test_the_steps_that_are_steered_are_counted():
     assert check("08.1", 8) and check("08.1", 8.0)
     assert "In all 20 the net is *asked*" in hint("08.1", 20)
@@ -30,22 +27,16 @@ def test_the_rule_of_the_steps(start, end, steps):
     assert chapter_08.steered_steps(20, start, end) == list(steps)
 
 
-# 08.2
-
-
 @pytest.fixture
 def right():
     return inpaint_condition(load_image("road"), load_mask("road"))
 
 
-def test_a_condition_by_hand_is_accepted(right):
+def test_a_condition_by_hand_is_right_and_the_rest_is_told_apart(right):
     assert check("08.2", right) and check("08.2", right.double())
     image, mask = np.array(load_image("road")) / 255, np.array(load_mask("road"))
     image[mask > 127] = -1
     assert check("08.2", torch.from_numpy(image).permute(2, 0, 1)[None])
-
-
-def test_other_conditions_are_told_apart(right):
     image, hole = load_image("road"), right == -1
     assert "An image holds 0 to 255" in hint("08.2", image)
     assert "Expected a tensor of shape" in hint("08.2", [1, 2])
@@ -63,9 +54,6 @@ def test_other_conditions_are_told_apart(right):
     assert "is another" in hint("08.2", other)
 
 
-# 08.3
-
-
 def drawn(*, thing=0.6, sky=0.0, foot=1.0, rising=True, box=(0.1, 0.3, 0.4, 0.7)) -> Image.Image:
     rows = np.clip((np.arange(SIDE) / (SIDE - 1) - 0.5) / 0.5, 0, 1) * foot if rising else np.full(SIDE, foot)
     grey = np.tile(np.maximum(rows, sky)[:, None], (1, SIDE))
@@ -74,11 +62,8 @@ def drawn(*, thing=0.6, sky=0.0, foot=1.0, rising=True, box=(0.1, 0.3, 0.4, 0.7)
     return Image.fromarray((grey * 255).astype(np.uint8)).convert("RGB")
 
 
-def test_a_drawn_depth_is_accepted():
+def test_a_drawn_depth_is_right_and_the_rest_is_told_apart():
     assert check("08.3", drawn())
-
-
-def test_other_depths_are_told_apart():
     assert f"Expected {SIDE} x {SIDE} pixels" in hint("08.3", drawn().resize((64, 32)))
     assert "Its mode is 'L'" in hint("08.3", drawn().convert("L"))
     assert "Its channels differ" in hint("08.3", load_image("castle", size=SIDE))
@@ -90,9 +75,6 @@ def test_other_depths_are_told_apart():
     assert "should rise from black" in hint("08.3", Image.fromarray(steep))
     assert "There is no thing in the left half" in hint("08.3", drawn(thing=0))
     assert "The thing in the left half is very small" in hint("08.3", drawn(box=(0.1, 0.4, 0.14, 0.7)))
-
-
-# 08.4
 
 
 @pytest.fixture
@@ -111,13 +93,10 @@ def pair(before=20, after=80, scales=(0, 1.0), control=None, argument="image", *
     ]
 
 
-def test_a_steered_pair_is_accepted(agreement):
+def test_a_steered_pair_is_right_and_the_rest_is_told_apart(agreement):
     assert check("08.4", pair())
     assert check("08.4", tuple(pair(argument="control_image", scales=(0.0, 0.6))))
     assert check("08.4", pair(before=88, after=95)), "near 1 a little is much"
-
-
-def test_other_pairs_are_told_apart(agreement):
     assert "got 3" in hint("08.4", [3, 4])
     failed = pair()
     failed[1].error = "NaN: the latents"

@@ -21,9 +21,6 @@ def record(picture=HOUSE, error=None, scheduler="UniPCMultistepScheduler", **par
     return Record(picture, {"seed": 0, **parameters}, 0.0, origin, error=error)
 
 
-# 09.1
-
-
 def test_the_latents_of_a_call_are_counted():
     assert check("09.1", 240) and check("09.1", 240.0)
     assert "asked twice" in hint("09.1", 120)
@@ -32,9 +29,6 @@ def test_the_latents_of_a_call_are_counted():
     assert "That is one step" in hint("09.1", 8)
     assert "UniPC takes 30" in hint("09.1", 248)
     assert "Got 7. Multiply" in hint("09.1", 7)
-
-
-# 09.2
 
 
 def right(dear, before, after):
@@ -63,20 +57,14 @@ def test_other_functions_are_told_what_they_returned():
     assert "it never pays back, so return None" in hint("09.2", endless)
 
 
-# 09.3
-
-
 def houses(**given):
     picture = given.pop("picture", HOUSE)
     parameters = {"prompt": chapter_09.HOUSE, "num_inference_steps": 6} | given
     return [record(picture, **parameters | {"seed": seed}) for seed in range(3)]
 
 
-def test_three_houses_of_six_steps_are_accepted():
+def test_three_houses_of_six_steps_are_right_and_the_rest_is_told_apart():
     assert check("09.3", houses())
-
-
-def test_other_houses_are_told_why():
     assert 'expected "a red house in the snow"' in hint("09.3", houses(prompt="a house"))
     assert "Text-to-image has none" in hint("09.3", houses(image=HOUSE))
     assert "One was made with 20 steps, expected 6 at most" in hint("09.3", houses(num_inference_steps=20))
@@ -90,9 +78,6 @@ def test_the_full_edition_needs_no_classifier(monkeypatch):
     monkeypatch.setattr(chapter_09, "edition", lambda: "full")
     monkeypatch.setattr(chapter_09, "adherence", None)
     assert check("09.3", houses(picture=CASTLE))
-
-
-# 09.4
 
 
 def test_kept_embeddings_are_told_from_others(tiny_course):  # noqa: F811
@@ -109,9 +94,6 @@ def test_kept_embeddings_are_told_from_others(tiny_course):  # noqa: F811
     assert "One holds the prompt as text" in hint("09.4", kept(positive, prompt=chapter_09.BOAT))
     assert "One has no prompt_embeds" in hint("09.4", [record(seed=0), record(seed=1)])
     assert "Their seeds are [0, 0], expected [0, 1]" in hint("09.4", [record(prompt_embeds=positive)] * 2)
-
-
-# 09.5
 
 
 def test_the_faster_offload_that_fits_is_accepted():
