@@ -152,7 +152,9 @@ class _Watched:
     """One variant: its seconds, its peaks, and its last result."""
 
     def __init__(self, fn: Callable[[], Any]) -> None:
-        self.fn, self.result, self.resident = fn, None, None
+        self.fn = fn
+        self.result: Any = None
+        self.resident: int | None = None
         self.seconds: list[float] = []
         self.allocated = self.reserved = 0
 
@@ -172,7 +174,7 @@ class _Watched:
             if cuda:
                 cuda.synchronize()
             spent = time.perf_counter() - start
-        if first:
+        if resident:
             self.resident = resident.growth
         if timed:
             self.seconds.append(spent)

@@ -26,7 +26,7 @@ def gpu_measurements(what: str) -> Table:
     if not rows:
         note = f"Not measured yet ({what}): it needs a CUDA GPU. On a machine with one, run: {COMMAND}"
         return Table((), note=note)
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names: list[str] = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_text(name, row.get(name)) for name in names] for row in rows]
     return Table([IN_GIB.get(name, name) for name in names], cells, f"Measured on {run['machine']}, {run['date']}.")
 

@@ -105,7 +105,7 @@ def _cell(record: Record | None, shape: tuple[int, int], *, starred: bool) -> Im
     else:
         image = record.image.convert("RGB")
         scale = min(shape[0] / image.width, shape[1] / image.height)
-        fitted = tuple(max(1, round(side * scale)) for side in image.size)
+        fitted = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         image = image if fitted == image.size else image.resize(fitted, Image.Resampling.LANCZOS)
         cell.paste("white", (0, 0, *shape))
         cell.paste(image, ((shape[0] - fitted[0]) // 2, (shape[1] - fitted[1]) // 2))

@@ -77,7 +77,7 @@ def sharpness(image: Any) -> float:
     return float((grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * centre).var())
 
 
-def adherence(image: Any, prompt: str) -> float | list[float]:
+def adherence(image: Any, prompt: str) -> Any:
     """Return how confident the course's classifier is to see what the prompt names, 0..1; a list for several images.
 
     It is the mean probability over those of subject, colour, place and hour that the prompt names. The classifier knows

@@ -153,7 +153,7 @@ def large_meadow() -> tuple[Image.Image, Image.Image]:
     return large, ellipse_mask(large, (0.2 * width, 0.48 * height, 0.36 * width, 0.64 * height))
 
 
-def _burnt(image: Image.Image) -> float:
+def _burnt(image: Any) -> float:
     """The share of values at the very ends, 0 or 255."""
     values = np.asarray(image.convert("RGB"))
     return float(((values == 0) | (values == 255)).mean())

@@ -75,7 +75,7 @@ def few_steps(answer: Any) -> str | None:
             return 'These began with an image. Text-to-image has none: load("sd15").'
         if (steps := given.get("num_inference_steps", 50)) > FEW:
             return f"One was made with {steps} steps, expected {FEW} at most."
-    if (seeds := sorted(record.parameters.get("seed") for record in records)) != list(SEEDS):
+    if (seeds := sorted(record.parameters["seed"] for record in records)) != list(SEEDS):
         return f"Their seeds are {seeds}, expected {list(SEEDS)}: one image may be luck."
     used = {record.origin.get("schedulers", {}).get("scheduler", {}).get("class") for record in records}
     if len(used) > 1:

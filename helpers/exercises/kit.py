@@ -99,9 +99,9 @@ def equal(one: Any, other: Any) -> bool:
     """Whether two values are of one type and equal, images, tensors and arrays included."""
     if isinstance(one, Image.Image) and isinstance(other, Image.Image):
         return one.mode == other.mode and one.size == other.size and one.tobytes() == other.tobytes()
-    if hasattr(one, "shape") or hasattr(other, "shape"):
-        return type(one) is type(other) and one.shape == other.shape and bool((one == other).all())
-    return type(one) is type(other) and one == other
+    if type(one) is not type(other):
+        return False
+    return one.shape == other.shape and bool((one == other).all()) if hasattr(one, "shape") else one == other
 
 
 def called(function: Any, *given: Any, told: str, more: str = "", **named: Any) -> Any:

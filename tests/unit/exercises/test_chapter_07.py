@@ -94,6 +94,7 @@ def test_a_prompt_that_makes_night_is_right_and_the_rest_is_told_apart(painted):
     answer = "a castle at (night)1.5 on a (sunny day)0.5"
     assert check("07.4", answer)
     assert painted == [(answer, seed) for seed in (0, 1, 2)]
+    painted.clear()
     weak = "a castle at (night)1.1 on a sunny day"
     assert "With seed 1 the classifier sees night with 0.10 only, expected 0.5" in hint("07.4", weak)
     assert "It has no weights" in hint("07.4", chapter_07.WISH)
