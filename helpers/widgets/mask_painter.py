@@ -1,8 +1,7 @@
-"""Paint a mask over a picture, in the notebook, with mouse, touch, pen or keys."""
+"""Paint a mask over an image, in the notebook, with mouse, touch, pen or keys."""
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import struct
@@ -11,30 +10,28 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from PIL import Image, ImageChops
 
-from helpers.common.validation import did_you_mean
+from helpers.common.validation import did_you_mean, number, whole
 from helpers.images.masks import as_mask, by, grow, has_holes, load_mask, share, threshold
-from helpers.images.reading import load_image
+from helpers.widgets.still import StillWidget, encoded, read_image
 
 TOOLS = ("brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "hand")
 COLOURS = ("#ff2d9b", "#12d67f", "#2f8fff", "#ffb000")  # pink, green, blue, amber: as in mask_painter.js
-MAX_PIXELS = 16_777_216  # what a canvas holds in every browser
-STILL_SIDE = 512  # pixels of the picture that stands in where no kernel runs
+STILL_SIDE = 512  # pixels of the still
 
 
-class MaskPainter(anywidget.AnyWidget):
-    """Shows a picture under a translucent mask to paint on; `.mask` is the mask, always 0 or 255 (white: repaint).
+class MaskPainter(StillWidget):
+    """Shows an image under a translucent mask to paint on; `.mask` is the mask, always 0 or 255 (white: repaint).
 
     image: what `load_image` takes. At most 16 million pixels.
-    mask: what to start from, of exactly the picture's size: what `load_mask` takes, or an array; None is all black.
+    mask: what to start from, of exactly the image's size: what `load_mask` takes, or an array; None is all black.
         A soft mask is cut at 128. Later, `painter.mask = ...` takes the same, and the browser follows, undo included.
     tool: "brush", "eraser", "rectangle", "ellipse", "lasso", "fill" or "hand".
-    brush_size: diameter in pixels of the picture; None chooses a tenth of its longer side.
-    opacity: of the overlay, 0..1.  colour: of the overlay, "#rrggbb"; None chooses what stands out from the picture.
+    brush_size: diameter in pixels of the image; None chooses a tenth of its longer side.
+    opacity: of the overlay, 0..1.  colour: of the overlay, "#rrggbb"; None chooses one that stands out from the image.
 
     A cell ends before the first stroke can be painted: read `.mask` in a later cell than the one that shows it.
     To be told of every stroke, observe the trait `mask_png`. Wrong values raise ValueError or TypeError.
@@ -44,7 +41,7 @@ class MaskPainter(anywidget.AnyWidget):
     _css = Path(__file__).with_suffix(".css")
 
     _size = traitlets.List(help="width and height in pixels").tag(sync=True)
-    _picture = traitlets.Bytes(help="the picture, as the browser shows it").tag(sync=True)
+    _picture = traitlets.Bytes(help="the image, as the browser shows it").tag(sync=True)
     mask_png = traitlets.Bytes(help="the mask as a PNG of one bit a pixel").tag(
         sync=True,
         from_json=lambda value, widget: bytes(value),  # it arrives as a memoryview
@@ -65,38 +62,27 @@ class MaskPainter(anywidget.AnyWidget):
         colour: str | None = None,
         **others: Any,
     ) -> None:
-        known = ("image", "mask", "tool", "brush_size", "opacity", "colour", "layout")
-        for name in others.keys() - {"layout"}:
-            raise TypeError(f"MaskPainter has no argument {name!r}. {did_you_mean(name, known)}")
-        image = load_image(image)
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(
-                f"image is {by(image.size)} pixels: MaskPainter takes at most {MAX_PIXELS // 10**6} million. "
-                "Make it smaller with load_image(..., size=...)."
-            )
-        self._image = image
-        try:  # all at once: the widget opens with its whole state
-            super().__init__(
-                _size=list(image.size),
-                _picture=_encoded(image),
-                mask_png=_to_png(_hard(mask, image.size)),
-                tool=tool,
-                brush_size=max(1, round(max(image.size) / 10)) if brush_size is None else brush_size,
-                opacity=opacity,
-                colour=_standing_out(image) if colour is None else colour,
-                **others,
-            )
-        except traitlets.TraitError as error:
-            raise TypeError(str(error)) from None
+        image = self._image = read_image(image, "image", widget="MaskPainter")
+        super().__init__(
+            ("image", "mask", "tool", "brush_size", "opacity", "colour"),
+            others,
+            _size=list(image.size),
+            _picture=encoded(image),
+            mask_png=_to_png(_hard(mask, image.size)),
+            tool=tool,
+            brush_size=max(1, round(max(image.size) / 10)) if brush_size is None else brush_size,
+            opacity=opacity,
+            colour=_standing_out(image) if colour is None else colour,
+        )
 
     @property
     def image(self) -> Image.Image:
-        """The picture, "RGB", as the painter shows it."""
+        """The image, "RGB", as the painter shows it."""
         return self._image.copy()
 
     @property
     def mask(self) -> Image.Image:
-        """The mask as it is painted now: "L", of the picture's size, 0 or 255."""
+        """The mask as it is painted now: "L", of the image's size, 0 or 255."""
         return threshold(Image.open(io.BytesIO(self.mask_png)))
 
     @mask.setter
@@ -105,21 +91,23 @@ class MaskPainter(anywidget.AnyWidget):
 
     @property
     def overlay(self) -> Image.Image:
-        """The picture with the mask on it, "RGB", as a still."""
+        """The image with the mask on it, "RGB"."""
         return _overlay(self._image, self.mask, self.colour, self.opacity)
 
     def __repr__(self) -> str:
         return f"MaskPainter({by(self._image.size)} pixels, {share(self.mask):.1%} painted)"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        """Adds a still picture, which is all that GitHub, a printed page or a notebook without a kernel can show."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+    def _still(self) -> Image.Image:
         still = self.overlay
         still.thumbnail((STILL_SIDE, STILL_SIDE))
-        data["image/png"] = base64.b64encode(_file(still, "PNG")).decode()
-        larger = STILL_SIDE // max(still.size)
+        return still
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        """Adds the overlay as a still; a small one is shown larger."""
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        larger = STILL_SIDE // max(self._image.size)
         if larger > 1:
-            metadata["image/png"] = {"width": still.width * larger, "height": still.height * larger}
+            metadata["image/png"] = {"width": self._image.width * larger, "height": self._image.height * larger}
         return data, metadata
 
     @traitlets.validate("mask_png")
@@ -137,15 +125,11 @@ class MaskPainter(anywidget.AnyWidget):
 
     @traitlets.validate("brush_size")
     def _check_brush_size(self, proposal: traitlets.Bunch) -> int:
-        if proposal.value < 1:
-            raise ValueError(f"brush_size={proposal.value}: expected a diameter in pixels, 1 or more.")
-        return proposal.value
+        return whole("brush_size", proposal.value, least=1)
 
     @traitlets.validate("opacity")
     def _check_opacity(self, proposal: traitlets.Bunch) -> float:
-        if not 0 <= proposal.value <= 1:
-            raise ValueError(f"opacity={proposal.value}: expected 0 (unseen) to 1 (covers the picture).")
-        return proposal.value
+        return number("opacity", proposal.value, low=0, high=1)
 
     @traitlets.validate("colour")
     def _check_colour(self, proposal: traitlets.Bunch) -> str:
@@ -186,25 +170,12 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def _encoded(image: Image.Image) -> bytes:
-    """PNG where that is quick; a JPEG of a photograph is a tenth of it, and only the eye sees it."""
-    if image.width * image.height <= 2**21:
-        return _file(image, "PNG", compress_level=3)
-    return _file(image, "JPEG", quality=92)
-
-
 def _rgb(colour: str) -> tuple[int, int, int]:
     return tuple(bytes.fromhex(colour[1:]))
 
 
 def _standing_out(image: Image.Image) -> str:
-    """Choose the first colour that even the nearest tenth of the picture is far from, or else the farthest."""
+    """Choose the first colour that even the nearest tenth of the image is far from, or else the farthest."""
     pixels = np.asarray(image.resize((32, 32)), np.float32).reshape(-1, 3)
     gaps = [np.quantile(np.linalg.norm(pixels - np.float32(_rgb(colour)), axis=1), 0.1) for colour in COLOURS]
     return next((colour for colour, gap in zip(COLOURS, gaps, strict=True) if gap > 100), COLOURS[int(np.argmax(gaps))])
@@ -212,8 +183,8 @@ def _standing_out(image: Image.Image) -> str:
 
 def _overlay(image: Image.Image, mask: Image.Image, colour: str, opacity: float) -> Image.Image:
     tinted = Image.blend(image, Image.new("RGB", image.size, colour), opacity)
-    picture = Image.composite(tinted, image, mask)
+    overlay = Image.composite(tinted, image, mask)
     width = max(1, round(max(image.size) / STILL_SIDE))
-    for reach, line in ((2 * width, (40, 40, 40)), (width, (255, 255, 255))):  # on any picture, one of them is seen
-        picture.paste(line, mask=ImageChops.subtract(grow(mask, reach), mask))
-    return picture
+    for reach, line in ((2 * width, (40, 40, 40)), (width, (255, 255, 255))):  # on any image, one of them is seen
+        overlay.paste(line, mask=ImageChops.subtract(grow(mask, reach), mask))
+    return overlay

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Callable
 from typing import Any
 
-import anywidget
 import traitlets
 from PIL import Image
 
@@ -17,6 +15,7 @@ from helpers.generation.job_queue import Job
 from helpers.generation.oom import said
 from helpers.generation.records import Record
 from helpers.images.contact_sheet import show
+from helpers.widgets.still import StillWidget
 
 STILL_WAIT = 8.0  # seconds that showing a widget waits for its first image, which stays in the notebook as a still
 
@@ -93,7 +92,7 @@ class RenderSession:
         self.tell(**changes)
 
 
-class RenderWidget(anywidget.AnyWidget):
+class RenderWidget(StillWidget):
     """Shows the image of a session, and leaves a still of it in the notebook."""
 
     _state = traitlets.Dict().tag(sync=True)
@@ -136,15 +135,10 @@ class RenderWidget(anywidget.AnyWidget):
     def _caption(self) -> str:
         raise NotImplementedError
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        """Adds a still of the image and its caption, all that GitHub or a notebook without a kernel can show."""
+    def _still(self) -> Image.Image | None:
         if self.record is None:
             self.wait(STILL_WAIT)
-        data, metadata = super()._repr_mimebundle_(**kwargs)
-        if self.record is not None:
-            still = show(self.record.image, titles=self._caption())
-            data["image/png"] = base64.b64encode(png_bytes(still)).decode()
-        return data, metadata
+        return None if self.record is None else show(self.record.image, titles=self._caption())
 
 
 def describe_error(error: BaseException) -> str:

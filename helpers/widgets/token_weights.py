@@ -62,11 +62,11 @@ class TokenWeights(RenderWidget):
         weigh(pipe, _written(parts, weights), negative_prompt)  # raises where this cannot be weighed
         self._session = RenderSession(pipe, draft_steps=draft_steps, on_change=self._follow)
         super().__init__(
+            others={} if layout is None else {"layout": layout},
             _parts=[list(part) for part in parts],
             weights=weights,
             _weighted=_written(parts, weights),
             _state=self._session.state,
-            **({} if layout is None else {"layout": layout}),
         )
         self.on_msg(self._receive)
         self.observe(lambda change: self._go(), ["weights", "plain"])

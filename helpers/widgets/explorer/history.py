@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ _OVERHEAD = 16_384  # bytes of a record besides its images, about
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One image: number counts up from 1; values: of the controls that made it; thumb: a small JPEG."""
+    """One image; values: of the controls that made it; thumb: a small JPEG."""
 
     number: int
     record: Record
@@ -27,57 +27,51 @@ class Entry:
     thumb: bytes
 
 
-class History:
-    """Full images in the order they came; the oldest that nobody pinned are dropped beyond `limit` bytes.
+class History(dict[int, Entry]):
+    """Full images by number, in the order they came; the oldest that nobody pinned are dropped beyond `limit` bytes.
 
-    pins: "a" and "b" to an entry's number.
+    pins: "a" and "b" to a number.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
+        super().__init__()
         self.limit = limit
         self.pins: dict[str, int] = {}
-        self._entries: dict[int, Entry] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(list(self._entries.values()))
+        self._numbers = itertools.count(1)
 
     @property
     def size(self) -> int:
         """Bytes, about; an input that several records share counts once."""
-        kept = {id(value): value for one in self for value in (one.record.image, *one.record.parameters.values())}
+        records = [entry.record for entry in self.values()]
+        kept = {id(value): value for one in records for value in (one.image, *one.parameters.values())}
         return sum(map(_bytes, kept.values())) + _OVERHEAD * len(self)
 
-    def get(self, number: Any) -> Entry | None:
-        return self._entries.get(number)
-
-    def add(self, record: Record, values: dict[str, Any]) -> Entry:
-        """The entry of this image; one that is there already is not kept twice."""
-        for entry in self:
+    def add(self, record: Record, values: dict[str, Any]) -> int:
+        """Keep an image, once; returns its number."""
+        for entry in self.values():
             if entry.values == values and entry.record.image.tobytes() == record.image.tobytes():
-                return entry
-        self._count += 1
-        entry = self._entries[self._count] = Entry(self._count, record, values, _thumb(record.image))
-        for old in self:
+                return entry.number
+        number = next(self._numbers)
+        self[number] = Entry(number, record, values, _thumb(record.image))
+        for old in [*self]:
             if self.size <= self.limit:
                 break
-            if old is not entry and old.number not in self.pins.values():
-                del self._entries[old.number]
-        return entry
+            if old != number and old not in self.pins.values():
+                del self[old]
+        return number
 
     def pin(self, place: str, number: int | None) -> None:
-        """Pin an entry as "a" or "b", or unpin with None; a pinned one is never dropped."""
+        """Pin an image as "a" or "b", or unpin with None; a pinned one is never dropped."""
+        if place not in ("a", "b"):
+            raise ValueError(f"place={place!r}: expected 'a' or 'b'.")
         if number is None:
             self.pins.pop(place, None)
-        elif number in self._entries:
+        elif number in self:
             self.pins[place] = number
 
     def clear(self) -> None:
         """Forget everything, the pins too."""
-        self._entries.clear()
+        super().clear()
         self.pins.clear()
 
 

@@ -66,13 +66,6 @@ class ExplorerSession(RenderSession):
         with self.lock:
             return self._arguments(self.values)
 
-    @property
-    def steps_run(self) -> int | None:
-        """How many of the steps will run, by the pipelines' own arithmetic; None where there is no strength."""
-        if not {"strength", "num_inference_steps"} <= self.values.keys():
-            return None
-        return int(self.values["num_inference_steps"] * self.values["strength"])
-
     def is_drafted(self, job: Job) -> bool:
         """Whether a draft of this job's image is shown."""
         return self._drafted is not None and self._drafted == job.values
@@ -128,8 +121,6 @@ class ExplorerSession(RenderSession):
 
     def pin(self, place: str, number: int | None) -> None:
         """Pin an image of the history as "a" or "b", or unpin with None."""
-        if place not in ("a", "b"):
-            raise ValueError(f"place={place!r}: expected 'a' or 'b'.")
         with self.lock:
             self.history.pin(place, number)
             self.tell()
@@ -151,9 +142,9 @@ class ExplorerSession(RenderSession):
             self._adopt(record, values, text=" ".join(notes))
 
     def finished(self, job: Job) -> dict[str, Any]:
-        entry = None if job.interactive else self.history.add(job.record, job.values)
+        number = None if job.interactive else self.history.add(job.record, job.values)
         self._drafted = job.values if job.draft else None
-        return super().finished(job) | {"shown": entry.number if entry else None}
+        return super().finished(job) | {"shown": number}
 
     def _arguments(self, values: dict[str, Any]) -> dict[str, Any]:
         call = self.controls.arguments(values) | self._fixed
@@ -213,5 +204,5 @@ class ExplorerSession(RenderSession):
             self.control_shown = self._control.shown(call)
         self.values, self._fixed, self._spent = values, fixed, True
         self.record, self._drafted = record, None
-        number = self.history.add(record, values).number
+        number = self.history.add(record, values)
         self.tell(phase="done", draft=False, quick=False, text=text, details="", shown=number)

@@ -49,7 +49,6 @@ class Explorer(RenderWidget):
     _controls = traitlets.List().tag(sync=True)
     _values = traitlets.Dict().tag(sync=True)
     _locked = traitlets.Bool(True).tag(sync=True)
-    _steps_run = traitlets.Int(None, allow_none=True, help="of the steps, those that will run").tag(sync=True)
     _before = traitlets.Bytes(help="the input image, a PNG").tag(sync=True)
     _control_png = traitlets.Bytes(help="what the ControlNet looks at, a PNG").tag(sync=True)
     _pins = traitlets.Dict(help="the numbers of the images pinned as a and b").tag(sync=True)
@@ -79,10 +78,10 @@ class Explorer(RenderWidget):
         self._listed: set[int] = set()  # the numbers of the history that the browser knows
         self._told = 0.0  # when the last preview was sent
         super().__init__(
+            others={} if layout is None else {"layout": layout},
             _controls=[control.sent() for control in session.controls.controls.values()],
             _values=session.values,
             _state=session.state,
-            **({} if layout is None else {"layout": layout}),
         )
         self.on_msg(self._receive)
         session.go()
@@ -95,7 +94,7 @@ class Explorer(RenderWidget):
     @property
     def records(self) -> list[Record]:
         """The history, oldest first."""
-        return [entry.record for entry in self._session.history]
+        return [entry.record for entry in self._session.history.values()]
 
     def set(self, **values: Any) -> None:
         """Change controls from Python; the image follows. ValueError or TypeError leave everything as it was."""
@@ -152,7 +151,7 @@ class Explorer(RenderWidget):
         self.send({"kind": "file", "name": f"{prompt or 'image'}-{record.key()}.png"}, [data])
 
     def _send_history(self) -> None:
-        entries = list(self._session.history)
+        entries = list(self._session.history.values())
         self.send({"kind": "history", "entries": [_listed(entry) for entry in entries]}, [e.thumb for e in entries])
 
     def _step(self, job: Job, latents: Any) -> None:
@@ -165,21 +164,19 @@ class Explorer(RenderWidget):
         self.send(content, [] if preview is None else [png_bytes(preview, quick=True)])
 
     def _follow(self) -> None:
-        session = self._session
-        entries = {entry.number: entry for entry in session.history}
-        if gone := sorted(self._listed - entries.keys()):
+        session, history = self._session, self._session.history
+        if gone := sorted(self._listed - history.keys()):
             self.send({"kind": "gone", "numbers": gone})
-        for number in sorted(entries.keys() - self._listed):
-            self.send({"kind": "add", "entry": _listed(entries[number])}, [entries[number].thumb])
-        self._listed = set(entries)
-        pinned = {place: entries[number].record.image for place, number in session.history.pins.items()}
+        for number in sorted(history.keys() - self._listed):
+            self.send({"kind": "add", "entry": _listed(history[number])}, [history[number].thumb])
+        self._listed = set(history)
+        pinned = {place: history[number].record.image for place, number in history.pins.items()}
         with self.hold_sync():
             self._show_image("_before", session.original)
             self._show_image("_control_png", session.control_shown)
             self._show_image("_a", pinned.get("a"))
             self._show_image("_b", pinned.get("b"))
-            self._pins, self._locked = dict(session.history.pins), session.locked
-            self._values, self._steps_run = session.values, session.steps_run
+            self._pins, self._locked, self._values = dict(history.pins), session.locked, session.values
             super()._follow()
 
     def _show_image(self, trait: str, image: Any) -> None:

@@ -2,8 +2,6 @@
 
 import base64
 import io
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +10,6 @@ from PIL import Image
 import helpers.widgets.compare as module
 from helpers import Compare, load_image
 from helpers.generation.records import Record
-
-SOURCES = [Path(module.__file__).with_suffix(suffix) for suffix in (".js", ".css")]
 
 
 def flat(colour: str, size: tuple[int, int] = (40, 30)) -> Image.Image:
@@ -78,15 +74,15 @@ def test_python_chooses_what_is_shown():
     ("call", "error", "message"),
     [
         (lambda: Compare(flat("red"), flat("red", (30, 40))), ValueError,
-         "picture 2 is 30 x 40 pixels, the first 40 x 30: their proportions differ.*Use fit"),
-        (lambda: Compare(flat("red"), record(None)), ValueError, "picture 2 is a Record without a picture: no luck"),
+         "image 2 is 30 x 40 pixels, the first 40 x 30: their proportions differ.*Use fit"),
+        (lambda: Compare(flat("red"), record(None)), ValueError, "image 2 is a Record without an image: no luck"),
         (lambda: Compare(flat("red"), "castel"), ValueError, "castel"),
-        (lambda: Compare(flat("red", (5000, 5000)), flat("red")), ValueError, "picture 1 is 5000 x 5000 .* at most 16"),
-        (lambda: Compare(flat("red"), flat("red"), titles="one"), ValueError, "titles has 1 texts for 2 pictures"),
+        (lambda: Compare(flat("red", (5000, 5000)), flat("red")), ValueError, "image 1 is 5000 x 5000 .* at most 16"),
+        (lambda: Compare(flat("red"), flat("red"), titles="one"), ValueError, "titles has 1 texts for 2 images"),
         (lambda: Compare(flat("red"), flat("red"), title="one"), TypeError, "no argument 'title'. Did you"),
-        (lambda: Compare(flat("red"), flat("red"), right=2), ValueError, "right=2: expected a picture's number"),
-        (lambda: Compare(flat("red"), flat("red"), left=-1), ValueError, "left=-1: expected a picture's number"),
-        (lambda: Compare(flat("red"), flat("red"), position=1.5), ValueError, "position=1.5: expected 0"),
+        (lambda: Compare(flat("red"), flat("red"), right=2), ValueError, "right=2: expected a whole number from 0"),
+        (lambda: Compare(flat("red"), flat("red"), left=-1), ValueError, "left=-1: expected a whole number from"),
+        (lambda: Compare(flat("red"), flat("red"), position=1.5), ValueError, "position=1.5: expected a number from 0"),
         (lambda: Compare(flat("red"), flat("red"), position="half"), TypeError, "position"),
     ],
 )  # fmt: skip
@@ -109,8 +105,3 @@ def test_a_still_shows_every_picture_side_by_side():
 
 def test_it_describes_itself():
     assert repr(Compare(flat("red"), flat("blue"))) == "Compare(before, after: 40 x 30 pixels)"
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.suffix)
-def test_the_sources_reach_for_nothing_outside(source):
-    assert not re.search(r"https?://|\bfetch\b|\bimport\s|@import|url\(", source.read_text("utf-8"))

@@ -79,17 +79,6 @@ def test_the_parameters_make_the_image_again(explorer, inpaint) -> None:
     assert "Explorer(StableDiffusionInpaintPipeline, 'a cat', strength=0.7" in repr(explorer)
 
 
-@pytest.mark.parametrize(
-    ("steps", "strength", "run"), [(50, 0.58, 28), (25, 1.0, 25), (20, 0.3, 6), (10, 0.05, 0)], ids=str
-)
-def test_the_browser_is_told_how_many_steps_will_run(explore, inpaint, steps, strength, run) -> None:
-    explorer = explore(inpaint, noise(1), half_mask(), num_inference_steps=2)
-    ran = []
-    inpaint.unet.register_forward_pre_hook(lambda *_: ran.append(1))
-    explorer.browser.change(num_inference_steps=steps, strength=strength, scheduler="DDIMScheduler")
-    assert explorer.wait(LONG) and explorer.browser["_steps_run"] == run == len(ran)
-
-
 def test_a_moving_value_makes_a_draft_and_the_chosen_one_the_full_image(explore, inpaint) -> None:
     explorer = explore(inpaint, noise(1), half_mask(), num_inference_steps=20)
     browser = explorer.browser

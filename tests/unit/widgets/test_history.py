@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from helpers.generation.records import Record
-from helpers.widgets.explorer.history import THUMB, Entry, History
+from helpers.widgets.explorer.history import THUMB, History
 
 
-def add(history: History, seed: int, side: int = 64, **parameters) -> Entry:
+def add(history: History, seed: int, side: int = 64, **parameters) -> int:
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
     values = {"prompt": "a cat", "seed": seed}
     record = Record(Image.fromarray(pixels), values | parameters, 0.1, {"pipeline": "SomePipeline"})
@@ -25,11 +25,10 @@ def history() -> History:
 
 
 def test_images_come_in_order_with_a_thumb_and_each_is_kept_once(history) -> None:
-    entries = [add(history, seed, 200) for seed in range(3)]
-    assert list(history) == entries and [entry.number for entry in entries] == [1, 2, 3]
-    assert history.get(2) is entries[1] and history.get(-1) is None
-    assert add(history, 1, 200) is entries[1] and len(history) == 3
-    with Image.open(io.BytesIO(entries[0].thumb)) as thumb:
+    assert [add(history, seed, 200) for seed in range(3)] == list(history) == [1, 2, 3]
+    assert [entry.values["seed"] for entry in history.values()] == [0, 1, 2]
+    assert add(history, 1, 200) == 2 and len(history) == 3
+    with Image.open(io.BytesIO(history[1].thumb)) as thumb:
         assert thumb.format == "JPEG" and max(thumb.size) == THUMB
 
 
@@ -37,22 +36,22 @@ def test_three_hundred_images_stay_within_the_limit_and_the_oldest_go(history) -
     for seed in range(300):
         add(history, seed)
         assert history.size <= history.limit
-    seeds = [entry.values["seed"] for entry in history]
+    seeds = [entry.values["seed"] for entry in history.values()]
     assert seeds == list(range(300 - len(seeds), 300)) and 10 < len(seeds) < 40
 
 
 def test_pinned_images_stay(history) -> None:
     a, b = add(history, 0), add(history, 1)
-    history.pin("a", a.number)
-    history.pin("b", b.number)
+    history.pin("a", a)
+    history.pin("b", b)
     for seed in range(2, 60):
         add(history, seed)
-    assert history.get(a.number) is a and history.get(b.number) is b
+    assert {a, b} < set(history)
     history.pin("a", None)
     add(history, 99)
-    assert history.get(a.number) is None and history.pins == {"b": b.number}
+    assert a not in history and history.pins == {"b": b}
     history.pin("b", 10**9)  # not there: nothing changes
-    assert history.pins == {"b": b.number}
+    assert history.pins == {"b": b}
 
 
 def test_the_newest_is_kept_even_where_it_is_too_large(history) -> None:

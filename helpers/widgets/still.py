@@ -1,0 +1,65 @@
+"""What all widgets share: the still that they leave in the notebook, and images on their way to the browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import anywidget
+import traitlets
+from PIL import Image
+
+from helpers.common.png import png_bytes
+from helpers.common.validation import did_you_mean
+from helpers.images.masks import by
+from helpers.images.reading import load_image
+
+MAX_PIXELS = 16_777_216  # what a canvas holds in every browser
+
+
+class StillWidget(anywidget.AnyWidget):
+    """A widget with a still: all that GitHub, a printed page or a notebook without a kernel can show."""
+
+    def __init__(self, known: tuple[str, ...] = (), others: dict[str, Any] | None = None, **state: Any) -> None:
+        """Opens with its whole state at once. others: what the caller passed besides, of which `known` is taken."""
+        others = others or {}
+        for name in others.keys() - {*known, "layout"}:
+            advice = did_you_mean(name, (*known, "layout"))
+            raise TypeError(f"{type(self).__name__} has no argument {name!r}. {advice}")
+        try:
+            super().__init__(**state, **others)
+        except traitlets.TraitError as error:
+            raise TypeError(str(error)) from None
+
+    def _still(self) -> Image.Image | None:
+        """The widget as an image; None leaves the notebook without one."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        """Adds the still to the view."""
+        still = self._still()
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        if still is not None:
+            data["image/png"] = base64.b64encode(png_bytes(still)).decode()
+        return data, metadata
+
+
+def read_image(what: Any, name: str, *, widget: str) -> Image.Image:
+    """What `load_image` takes, as an image that a browser can show; ValueError where it has too many pixels."""
+    image = load_image(what)
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(
+            f"{name} is {by(image.size)} pixels: {widget} takes at most {MAX_PIXELS // 10**6} million. "
+            "Make it smaller with load_image(..., size=...)."
+        )
+    return image
+
+
+def encoded(image: Image.Image) -> bytes:
+    """PNG where that is quick; a JPEG of a photograph is a tenth of it, and only the eye sees it."""
+    if image.width * image.height <= 2**21:
+        return png_bytes(image, quick=True)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=92)
+    return file.getvalue()
