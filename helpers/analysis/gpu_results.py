@@ -42,12 +42,6 @@ def read(path: Path) -> dict[str, Any]:
     return run
 
 
-def write(path: Path, *, machine: str, date: str, versions: dict[str, str], rows: dict[str, list[dict]]) -> None:
-    """Write a run, so that `read` takes it back."""
-    run = {"machine": machine, "date": date, "versions": versions, "rows": rows}
-    path.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def _text(name: str, value: Any) -> str:
     if value is None:
         return "–"

@@ -1,7 +1,7 @@
-"""Every chapter runs in the full edition, unchanged, on checkpoints from the small Hub and with no other network.
+"""A chapter, or every one, runs in the full edition, unchanged, on checkpoints from the small Hub and no other network.
 
 The pictures are noise; what this shows is that no cell takes the miniatures for granted: their sizes, their folders,
-the drawn world's judge. COURSE_HUB_SIZES=real runs the chapters on pictures of the real sizes, which takes longer.
+the drawn world's classifier. COURSE_HUB_SIZES=real runs the chapters on pictures of the real sizes, which takes longer.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tests.hub.conftest import Machine
 from tests.hub.server import Hub
 
 SIZES = checkpoints.REAL if os.environ.get("COURSE_HUB_SIZES") == "real" else checkpoints.SMALL
-# A draft waits for its miniatures; the full edition needs none.
-PATHS = notebook_runner.chapters()
+# The one with the most families of models; with COURSE_TEST_ALL=1, every chapter.
+PATHS = notebook_runner.chapters() if os.environ.get("COURSE_TEST_ALL") == "1" else notebook_runner.chapters(["03"])
 # Kernels; each computes on one core, and half of its time is imports.
 AT_ONCE = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 

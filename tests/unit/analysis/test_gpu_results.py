@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from helpers import gpu_measurements
-from helpers.analysis.gpu_results import COMMAND, read, write
+from helpers.analysis.gpu_results import COMMAND, read
 from helpers.common import paths
 
 
@@ -22,7 +24,7 @@ def test_without_a_run_it_says_so_and_how_to_make_one(data):
 
 def test_a_run_is_read_back_with_its_machine(data):
     rows = [{"variant": "whole", "seconds": 1.23456, "allocated": 3 * 2**30}, {"variant": "model", "needs": None}]
-    write(data, machine="A GPU of 8 GB", date="2026-01-02", versions={"torch": "2"}, rows={"offload": rows})
+    data.write_text(json.dumps({"machine": "A GPU of 8 GB", "date": "2026-01-02", "rows": {"offload": rows}}))
     found = gpu_measurements("offload")
     assert list(found.columns) == ["variant", "seconds", "allocated, GiB", "planned for, GiB"]
     assert found.rows == [["whole", "1.23", "3.00", "–"], ["model", "–", "–", "–"]]
