@@ -77,8 +77,8 @@ def checked(page: Path) -> list[str]:
 
 
 def one_round(variants: Mapping[str, Callable], **_: Any) -> benchmark.Costs:
-    """For `measure_each`: each once after a warm-up. Results and memory, which are claimed, need no more rounds."""
-    return benchmark.measure_each(variants, repeats=1)
+    """For `measure_each`: each once. Results and memory, which are claimed, need no more rounds."""
+    return benchmark.measure_each(variants, repeats=1, warmup=0)
 
 
 def mean(values: Iterable[float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 
@@ -23,6 +24,12 @@ SEEDS = range(4)
 def chapter():
     """What its cells made."""
     return visited(CHAPTER)
+
+
+@pytest.fixture(scope="module")
+def imagine(chapter):
+    """The prior's embeddings for a prompt and a seed, made once."""
+    return functools.cache(chapter.imagine)
 
 
 # The catalogue
@@ -199,7 +206,7 @@ def test_the_decoder_alone_loads_as_the_box_says(chapter):
     assert CATALOG[KANDINSKY].prior == "kandinsky-community/kandinsky-2-2-prior"
 
 
-def test_the_priors_guidance_trades_variety_for_certainty(chapter):
+def test_the_priors_guidance_trades_variety_for_certainty(chapter, imagine):
     mask = chapter.given["mask_image"]
 
     def apart(ones) -> float:
@@ -209,21 +216,21 @@ def test_the_priors_guidance_trades_variety_for_certainty(chapter):
     assert guided < 0.7 * min(decoders, unguided)
 
     def agree(**more) -> float:
-        found = [chapter.imagine("a black cat", n, **more)[0] for n in SEEDS]
+        found = [imagine("a black cat", n, **more)[0] for n in SEEDS]
         return mean(chapter.cosine(a, b) for a, b in itertools.combinations(found, 2))
 
     assert agree() > 0.97 > agree(guidance_scale=1.0) + 0.02
 
 
-def test_embeddings_are_ordered_by_what_they_mean(chapter):
+def test_embeddings_are_ordered_by_what_they_mean(chapter, imagine):
     def cosines(words):
-        pairs = [(chapter.imagine("a black cat", n)[0], chapter.imagine(words, n + 4)[0]) for n in SEEDS]
+        pairs = [(imagine("a black cat", n)[0], imagine(words, n + 4)[0]) for n in SEEDS]
         return mean(chapter.cosine(*pair) for pair in pairs)
 
     seed, colour, thing = cosines("a black cat"), cosines("a white cat"), cosines("a red boat")
     assert seed > colour + 0.03 and seed > thing + 0.1
-    nothing = chapter.imagine("a black cat")[1]
-    assert seed > mean(chapter.cosine(chapter.imagine("a black cat", n)[0], nothing) for n in SEEDS) + 0.1
+    nothing = imagine("a black cat", 0)[1]
+    assert seed > mean(chapter.cosine(imagine("a black cat", n)[0], nothing) for n in SEEDS) + 0.1
     assert "is the same for every prompt: True" in chapter.said_by["cosines"]
 
 

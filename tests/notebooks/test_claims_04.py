@@ -174,7 +174,7 @@ def test_one_of_the_family_was_made_for_inpainting():
 
 def test_less_strength_leaves_less_outline_and_changes_less(chapter):
     rows = {row["strength"]: row for row in chapter.displayed["strength-chart"].numbers}
-    assert sorted(rows) == [0.6, 0.8, 1.0] and rows[0.6]["pictures"] == 4
+    assert sorted(rows) == [0.6, 0.8, 1.0] and rows[0.6]["images"] == 4
     assert rows[0.6]["mean"] < 0.85 * rows[1.0]["mean"]
     inside = {
         strength: mean(
