@@ -76,7 +76,7 @@ def check_value(pipe: Any, name: str, value: Any) -> Any:
         raise TypeError(f"output_type={value!r}: a record holds a picture, so it is 'pil'; leave it out.")
     elif name == "prompt" and not isinstance(value, str):
         raise TypeError(f"prompt is a {type(value).__name__}: a record is one picture; pass one text.")
-    return png_record.kept(value, name=name)
+    return png_record.snapshot_argument(value, name=name)
 
 
 def chosen_scheduler(pipe: Any, parameters: dict[str, Any]) -> dict[str, Any]:

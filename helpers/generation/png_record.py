@@ -1,213 +1,206 @@
-"""A picture and what it was made from in one PNG file: text for the parameters, a private chunk for each input.
+"""An image and what it was made from in one PNG file: JSON in one iTXt chunk, "inpainting-course".
 
-The text is JSON under the key "inpainting-course"; input pictures and tensors follow in chunks "inPt", each a SHA-256
-and then a PNG or a safetensors file. Other programs show the picture and pass over the rest.
+Input images and tensors stand in the JSON, as base64 of a PNG or a safetensors file. Other programs show the image and
+skip the chunk; programs that save the image again lose it.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import math
 import os
-import tempfile
-import weakref
+import reprlib
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from helpers.common.png import png_bytes
 from helpers.images.digest import digest_of
 from helpers.images.reading import MAX_BYTES, open_image
 
-KEY, CHUNK = "inpainting-course", b"inPt"
-FORMAT = 1  # of the JSON; a reader refuses what is newer
-MODES = ("1", "L", "LA", "RGB", "RGBA")  # of pictures that a PNG holds unchanged
-
-_kept: weakref.WeakValueDictionary = weakref.WeakValueDictionary()  # one copy of each input, whoever holds it
-
-
-@dataclass(frozen=True)
-class Absent:
-    """An input that the file only names: pass one with this hash to `repeat`."""
-
-    digest: str
-    what: str
+KEY = "inpainting-course"
+FORMAT = 2  # of the JSON
+MODES = ("1", "L", "LA", "RGB", "RGBA")  # of images that a PNG holds unchanged
+DEPTH = 8  # of lists within lists
+INTEGERS = 2**64  # are smaller
 
 
-def kept(value: Any, *, name: str) -> Any:
+def snapshot_argument(value: Any, *, name: str, depth: int = DEPTH) -> Any:
     """A copy of a call's argument that later changes do not reach; TypeError, naming it, if a file could not hold it.
 
-    Allowed: None, numbers, text, PIL pictures, tensors, arrays, and lists, tuples and dicts of these.
+    Allowed: None, numbers, text, PIL images, tensors, arrays, and lists, tuples and dicts of these.
     """
     if isinstance(value, Image.Image):
         if value.mode not in MODES:
-            raise TypeError(
-                f"{name} is a picture of mode {value.mode!r}; expected {', '.join(MODES)}. Read it with load_image."
-            )
-        return _shared(digest_of(value), value.copy)
-    if _is_array(value):
-        copy = value.detach().clone if hasattr(value, "detach") else value.copy
-        return _shared(f"{type(value).__name__} {getattr(value, 'device', '')} {digest_of(value)}", copy)
-    if isinstance(value, (list, tuple)):
-        return type(value)(kept(item, name=f"{name}[{place}]") for place, item in enumerate(value))
-    if isinstance(value, dict):
-        return {str(key): kept(item, name=f"{name}[{key!r}]") for key, item in value.items()}
+            raise TypeError(f"{name} is an image of mode {value.mode!r}; expected {', '.join(MODES)}. Use load_image.")
+        return value.copy()
+    if _is_array(value) and getattr(value.dtype, "kind", "f") in "biuf":  # numpy has dtypes that a tensor has not
+        return value.detach().clone() if hasattr(value, "detach") else value.copy()
+    if isinstance(value, (list, tuple, dict)):
+        if not depth:
+            raise TypeError(f"{name} cannot be recorded: it is nested deeper than {DEPTH} levels.")
+        if isinstance(value, dict):
+            return {str(k): snapshot_argument(v, name=f"{name}[{k!r}]", depth=depth - 1) for k, v in value.items()}
+        items = (snapshot_argument(v, name=f"{name}[{place}]", depth=depth - 1) for place, v in enumerate(value))
+        return tuple(items) if isinstance(value, tuple) else list(items)
     if hasattr(value, "item") and not isinstance(value, str):  # numpy's numbers
         value = value.item()
-    if value is None or isinstance(value, (bool, int, str, Absent)):
+    if value is None or isinstance(value, str) or (isinstance(value, int) and abs(value) < INTEGERS):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     raise TypeError(
-        f"{name}={str(value)[:80]!r} ({type(value).__name__}) cannot be kept in a record: pass numbers, text, "
-        "PIL pictures, tensors or lists of these."
+        f"{name}={str(value)[:80]!r} ({type(value).__name__}) cannot be recorded: pass numbers, text, PIL images, "
+        "tensors or lists of these."
     )
 
 
-def _shared(key: str, copy: Callable[[], Any]) -> Any:
-    """The copy that other records have already, unless somebody changed it."""
-    held = _kept.get(key)
-    if held is None or digest_of(held) != key.split()[-1]:
-        held = _kept[key] = copy()
-    return held
-
-
-def encode(value: Any, inputs: dict[str, bytes] | None) -> Any:
-    """`value` in JSON types; pictures and tensors go to `inputs` by their hash, or stay out of it where it is None."""
-    if isinstance(value, Absent):
-        return {"absent": value.digest, "what": value.what}
+def file_bytes(value: Any) -> bytes:
+    """An image as a PNG file, or a tensor or array as a safetensors file with one entry, "value"."""
     if isinstance(value, Image.Image):
-        digest = digest_of(value)
-        if inputs is not None:
-            inputs[digest] = _png(value)
-        return {"picture": digest, "what": f"{value.mode} picture, {value.width} x {value.height}"}
-    if _is_array(value):
-        from safetensors.torch import save
+        return png_bytes(value, quick=True)
+    import torch
+    from safetensors.torch import save
 
-        digest, kind = digest_of(value), "tensor" if hasattr(value, "detach") else "array"
-        if inputs is not None:
-            inputs[digest] = save({"value": _tensor(value)})
-        return {kind: digest, "what": f"{kind} {tuple(value.shape)}"}
+    tensor = value if hasattr(value, "detach") else torch.from_numpy(value)
+    return save({"value": tensor.detach().cpu().contiguous()})
+
+
+def _base64(value: Any) -> str:
+    return base64.b64encode(file_bytes(value)).decode()
+
+
+def encode(value: Any, *, content: Callable[[Any], str] = _base64) -> Any:
+    """`value` in JSON types. content: what stands for the pixels or numbers of an image or tensor."""
+    if isinstance(value, Image.Image):
+        return {"image": content(value)}
+    if _is_array(value):
+        return {"tensor" if hasattr(value, "detach") else "array": content(value)}
     if isinstance(value, tuple):
-        return {"tuple": [encode(item, inputs) for item in value]}
+        return {"tuple": [encode(item, content=content) for item in value]}
     if isinstance(value, list):
-        return [encode(item, inputs) for item in value]
+        return [encode(item, content=content) for item in value]
     if isinstance(value, dict):
-        return {"dict": {key: encode(item, inputs) for key, item in value.items()}}
+        return {"dict": {key: encode(item, content=content) for key, item in value.items()}}
     return value
 
 
-def decode(value: Any, inputs: dict[str, bytes]) -> Any:
-    """The reverse of `encode`; an input that is not there becomes `Absent`."""
-    if isinstance(value, list):
-        return [decode(item, inputs) for item in value]
-    if not isinstance(value, dict):
+def identity(value: Any) -> str:
+    """A text that is equal for equal values: images and tensors are named by their digest."""
+    return json.dumps(encode(value, content=digest_of), sort_keys=True)
+
+
+def decode(value: Any, *, depth: int = DEPTH + 1) -> Any:
+    """The reverse of `encode`; ValueError for anything else."""
+    if isinstance(value, int) and abs(value) >= INTEGERS:
+        raise ValueError("a whole number of more than 64 bits")
+    if not isinstance(value, (list, dict)):
         return value
-    if "tuple" in value:
-        return tuple(decode(item, inputs) for item in value["tuple"])
-    if "dict" in value:
-        return {key: decode(item, inputs) for key, item in value["dict"].items()}
-    for kind in ("picture", "tensor", "array", "absent"):
-        if digest := value.get(kind):
-            if digest not in inputs:
-                return Absent(digest, str(value.get("what")))
-            return _opened(kind, digest, inputs[digest])
-    raise ValueError(f"a value of unknown kind: {str(value)[:80]}")
+    if not depth:
+        raise ValueError(f"values nested deeper than {DEPTH} levels")
+    if isinstance(value, list):
+        return [decode(item, depth=depth - 1) for item in value]
+    kind, content = next(iter(value.items())) if len(value) == 1 else (None, None)
+    if kind == "tuple" and isinstance(content, list):
+        return tuple(decode(item, depth=depth - 1) for item in content)
+    if kind == "dict" and isinstance(content, dict):
+        return {key: decode(item, depth=depth - 1) for key, item in content.items()}
+    if kind in ("image", "tensor", "array") and isinstance(content, str):
+        return _opened(kind, content)
+    raise ValueError(f"unsupported value {reprlib.repr(value)}")
 
 
-def write(path: str | os.PathLike, picture: Image.Image, content: dict[str, Any], inputs: dict[str, bytes]) -> Path:
-    """Write the PNG in one step: a file of that name is the old one or the new one, never half of one."""
+def _opened(kind: str, content: str) -> Any:
+    from safetensors.torch import load
+
+    try:
+        data = base64.b64decode(content, validate=True)
+        if kind == "image":
+            image = open_image(data, name="input")
+            image.info.clear()
+            return image
+        tensor = load(data)["value"]
+        return tensor.numpy() if kind == "array" else tensor
+    except Exception as error:  # safetensors and torch have errors of their own
+        raise ValueError(f"an input {kind} is damaged ({error})") from error
+
+
+def write(path: str | os.PathLike, image: Image.Image, content: dict[str, Any]) -> Path:
+    """Write the PNG file; one of that name is the old one or the new one, never half of one.
+
+    ValueError, before anything is written, where `read` would refuse the file: over 64 MiB.
+    """
     path = Path(path).expanduser()
     if path.suffix.lower() != ".png":
-        raise ValueError(f"path={str(path)!r}: the parameters need a PNG file; let the name end in .png.")
+        raise ValueError(f"path={str(path)!r}: a record is a PNG file; let the name end in .png.")
     if not path.parent.is_dir():
         raise ValueError(f"path={str(path)!r}: there is no folder {path.parent}. Make it first, or choose another.")
-    info = PngImagePlugin.PngInfo()
-    info.add_itxt(KEY, json.dumps({"format": FORMAT} | content, ensure_ascii=False, allow_nan=False))
-    for digest, data in inputs.items():
-        info.add(CHUNK, bytes.fromhex(digest) + data)
-    handle, scratch = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=".tmp", dir=path.parent)
+    info, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    info.add_itxt(KEY, json.dumps({"format": FORMAT} | content))
+    image.save(file, format="PNG", pnginfo=info)
+    if file.tell() > MAX_BYTES:
+        raise ValueError(
+            f"path={str(path)!r}: with its inputs this record takes {file.tell() / 2**20:.0f} MiB, and at most "
+            f"{MAX_BYTES // 2**20} can be read again. Save the image alone: record.image.save(...)."
+        )
+    draft = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
-            picture.save(file, format="PNG", pnginfo=info)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(scratch, 0o666 & ~mask)  # mkstemp's files are for their owner alone
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+        draft.write_bytes(file.getbuffer())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
     return path
 
 
-def read(path: str | os.PathLike | bytes) -> tuple[Image.Image, dict[str, Any], dict[str, bytes]]:
-    """The picture, its JSON and its inputs; ValueError, naming the file, for any other PNG or one cut off.
+def label(path: str | os.PathLike | bytes) -> str:
+    """What messages call a file, or its bytes."""
+    return f"path=<{len(path)} bytes>" if isinstance(path, bytes) else f"path={os.fspath(path)!r}"
 
-    path: also the bytes of such a file.
+
+def read(path: str | os.PathLike | bytes) -> tuple[Image.Image, dict[str, Any]]:
+    """The image and its JSON; ValueError, naming the file, for any other PNG or one cut off.
+
+    path: of the file, or its bytes.
     """
+    named = label(path)
     if isinstance(path, bytes):
-        name, label, data = "path", f"path=<{len(path)} bytes>", path
+        data = path
     else:
         path = Path(path).expanduser()
-        name = label = f"path={str(path)!r}"
         if not path.is_file():
-            raise ValueError(f"{label}: no such file.")
+            raise ValueError(f"{named}: no such file.")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    picture = open_image(data, name=name)  # whole, of a sane size, and of a known kind
+    image = open_image(
+        data, name="path" if isinstance(path, bytes) else named
+    )  # whole, of a sane size, and of a known kind
+    image.info.clear()
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
-        opened.load()
-        text, chunks = getattr(opened, "text", {}), getattr(opened, "private_chunks", [])
-    if KEY not in text:
-        others = f" It has the texts {', '.join(map(repr, text))} of another program." if text else ""
+        texts = getattr(opened, "text", {})
+    if KEY not in texts:
+        others = f" It has the texts {', '.join(map(repr, texts))} of another program." if texts else ""
         raise ValueError(
-            f"{label} has no record of this course in it: only PNG files that Record.save wrote have one, and programs "
-            f"that save a picture again lose it.{others}"
+            f"{named} holds no record of this course: only PNG files written by Record.save do, and programs that save "
+            f"the image again lose it.{others}"
         )
     try:
-        content = json.loads(text[KEY])
-        version = content["format"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{label}: its record is damaged ({error}).") from error
-    if not isinstance(version, int) or version > FORMAT:
+        content = json.loads(texts[KEY])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{named}: its record is damaged ({error}).") from error
+    version = content.get("format") if isinstance(content, dict) else None
+    if version != FORMAT:
+        older = isinstance(version, int) and version < FORMAT
+        remedy = "make the image again; load_image still opens it" if older else "update the course"
         raise ValueError(
-            f"{label}: its record has format {version!r} and this course reads up to {FORMAT}: update the course."
+            f"{named}: its record has format {reprlib.repr(version)} and this course reads {FORMAT}: {remedy}."
         )
-    inputs = {chunk[1][:32].hex(): chunk[1][32:] for chunk in chunks if chunk[0] == CHUNK}
-    picture.info.clear()
-    return picture, content, inputs
-
-
-def _opened(kind: str, digest: str, data: bytes) -> Any:
-    if kind == "picture":
-        value = open_image(data, name="input")
-        value.info.clear()
-    else:
-        from safetensors.torch import load
-
-        value = load(data)["value"]
-        value = value.numpy() if kind == "array" else value
-    if digest_of(value) != digest:
-        raise ValueError("an input in the file is damaged: its hash is another.")
-    return value
+    return image, content
 
 
 def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype") and len(value.shape) > 0
-
-
-def _tensor(value: Any) -> Any:
-    import numpy as np
-    import torch
-
-    value = torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
-    return value.detach().cpu().contiguous()
-
-
-def _png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, format="PNG", compress_level=1)
-    return file.getvalue()

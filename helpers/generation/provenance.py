@@ -1,158 +1,162 @@
-"""Where a picture comes from: the pipeline, its weights and the machine, as plain data that can be compared."""
+"""Where an image comes from: checkpoint, commits, schedulers, machine and versions, as plain data to save and compare.
+
+Models are named by what they were loaded from, not by their weights: describing a pipeline takes no time.
+"""
 
 from __future__ import annotations
 
 import functools
-import hashlib
+import math
 import platform
-import weakref
+import re
+import reprlib
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from helpers.catalog import revisions
+from helpers.catalog.checkpoints import CATALOG
+from helpers.catalog.editions import EDITIONS
 from helpers.generation import schedulers
 from helpers.pipelines import inspection
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 COURSE = "inpainting-course"
-WHOLE = 512 * 2**20  # bytes: a larger model is hashed by a sample of each tensor
-SAMPLE = 65_536  # elements
-
-_digests: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def describe(pipe: Any) -> dict[str, Any]:
-    """What a call's result depends on besides its arguments: JSON types only.
-
-    Hashing the weights takes a moment at first; afterwards only a change to them is looked for.
-    """
+    """What a call's result depends on besides its arguments, in JSON types; `check` lists the fields."""
     import torch
 
-    parts, entry = inspection.models(pipe), inspection.checkpoint(pipe)
-    offload = inspection.offload_mode(pipe)
-    device = _device(pipe, parts, offload)
-    vae = parts.get("vae")
+    entry, source = inspection.checkpoint(pipe), _source(pipe)
+    net = getattr(pipe, "controlnet", None)
+    controlnet = None if net is None else _source(net)
+    parts, offload = inspection.models(pipe), inspection.offload_mode(pipe)
+    weight = next(parts.get("unet", next(iter(parts.values()))).parameters())
+    device = str(weight.device if offload == "none" else pipe._execution_device)
     return {
-        "edition": None if entry is None else "full" if pipe.config["_name_or_path"] == entry.hub_id else "mini",
+        "pipeline": _class_of(pipe),
         "checkpoint": None if entry is None else entry.name,
-        "source": _source(pipe.config),
-        "pipeline": type(pipe).__name__,
-        "module": "diffusers" if type(pipe).__module__.startswith("diffusers.") else type(pipe).__module__,
-        "controlnet": _controlnet(parts.get("controlnet")),
+        "edition": None if entry is None else "full" if source == entry.hub_id else "mini",
+        "source": source,
+        "controlnet": controlnet,
+        "revisions": _revisions(source, controlnet, entry and entry.prior),
         "schedulers": schedulers.describe_all(pipe),
-        "weights": {part: digest(model) for part, model in parts.items()},
-        "dtype": str(getattr(parts.get("unet"), "dtype", None) or pipe.dtype).removeprefix("torch."),
-        "channels_last": [part for part, model in parts.items() if _channels_last(model)],
-        "tiling": [option for option in ("use_slicing", "use_tiling") if getattr(vae, option, False)],
-        "adapters": [part for part, model in parts.items() if getattr(model, "peft_config", None)],
-        "offload": offload,
+        "dtype": str(weight.dtype).removeprefix("torch."),
+        "memory_format": "contiguous_format" if weight.is_contiguous() else "channels_last",
         "device": device,
         "hardware": torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine(),
+        "offload": offload,
         "threads": torch.get_num_threads(),
+        "adapters": _adapters(parts),
         "versions": versions(),
-        "defaults": _defaults(pipe),
     }
 
 
 def versions() -> dict[str, str]:
-    """The versions of the course, Python and the libraries that make the picture."""
+    """The versions of the course, Python and the libraries that make the image."""
     found = {"course": _version(COURSE), "python": platform.python_version()}
     return found | {library: _version(library) for library in LIBRARIES}
 
 
-def digest(model: Any) -> str | None:
-    """A hash of a model's weights, whatever their memory order and device; None where they are not in memory.
-
-    Models over 512 MiB are hashed by a sample of each tensor, and their hash begins with "sampled-".
-    """
-    import torch
-
-    now = stamp(model)
-    if (kept := _digests.get(model)) and kept[0] == now:
-        return kept[1]
-    tensors = sorted(model.state_dict().items())
-    if any(tensor.is_meta for _, tensor in tensors):
-        return None  # sequential offload keeps them elsewhere
-    sampled = sum(tensor.numel() * tensor.element_size() for _, tensor in tensors) > WHOLE
-    found = hashlib.sha256()
-    for name, tensor in tensors:
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().reshape(-1)  # in the order of its axes, also where channels come last
-        if sampled:
-            flat = flat[:: max(1, flat.numel() // SAMPLE)]
-        found.update(flat.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    _digests[model] = now, f"{'sampled-' * sampled}{found.hexdigest()[:32]}"
-    return _digests[model][1]
-
-
-def stamp(model: Any) -> tuple:
-    """A value that changes when the model's weights do: found in milliseconds, and good within this process only."""
-    import torch
-
-    tensors = [*model.parameters(), *model.buffers()]
-    if any(tensor.is_meta for tensor in tensors):
-        return tuple((id(tensor), tensor._version) for tensor in tensors)
-    marks = tuple((t.data_ptr(), t._version, t.dtype, t.stride()) for t in tensors)
-    # Versions miss what is written through .data: the norms see it.
-    by_device: dict[Any, list] = {}
-    for tensor in tensors:
-        if tensor.is_floating_point() and tensor.numel():
-            by_device.setdefault(tensor.device, []).append(tensor)
-    with torch.no_grad():
-        norms = [torch.stack([n.float() for n in torch._foreach_norm(real)]).tolist() for real in by_device.values()]
-    return marks, str(norms)
-
-
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two descriptions, in words; what cannot change a picture (its path) is left out."""
-    found = []
-    single = ("pipeline", "checkpoint", "edition", "dtype", "device", "hardware", "offload", "threads")
-    for key in (*single, "channels_last", "tiling", "adapters"):
-        if then.get(key) != now.get(key):
-            found.append(f"{key}: {then.get(key)} then, {now.get(key)} now")
-    for part in sorted({*then.get("weights", {}), *now.get("weights", {})}):
-        if then.get("weights", {}).get(part) != now.get("weights", {}).get(part):
-            found.append(f"the weights of {part}")
-    for library in sorted({*then.get("versions", {}), *now.get("versions", {})}):
-        old, new = then.get("versions", {}).get(library), now.get("versions", {}).get(library)
-        if old != new:
-            found.append(f"{library} {old} then, {new} now")
-    return found
+    """What differs between two descriptions, apart from the schedulers, in words."""
+    flat = [origin | origin.get("versions", {}) for origin in (then, now)]
+    left_out = ("schedulers", "versions", "checkpoint", "edition")  # a checkpoint has a source of its own
+    names = [name for name in dict.fromkeys([*flat[0], *flat[1]]) if name not in left_out]
+    return [f"{n} was {flat[0].get(n)}, is {flat[1].get(n)}" for n in names if flat[0].get(n) != flat[1].get(n)]
 
 
-def _defaults(pipe: Any) -> dict[str, Any]:
-    listed = {name: parameter.default for name, parameter in inspection.parameters_of(pipe).items()}
-    return {name: value for name, value in listed.items() if isinstance(value, (bool, int, float, str))}
+def check(origin: Any) -> dict[str, Any]:
+    """The known fields of a description that was read from a file, or a ValueError that names the first wrong one."""
+    if not isinstance(origin, dict):
+        raise ValueError(f"origin={reprlib.repr(origin)}: expected a description of a pipeline")
+    for name, (expected, valid) in _FIELDS.items():
+        if name not in origin:
+            raise ValueError(f"origin has no {name}")
+        if not valid(origin[name]):
+            raise ValueError(f"{name}={reprlib.repr(origin[name])}: expected {expected}")
+    for name, description in origin["schedulers"].items():
+        try:
+            schedulers.settings(description)
+        except ValueError as error:
+            raise ValueError(f"schedulers, {reprlib.repr(name)}: {error}") from error
+    return {name: origin[name] for name in _FIELDS}
 
 
-def _controlnet(net: Any) -> str | None:
-    return None if net is None else _source(getattr(net, "config", {})) or None
+def _text(pattern: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
 
 
-def _source(config: Any) -> str:
-    return below_home(str(config.get("_name_or_path") or ""))
+def _table(key: Callable[[Any], bool], value: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda table: isinstance(table, dict) and all(key(one) and value(other) for one, other in table.items())
 
 
-def below_home(source: str) -> str:
-    """A path below the home folder from "~", for a picture should not tell whose machine it was; all else as it is."""
+def _one_of(*allowed: Any) -> Callable[[Any], bool]:
+    return lambda value: any(type(value) is type(one) and value == one for one in allowed)
+
+
+def _is_pipeline(name: Any) -> bool:
+    import diffusers
+
+    return isinstance(name, str) and name.endswith("Pipeline") and name in dir(diffusers)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+_name, _printable = _text(r"[a-z][a-z0-9_]{0,59}"), _text(r"[ -~]{1,200}")
+_place = _text(r"[\w .+-]{1,100}(/[\w.-]{1,100})?")  # a Hub id, or the name of a folder
+_optional_place = lambda value: value is None or _place(value)  # noqa: E731
+_FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "pipeline": ("a pipeline class of diffusers", _is_pipeline),
+    "checkpoint": ("a checkpoint of the course, or None", _one_of(None, *CATALOG)),
+    "edition": ("'mini', 'full' or None", _one_of(None, *EDITIONS)),
+    "source": ("a Hub id or the name of a folder", _optional_place),
+    "controlnet": ("a Hub id or the name of a folder", _optional_place),
+    "revisions": ("commits by Hub id", _table(_place, _text("[0-9a-f]{40}"))),
+    "schedulers": ("schedulers by component name", _table(_text("([a-z_]{1,30}_)?scheduler"), lambda _: True)),
+    "dtype": ("float32, float16, bfloat16 or float64", _one_of("float32", "float16", "bfloat16", "float64")),
+    "memory_format": ("contiguous_format or channels_last", _one_of("contiguous_format", "channels_last")),
+    "device": ("a device such as cpu or cuda:0", _text("(cpu|cuda|mps|xpu)(:[0-9]{1,2})?")),
+    "hardware": ("the name of a processor", _printable),
+    "offload": ("none, model or sequential", _one_of("none", "model", "sequential")),
+    "threads": ("a whole number, 1 to 4096", lambda value: type(value) is int and 1 <= value <= 4096),
+    "adapters": ("scales of LoRA adapters by model", _table(_name, _table(_printable, _is_number))),
+    "versions": ("versions by package", _table(_name, _printable)),
+}
+
+
+def _class_of(pipe: Any) -> str:
+    """The name of the pipeline's class; of a class outside diffusers, of the one in diffusers that it is made from."""
+    kinds = [kind.__name__ for kind in type(pipe).__mro__ if kind.__module__.startswith("diffusers.")]
+    return kinds[0] if kinds else type(pipe).__name__
+
+
+def _source(part: Any) -> str | None:
+    """A Hub id or the name of a folder, never its path: an image should not tell whose machine made it."""
+    source = str(part.config.get("_name_or_path") or "")
     path = Path(source)
-    inside = path.is_absolute() and path.is_relative_to(Path.home())
-    return f"~/{path.relative_to(Path.home()).as_posix()}" if inside else source
+    return (path.name if path.is_absolute() or path.is_dir() else source) or None
 
 
-def _device(pipe: Any, parts: dict[str, Any], offload: str) -> str:
-    first = next((tensor for model in parts.values() for tensor in model.parameters()), None)
-    return str(pipe._execution_device if offload != "none" or first is None else first.device)
+def _revisions(*repositories: str | None) -> dict[str, str]:
+    """The commits of those repositories that are pinned."""
+    pins = revisions.read() if any("/" in (repo or "") for repo in repositories) else {}
+    return {repo: pins[repo] for repo in repositories if repo in pins}
 
 
-def _channels_last(model: Any) -> bool:
-    """Whether its first convolution that has a width is stored with the channels last."""
-    import torch
-
-    kernel = next((p for p in model.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[3] > 1), None)
-    if kernel is None or kernel.is_contiguous():
-        return False
-    return kernel.is_contiguous(memory_format=torch.channels_last)
+def _adapters(models: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """The active LoRA adapters of each model with their scales (of the first layer, where layers differ)."""
+    found: dict[str, dict[str, float]] = {}
+    for name, model in models.items():
+        if getattr(model, "peft_config", None):
+            layer = next((one for one in model.modules() if hasattr(one, "lora_A")), None)
+            if layer is not None and not layer.disable_adapters:
+                found[name] = {adapter: float(layer.scaling[adapter]) for adapter in layer.active_adapters}
+    return found
 
 
 @functools.cache

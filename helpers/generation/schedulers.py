@@ -1,59 +1,22 @@
-"""Schedulers as plain data: a class name and a configuration in JSON types, from which an equal one is built."""
+"""Schedulers as plain data: a class name and its configuration; and which schedulers a pipeline works with."""
 
 from __future__ import annotations
 
 import inspect
-import math
+import json
 from typing import Any
 
 from helpers.common.validation import did_you_mean
 
 # Those that need no further package and no other kind of model, the best known first.
-_FOR_OTHERS = (
+SCHEDULERS = (
     "DDIMScheduler", "PNDMScheduler", "UniPCMultistepScheduler", "DPMSolverMultistepScheduler",
     "DPMSolverSinglestepScheduler", "DEISMultistepScheduler", "EulerDiscreteScheduler",
     "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler", "DDPMScheduler",
 )  # fmt: skip
-# Kandinsky's pipelines neither scale the model's input nor work without a generator for each step.
-_FOR_KANDINSKY = ("DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler")
-
-
-def describe_all(pipe: Any) -> dict[str, dict[str, Any]]:
-    """The class and the configuration of each of the pipeline's schedulers, by component name."""
-    from diffusers import SchedulerMixin
-
-    found = {name: part for name, part in pipe.components.items() if isinstance(part, SchedulerMixin)}
-    return {name: describe(part) for name, part in found.items()}
-
-
-def describe(scheduler: Any) -> dict[str, Any]:
-    """Class name and configuration; `build` makes an equal one of them."""
-    known = inspect.signature(type(scheduler).__init__).parameters
-    config = {key: _plain(value) for key, value in scheduler.config.items() if key in known}
-    return {"class": type(scheduler).__name__, "config": config}
-
-
-def configuration(description: dict[str, Any]) -> dict[str, Any]:
-    """The configuration in a description, its infinities floats again."""
-    return {key: _value(value) for key, value in description["config"].items()}
-
-
-def build(description: dict[str, Any]) -> Any:
-    """A new scheduler of that class and configuration; ValueError if diffusers has no such class."""
-    kind = class_named(description["class"])
-    known = inspect.signature(kind.__init__).parameters
-    return kind(**{key: value for key, value in configuration(description).items() if key in known})
-
-
-def class_named(name: str) -> Any:
-    """diffusers' scheduler class of that name, or a ValueError that says which one was probably meant."""
-    import diffusers
-
-    known = [key for key in dir(diffusers) if key.endswith("Scheduler")]
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"scheduler={name!r}: diffusers has no such scheduler. {did_you_mean(str(name), known)}")
-    return getattr(diffusers, name)
+# Kandinsky's pipelines do not scale the model's input, and pass a generator to each step.
+KANDINSKY = ("DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler")
 
 
 def compatible_schedulers(pipe: Any) -> list[str]:
@@ -61,27 +24,64 @@ def compatible_schedulers(pipe: Any) -> list[str]:
     scheduler = pipe.components.get("scheduler")
     if scheduler is None:
         return []
-    own, kind = type(scheduler).__name__, type(pipe).__name__
-    if kind == "StableDiffusionLatentUpscalePipeline":  # its model's timesteps are Euler's sigmas
+    own = type(scheduler).__name__
+    if type(pipe).__name__ == "StableDiffusionLatentUpscalePipeline":  # its model's timesteps are Euler's sigmas
         return [own]
-    compatible = {found.__name__ for found in getattr(scheduler, "compatibles", [])}
-    allowed = _FOR_KANDINSKY if "Kandinsky" in kind else _FOR_OTHERS
+    compatible = {kind.__name__ for kind in getattr(scheduler, "compatibles", [])}
+    allowed = KANDINSKY if "Kandinsky" in type(pipe).__name__ else SCHEDULERS
     return [own, *(name for name in allowed if name in compatible and name != own)]
 
 
-def _plain(value: Any) -> Any:
-    """JSON types for what schedulers keep in their configuration."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"float": str(value)}  # JSON has no infinity, and DPM-Solver's clipping begins at minus infinity
-    return value if isinstance(value, (bool, int, float, str, type(None), dict)) else str(value)
+def describe_all(pipe: Any) -> dict[str, dict[str, Any]]:
+    """The class and configuration of each of the pipeline's schedulers, by component name."""
+    from diffusers import SchedulerMixin
+
+    found = {name: part for name, part in pipe.components.items() if isinstance(part, SchedulerMixin)}
+    return {name: describe(part) for name, part in found.items()}
 
 
-def _value(value: Any) -> Any:
-    """The reverse of `_plain`."""
-    if isinstance(value, list):
-        return [_value(item) for item in value]
-    return float(value["float"]) if isinstance(value, dict) and value.keys() == {"float"} else value
+def describe(scheduler: Any) -> dict[str, Any]:
+    """The class name and configuration, in JSON types; `build` makes an equal scheduler of them."""
+    known, config = _defaults(type(scheduler)), json.loads(scheduler.to_json_string())
+    return {"class": type(scheduler).__name__, "config": {key: config[key] for key in config if key in known}}
+
+
+def settings(description: dict[str, Any]) -> dict[str, Any]:
+    """The constructor arguments that make this scheduler: those that differ from its class's defaults.
+
+    ValueError if diffusers has no such class, and if the description is not one that `describe` returns.
+    """
+    if not isinstance(description, dict) or not isinstance(config := description.get("config"), dict):
+        raise ValueError("expected the class and the configuration of a scheduler")
+    defaults = _defaults(class_named(description.get("class")))
+    found = {key: value for key, value in config.items() if key in defaults and value != defaults[key]}
+    for key, value in found.items():
+        items = value if isinstance(value, list) else [value]
+        if not all(item is None or isinstance(item, (bool, int, float, str)) for item in items):
+            raise ValueError(f"{key} of {description['class']}: expected a number, text, or a list of these")
+    return found
+
+
+def build(description: dict[str, Any]) -> Any:
+    """A new scheduler of that class and configuration; ValueError where diffusers cannot make it."""
+    arguments = settings(description)
+    try:
+        return class_named(description["class"])(**arguments)
+    except Exception as error:  # diffusers checks some values itself, by errors of many kinds
+        raise ValueError(f"{description['class']} cannot be made with {arguments}: {error}") from error
+
+
+def class_named(name: Any) -> Any:
+    """diffusers' scheduler class of that name, or a ValueError that suggests the name that was probably meant."""
+    import diffusers
+
+    known = [key for key in dir(diffusers) if key.endswith("Scheduler")]
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"scheduler={str(name)[:60]!r}: diffusers has no such class. {did_you_mean(str(name), known)}")
+    return getattr(diffusers, name)
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """The arguments of the class with their defaults, in JSON types."""
+    parameters = inspect.signature(kind).parameters
+    return {name: list(d) if isinstance(d := known.default, tuple) else d for name, known in parameters.items()}

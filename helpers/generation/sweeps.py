@@ -151,7 +151,7 @@ def _axes(pipe: Any, over: Mapping[str, Any], call: dict[str, Any]) -> dict[str,
         values = [calls.check(pipe, {name: value}).get(name) for value in values]
         if not values:
             raise ValueError(f"over[{name!r}] has no values: give at least one.")
-        marks = [str(png_record.encode(value, {})) for value in values]
+        marks = [png_record.identity(value) for value in values]
         if twice := [value for place, value in enumerate(values) if marks[place] in marks[:place]]:
             raise ValueError(f"over[{name!r}] has {twice[0]!r} twice: each value once.")
         axes[name] = values

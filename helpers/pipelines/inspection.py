@@ -70,7 +70,8 @@ def pixels_a_latent(pipe: Any) -> int:
 
 def offload_mode(pipe: Any) -> str:
     """How the pipeline's models reach the GPU, by diffusers' names: "none", "model" or "sequential"."""
-    if any(tensor.is_meta for model in models(pipe).values() for tensor in model.parameters()):
+    hooked = [model for model in models(pipe).values() if hasattr(model, "_hf_hook")]
+    if any(tensor.is_meta for model in hooked for tensor in model.parameters()):
         return "sequential"
     return "model" if getattr(pipe, "_all_hooks", None) else "none"
 

@@ -37,4 +37,4 @@ def test_it_makes_the_picture_from_the_converted_copy_and_from_the_pinned_commit
     converted, steered = (line for line in said if line.startswith("script:"))
     assert "cache/converted/pixel-art" in converted and PIXEL_ART not in converted and "revision" not in converted
     for repo, commit in pinned.items():
-        assert f'"{repo}"' in steered and f'revision="{commit}"' in steered
+        assert repr(repo) in steered and f"revision={commit!r}" in steered

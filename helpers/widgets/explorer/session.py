@@ -190,8 +190,8 @@ class ExplorerSession(RenderSession):
         fixed = {name: value for name, value in record.parameters.items() if name not in values}
         call = calls.check(self.pipe, fixed)
         if self._painter is not None:
-            mask = fixed.pop("mask_image")
-            if mask.size != self._painter.image.size or fixed["image"].size != mask.size:
+            mask, image = fixed.pop("mask_image", None), fixed.get("image")
+            if any(getattr(one, "size", None) != self._painter.image.size for one in (mask, image)):
                 raise ValueError("this image has another size than the MaskPainter of this Explorer.")
             self._restoring = True
             self._painter.mask = mask

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from PIL import Image
 
 from helpers import fit
 from helpers.generation.calls import check
-from helpers.generation.records import Record, make
+from helpers.generation.records import make
 from helpers.generation.sweeps import sweep
 from helpers.pipelines.loading import load
-from tests.support.calls import arguments, half_mask, noise, quietly, same
+from tests.support.calls import arguments, half_mask, noise, same
 from tests.support.tiny import SIZE, inpaint_pipeline, quiet, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
@@ -43,24 +40,6 @@ def test_unmasked_pixels_are_the_originals(inpaint) -> None:
     right = (SIZE // 2, 0, SIZE, SIZE)
     assert kept.crop(right).tobytes() == call["image"].crop(right).tobytes()
     assert make(inpaint, seed=3, **call).image.crop(right).tobytes() != call["image"].crop(right).tobytes()
-
-
-@pytest.mark.parametrize("name", ["sd15-inpaint", "kandinsky22-inpaint"])
-def test_it_repeats_from_its_file_and_by_its_script(name, tmp_path) -> None:
-    pipe = quiet(name)
-    call = arguments(pipe, "inpaint") | {"blur_factor": 4, "keep_unmasked": True}
-    record = make(pipe, seed=3, **call)
-    loaded = Record.load(record.save(tmp_path / "picture.png"))
-    assert loaded.parameters["blur_factor"] == 4 and loaded.parameters["keep_unmasked"] is True
-    assert loaded.key() == record.key() != make(pipe, seed=3, **call | {"blur_factor": 5}).key()
-    assert same(quietly(loaded, pipe), record)
-    code = loaded.code(tmp_path)
-    assert "blur(mask, blur_factor=4)" in code and "apply_overlay(mask, original, image)" in code
-    assert "helpers" not in code
-    file = tmp_path / "script.py"
-    file.write_text(f'{code}\nimport sys\nassert "helpers" not in sys.modules\nimage.save("made.png")\n')
-    subprocess.run([sys.executable, file.name], cwd=tmp_path, check=True, capture_output=True)
-    assert same(record, Image.open(tmp_path / "made.png"))
 
 
 @pytest.mark.parametrize("batch", [False, True])

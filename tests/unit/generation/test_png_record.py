@@ -1,0 +1,242 @@
+"""The PNG file of a record: what comes back from it, and what no file may bring into a session or a script."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+
+from helpers.generation import png_record
+from helpers.generation.records import Record
+from tests.support.calls import noise
+from tests.support.records import ORIGIN, check_script, record
+
+
+def equal(one, other) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(equal, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, Image.Image):
+        return (one.mode, one.size, one.tobytes()) == (other.mode, other.size, other.tobytes())
+    return (one.dtype, one.tolist()) == (other.dtype, other.tolist()) if hasattr(one, "dtype") else one == other
+
+
+def test_everything_comes_back_as_it_was(tmp_path) -> None:
+    before = record()
+    after = Record.load(before.save(tmp_path / "a.png"))
+    assert equal(after.parameters, before.parameters) and equal(after.image, before.image)
+    names = ("origin", "seconds", "exact", "error", "axes")
+    assert all(equal(getattr(after, name), getattr(before, name)) for name in names)
+    assert after.key() == before.key() and equal(Record.load((tmp_path / "a.png").read_bytes()).image, before.image)
+    with Image.open(tmp_path / "a.png") as opened:
+        opened.load()
+        assert list(opened.text) == [png_record.KEY] and not opened.private_chunks
+
+
+def test_keys_tell_records_apart() -> None:
+    keys = {record(**one).key() for one in ({}, {"image": noise(5)}, {"seed": 2}, {"prompt": "b"}, {"timesteps": None})}
+    assert len(keys | {record({"threads": 3}).key()}) == 6 and record(image=noise(1)).key() in keys
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_values_survive_the_round_trip(seed) -> None:
+    chance = random.Random(seed)
+
+    def value(depth: int = 3):
+        leaves = [None, True, -1, 2**62, 0.1, -1e300, "", "\0\u2028😀'\"", noise(1, "L", 3), torch.arange(3), np.eye(2)]
+        made = chance.choice([list, tuple, dict, None])
+        if depth == 0 or made is None:
+            return chance.choice(leaves)
+        items = [value(depth - 1) for _ in range(chance.randrange(4))]
+        return {f"image{place}": item for place, item in enumerate(items)} if made is dict else made(items)
+
+    one = value()
+    assert equal(png_record.decode(json.loads(json.dumps(png_record.encode(one)))), one)
+    assert equal(png_record.snapshot_argument(one, name="one"), one)
+
+
+def test_a_record_of_another_format_is_refused_by_its_number(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "a.png"
+    for version, remedy in ((1, "make the image again"), (99, "update the course"), ("x", "update the course")):
+        with monkeypatch.context() as patch:
+            patch.setattr(png_record, "FORMAT", version)
+            record().save(path)
+        with pytest.raises(ValueError, match=rf"a\.png'.* format {version!r} and this course reads 2: {remedy}"):
+            Record.load(path)
+
+
+def test_a_file_of_another_program_is_refused(tmp_path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a cat, Steps: 20")
+    noise(1).save(tmp_path / "foreign.png", pnginfo=info)
+    noise(1).save(tmp_path / "a.jpg")
+    cut = record().save(tmp_path / "cut.png")
+    cut.write_bytes(cut.read_bytes()[:-400])
+    for name, message in (
+        ("foreign.png", "foreign.png' holds no record of this course.*texts 'parameters' of another program"),
+        ("a.jpg", "holds no record of this course"),
+        ("cut.png", "broken or cut off"),
+        ("none.png", "no such file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Record.load(tmp_path / name)
+
+
+def test_an_image_edited_after_saving_is_warned_about(tmp_path) -> None:
+    path = record().save(tmp_path / "a.png")
+    png_record.write(path, noise(3), png_record.read(path)[1])
+    with pytest.warns(UserWarning, match="edited after it was recorded"):
+        Record.load(path)
+
+
+def test_what_cannot_be_read_again_is_not_written(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(png_record, "MAX_BYTES", 10_000)
+    big = record(image=noise(1, size=64))
+    with pytest.raises(ValueError, match=r"a\.png'.* takes 0 MiB.*Save the image alone"):
+        big.save(tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("broken", [(Path, "write_bytes"), (png_record.os, "replace"), (Image.Image, "save")])
+def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch, broken) -> None:
+    path = record().save(tmp_path / "a.png")
+    before = path.read_bytes()
+
+    def fails(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(*broken, fails)
+    with pytest.raises(OSError, match="disk full"):
+        record().save(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_where_a_record_cannot_be_saved(tmp_path) -> None:
+    for name, message in (("a.jpg", r"a\.jpg'.*let the name end in \.png"), ("none/a.png", "there is no folder")):
+        with pytest.raises(ValueError, match=message):
+            record().save(tmp_path / name)
+    with pytest.raises(ValueError, match="no image to save: it failed"):
+        Record(None, {}, 0, {}, error="it failed").save(tmp_path / "a.png")
+
+
+def forged(path: Path, place: tuple, value) -> Path:
+    """A saved record in whose JSON `value` stands at `place`."""
+    image, content = png_record.read(record().save(path))
+    *way, last = place
+    inner = content
+    for step in way:
+        inner = inner[step]
+    inner[last] = value
+    return png_record.write(path, image, content)
+
+
+EVIL = "__import__('os').system('touch owned')"
+DEEP = json.loads("[" * 500 + "]" * 500)
+
+
+@pytest.mark.parametrize(
+    ("place", "values"),
+    [
+        (("parameters",), [None, [], "x"]),
+        (("parameters", f"x=1), {EVIL}, f(y"), [1]),
+        (("parameters", "import"), [1]),
+        (("parameters", "generator"), [1]),
+        (("parameters", "seed"), [EVIL, None, -1, 1.5, {"tuple": []}]),
+        (("parameters", "scheduler"), [EVIL, "AutoencoderKL", None]),
+        (("parameters", "blur_factor"), [EVIL, {"image": ""}, float("inf")]),
+        (("parameters", "keep_unmasked"), [EVIL, 1]),
+        (("parameters", "prompt"), [["x"], DEEP]),
+        (("parameters", "image"), [{"image": "?"}, {"image": 3}, {"image": "AAAA"}, {"picture": "x"}, {"tuple": 3}]),
+        (("parameters", "prompt_embeds"), [{"tensor": ""}, {"array": "AAAA"}, {"tensor": None}, {"dict": []}, DEEP]),
+        (("parameters", "timesteps"), [[float("nan")], DEEP]),
+        (("seconds",), ["1", None, float("nan"), -1, 10**400]),
+        (("exact",), [1, None]),
+        (("error",), [1, DEEP]),
+        (("axes",), [None, [1], [EVIL]]),
+        (("pixels",), [None]),
+        (("origin",), [None, [], DEEP]),
+        (("origin", "pipeline"), [EVIL, "AutoencoderKL", f"Pipeline\n{EVIL}\nPipeline", None, DEEP]),
+        (("origin", "checkpoint"), [EVIL, 1, DEEP]),
+        (("origin", "edition"), [EVIL, True]),
+        (("origin", "source"), [f"x'){EVIL}", "../../x", "/etc", "a\nb", 1]),
+        (("origin", "controlnet"), [f"x'){EVIL}", "a/b/c", 1]),
+        (("origin", "revisions"), [[], {"a/b": EVIL}, {EVIL: "a" * 40}, {"a/b": "a" * 41}]),
+        (("origin", "schedulers"), [[], {EVIL: {}}, {"scheduler": {}}, {"scheduler": []}, {"scheduler": DEEP}]),
+        (("origin", "schedulers", "scheduler", "class"), [EVIL, "AutoencoderKL", None, DEEP]),
+        (("origin", "schedulers", "scheduler", "config"), [EVIL, {"beta_start": {"a": 1}}, {"trained_betas": [[]]}]),
+        (("origin", "dtype"), [EVIL, "float", f"float16\n{EVIL}", None]),
+        (("origin", "memory_format"), [EVIL, 1]),
+        (("origin", "device"), [EVIL, "cpu\n", "cuda:x", 0]),
+        (("origin", "hardware"), ["a\nb", 1]),
+        (("origin", "offload"), [EVIL, None]),
+        (("origin", "threads"), [EVIL, True, 0, 2.0]),
+        (
+            ("origin", "adapters"),
+            [["a\n" + EVIL], {"a\n" + EVIL: {}}, {"unet": {"a\n" + EVIL: 1}}, {"unet": {"a": "b"}}],
+        ),
+        (("origin", "versions"), [None, {"a\nb": "1"}, {"torch": "a\nb"}, {"torch": None}]),
+    ],
+    ids=lambda place: ".".join(place)[:40] if isinstance(place, tuple) else None,
+)
+def test_a_forged_field_is_refused_and_named(tmp_path, place, values) -> None:
+    named = "schedulers" if "schedulers" in place else place[-1].partition(")")[0]
+    for value in values:
+        with pytest.raises(ValueError, match=rf"forged: .*({named}|damaged|nested|unsupported)"):
+            Record.load(forged(tmp_path / "a.png", place, value))
+
+
+@pytest.mark.parametrize("name", [*ORIGIN, "seed"])
+def test_a_missing_field_is_refused_and_named(tmp_path, name) -> None:
+    image, content = png_record.read(record().save(tmp_path / "a.png"))
+    del content["parameters" if name == "seed" else "origin"][name]
+    with pytest.raises(ValueError, match=f"has no {name}"):
+        Record.load(png_record.write(tmp_path / "a.png", image, content))
+
+
+def places(content, way=()):
+    """Every place in a JSON document."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        yield (*way, key)
+        yield from places(value, (*way, key))
+
+
+@pytest.mark.filterwarnings("ignore:.*the image was edited")
+def test_no_file_yields_a_script_that_does_anything_else(tmp_path) -> None:
+    image, original = png_record.read(record().save(tmp_path / "a.png"))
+    chance, scripts = random.Random(0), 0
+    values = [
+        EVIL, f"'), {EVIL}, ('", f'"""\n{EVIL}\n"""', f"\n{EVIL}\n", "\\", "'", "", None, True, 0, -1, 1e308, 10**400,
+        float("inf"), float("nan"), [], {}, [EVIL], {"tuple": [EVIL]}, {"dict": {EVIL: EVIL}}, {"image": EVIL}, DEEP,
+        {"class": EVIL}, {EVIL: EVIL}, "DDPMScheduler", "KandinskyV22InpaintCombinedPipeline", "cuda", "sequential",
+    ]  # fmt: skip
+    for _ in range(600):
+        content = copy.deepcopy(original)
+        for _ in range(chance.randint(1, 3)):
+            *way, last = chance.choice(list(places(content)))
+            inner = content
+            for step in way:
+                inner = inner[step]
+            if isinstance(inner, dict) and chance.random() < 0.3:
+                value = inner.pop(last)
+                if chance.random() < 0.7:
+                    inner[chance.choice([EVIL, f"x), {EVIL}, (y", "clip_skip", "eta", "\n"])] = value
+            else:
+                inner[last] = chance.choice(values)
+        try:
+            code = Record.load(png_record.write(tmp_path / "a.png", image, content)).code()
+        except ValueError:  # refused, in words
+            continue
+        check_script(code)
+        scripts += 1
+    assert scripts > 50
+    check_script(record().code())
