@@ -6,18 +6,15 @@ Models are named by what they were loaded from, not by their weights: describing
 from __future__ import annotations
 
 import functools
-import math
+import json
 import platform
 import re
 import reprlib
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from helpers.catalog import revisions
-from helpers.catalog.checkpoints import CATALOG
-from helpers.catalog.editions import EDITIONS
 from helpers.generation import schedulers
 from helpers.pipelines import inspection
 
@@ -68,65 +65,46 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{n} was {flat[0].get(n)}, is {flat[1].get(n)}" for n in names if flat[0].get(n) != flat[1].get(n)]
 
 
+_PLACE = r'"([\w .+-]|\\u[0-9a-f]{4}){1,100}(/[\w.-]{1,100})?"'  # a Hub id, or the name of a folder
+_NAME, _TEXT = '"[a-z][a-z0-9_]{0,59}"', r'"([ !#-\[\]-~]|\\u[0-9a-f]{4}){1,200}"'
+_NUMBER = r"-?[0-9.]{1,20}(e-?[0-9]{1,3})?"
+_FIELDS = {  # what the JSON of each may be
+    "pipeline": r'"\w{1,100}Pipeline"',
+    "checkpoint": 'null|"[a-z0-9-]{1,60}"',
+    "edition": 'null|"mini"|"full"',
+    "source": f"null|{_PLACE}",
+    "controlnet": f"null|{_PLACE}",
+    "revisions": rf'{{({_PLACE}: "[0-9a-f]{{40}}"(, )?)*}}',
+    "schedulers": r"\{.*\}",
+    "dtype": '"(float32|float16|bfloat16|float64)"',
+    "memory_format": '"(contiguous_format|channels_last)"',
+    "device": '"(cpu|cuda|mps|xpu)(:[0-9]{1,2})?"',
+    "hardware": _TEXT,
+    "offload": '"(none|model|sequential)"',
+    "threads": "[1-9][0-9]{0,3}",
+    "adapters": rf"{{({_NAME}: {{({_TEXT}: {_NUMBER}(, )?)*}}(, )?)*}}",
+    "versions": rf"{{({_NAME}: {_TEXT}(, )?)*}}",
+}
+
+
 def check(origin: Any) -> dict[str, Any]:
     """The known fields of a description that was read from a file, or a ValueError that names the first wrong one."""
-    if not isinstance(origin, dict):
-        raise ValueError(f"origin={reprlib.repr(origin)}: expected a description of a pipeline")
-    for name, (expected, valid) in _FIELDS.items():
-        if name not in origin:
-            raise ValueError(f"origin has no {name}")
-        if not valid(origin[name]):
-            raise ValueError(f"{name}={reprlib.repr(origin[name])}: expected {expected}")
-    for name, description in origin["schedulers"].items():
-        try:
-            schedulers.settings(description)
-        except ValueError as error:
-            raise ValueError(f"schedulers, {reprlib.repr(name)}: {error}") from error
-    return {name: origin[name] for name in _FIELDS}
-
-
-def _text(pattern: str) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
-
-
-def _table(key: Callable[[Any], bool], value: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda table: isinstance(table, dict) and all(key(one) and value(other) for one, other in table.items())
-
-
-def _one_of(*allowed: Any) -> Callable[[Any], bool]:
-    return lambda value: any(type(value) is type(one) and value == one for one in allowed)
-
-
-def _is_pipeline(name: Any) -> bool:
     import diffusers
 
-    return isinstance(name, str) and name.endswith("Pipeline") and name in dir(diffusers)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
-
-
-_name, _printable = _text(r"[a-z][a-z0-9_]{0,59}"), _text(r"[ -~]{1,200}")
-_place = _text(r"[\w .+-]{1,100}(/[\w.-]{1,100})?")  # a Hub id, or the name of a folder
-_optional_place = lambda value: value is None or _place(value)  # noqa: E731
-_FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "pipeline": ("a pipeline class of diffusers", _is_pipeline),
-    "checkpoint": ("a checkpoint of the course, or None", _one_of(None, *CATALOG)),
-    "edition": ("'mini', 'full' or None", _one_of(None, *EDITIONS)),
-    "source": ("a Hub id or the name of a folder", _optional_place),
-    "controlnet": ("a Hub id or the name of a folder", _optional_place),
-    "revisions": ("commits by Hub id", _table(_place, _text("[0-9a-f]{40}"))),
-    "schedulers": ("schedulers by component name", _table(_text("([a-z_]{1,30}_)?scheduler"), lambda _: True)),
-    "dtype": ("float32, float16, bfloat16 or float64", _one_of("float32", "float16", "bfloat16", "float64")),
-    "memory_format": ("contiguous_format or channels_last", _one_of("contiguous_format", "channels_last")),
-    "device": ("a device such as cpu or cuda:0", _text("(cpu|cuda|mps|xpu)(:[0-9]{1,2})?")),
-    "hardware": ("the name of a processor", _printable),
-    "offload": ("none, model or sequential", _one_of("none", "model", "sequential")),
-    "threads": ("a whole number, 1 to 4096", lambda value: type(value) is int and 1 <= value <= 4096),
-    "adapters": ("scales of LoRA adapters by model", _table(_name, _table(_printable, _is_number))),
-    "versions": ("versions by package", _table(_name, _printable)),
-}
+    if not isinstance(origin, dict):
+        raise ValueError(f"origin={reprlib.repr(origin)}: expected the description of a pipeline")
+    for name, pattern in _FIELDS.items():
+        if name not in origin:
+            raise ValueError(f"origin has no {name}")
+        if not re.fullmatch(pattern, json.dumps(origin[name]), re.ASCII):
+            raise ValueError(f"{name}={reprlib.repr(origin[name])} is nothing that this course writes")
+    if origin["pipeline"] not in dir(diffusers):
+        raise ValueError(f"pipeline={origin['pipeline']!r}: diffusers has no such class")
+    for name, description in origin["schedulers"].items():
+        if not re.fullmatch("([a-z_]{1,30}_)?scheduler", name):
+            raise ValueError(f"schedulers has {reprlib.repr(name)}, which no pipeline of diffusers has")
+        schedulers.settings(description)
+    return {name: origin[name] for name in _FIELDS}
 
 
 def _class_of(pipe: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import reprlib
 from typing import Any
 
 from helpers.common.validation import did_you_mean
@@ -52,13 +53,13 @@ def settings(description: dict[str, Any]) -> dict[str, Any]:
     ValueError if diffusers has no such class, and if the description is not one that `describe` returns.
     """
     if not isinstance(description, dict) or not isinstance(config := description.get("config"), dict):
-        raise ValueError("expected the class and the configuration of a scheduler")
+        raise ValueError(f"schedulers has {reprlib.repr(description)}: expected a class and its config")
     defaults = _defaults(class_named(description.get("class")))
     found = {key: value for key, value in config.items() if key in defaults and value != defaults[key]}
     for key, value in found.items():
         items = value if isinstance(value, list) else [value]
         if not all(item is None or isinstance(item, (bool, int, float, str)) for item in items):
-            raise ValueError(f"{key} of {description['class']}: expected a number, text, or a list of these")
+            raise ValueError(f"schedulers: {key} of {description['class']} is not a number, text, or a list of these")
     return found
 
 
@@ -77,7 +78,9 @@ def class_named(name: Any) -> Any:
 
     known = [key for key in dir(diffusers) if key.endswith("Scheduler")]
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"scheduler={str(name)[:60]!r}: diffusers has no such class. {did_you_mean(str(name), known)}")
+        raise ValueError(
+            f"scheduler={reprlib.repr(name)}: diffusers has no such class. {did_you_mean(str(name), known)}"
+        )
     return getattr(diffusers, name)
 
 

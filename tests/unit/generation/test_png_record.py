@@ -188,7 +188,7 @@ DEEP = json.loads("[" * 500 + "]" * 500)
     ids=lambda place: ".".join(place)[:40] if isinstance(place, tuple) else None,
 )
 def test_a_forged_field_is_refused_and_named(tmp_path, place, values) -> None:
-    named = "schedulers" if "schedulers" in place else place[-1].partition(")")[0]
+    named = "scheduler" if "schedulers" in place else place[-1].partition(")")[0]
     for value in values:
         with pytest.raises(ValueError, match=rf"forged: .*({named}|damaged|nested|unsupported)"):
             Record.load(forged(tmp_path / "a.png", place, value))
