@@ -220,31 +220,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    def do_POST(self) -> None:
-        self._answer()
-
     def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
         self.request_log = Request(self.command, self.path)
         self.hub.requests.append(self.request_log)
-        if parts[:2] == ["api", "whoami-v2"]:
-            return self._whoami()
         if parts[0] == "api" and len(parts) >= 4 and parts[1] in ("models", "datasets"):
-            return self._about(parts[1], "/".join(parts[2:4]), parts[4:], query=parse_qs(url.query), body=body)
+            return self._about(parts[1], "/".join(parts[2:4]), parts[4:], query=parse_qs(url.query))
         kind, parts = ("datasets", parts[1:]) if parts[0] == "datasets" else ("models", parts)
         if parts[0] == "lfs":  # where large files lie: /lfs/<kind>/<owner>/<name>/<commit>/<path>
             return self._file(parts[1], "/".join(parts[2:4]), parts[4], "/".join(parts[5:]), direct=True)
         if len(parts) >= 5 and parts[2] == "resolve":
             return self._file(kind, "/".join(parts[:2]), parts[3], "/".join(parts[4:]))
         self._send(404, {"error": "Sorry, we can't find the page you are looking for."})
-
-    def _whoami(self) -> None:
-        if token := self._token():
-            self._send(200, {"type": "user", "name": token.removeprefix("hf_"), "fullname": "", "orgs": []})
-        else:
-            self._send(401, {"error": "Invalid username or password."})
 
     def _token(self) -> str | None:
         return (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
@@ -261,12 +249,12 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return commit, repo.commits[commit]
 
-    def _about(self, kind: str, name: str, rest: list[str], *, query: dict, body: bytes) -> None:
-        """Questions about a repository: what it is, its tree, some of its paths, its branches."""
+    def _about(self, kind: str, name: str, rest: list[str], *, query: dict) -> None:
+        """Questions about a repository: what it is, and its tree."""
         self.request_log.repo = name
         if fault := self.hub.fault(self.request_log, tuple(STATUS)):
             return self._refuse(fault.kind)
-        revision = rest[1] if len(rest) > 1 and rest[0] in ("revision", "tree", "paths-info") else "main"
+        revision = rest[1] if len(rest) > 1 and rest[0] in ("revision", "tree") else "main"
         found = self._commit(kind, name, revision)
         if found is None:
             return None
@@ -274,14 +262,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not rest or rest[0] == "revision":
             blobs = query.get("blobs", ["false"])[0].lower() == "true"
             return self._send(200, self._info(kind, name, commit, tree, blobs=blobs))
-        if rest[0] == "refs":
-            return self._send(200, {"branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": commit}],
-                                    "converts": [], "tags": []})  # fmt: skip
         if rest[0] == "tree":
             return self._tree(tree, "/".join(rest[2:]), query=query)
-        if rest[0] == "paths-info":
-            asked = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode()).get("paths", [])
-            return self._send(200, [_entry(path, tree[path]) for path in asked if path in tree])
         return self._send(404, {"error": "Not found"})
 
     def _info(self, kind: str, name: str, commit: str, tree: dict[str, File], *, blobs: bool) -> dict:
@@ -389,7 +371,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _entry(path: str, file: File) -> dict:
-    """A file as /tree and /paths-info describe it."""
+    """A file as /tree describes it."""
     entry = {"type": "file", "oid": file.blob, "size": len(file.bytes), "path": path}
     if path.endswith(LARGE):
         entry["lfs"] = {"oid": file.sha256, "size": len(file.bytes), "pointerSize": 134}

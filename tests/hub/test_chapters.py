@@ -1,7 +1,8 @@
-"""A chapter, or every one, runs in the full edition, unchanged, on checkpoints from the small Hub and no other network.
+"""Every chapter runs in the full edition, unchanged, on checkpoints from the small Hub and with no other network.
 
-The pictures are noise; what this shows is that no cell takes the miniatures for granted: their sizes, their folders,
-the drawn world's classifier. COURSE_HUB_SIZES=real runs the chapters on pictures of the real sizes, which takes longer.
+Only with COURSE_TEST_ALL=1; else chapter 01 in test_offline.py stands for all. The images are noise; what this shows is
+that no cell takes the miniatures for granted: their sizes, their folders, the drawn world's classifier.
+COURSE_HUB_SIZES=real runs the chapters on images of the real sizes, which takes longer.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from tests.hub import checkpoints
 from tests.hub.conftest import Machine
 from tests.hub.server import Hub
 
+pytestmark = pytest.mark.skipif(not os.environ.get("COURSE_TEST_ALL"), reason="COURSE_TEST_ALL=1 runs every chapter")
 SIZES = checkpoints.REAL if os.environ.get("COURSE_HUB_SIZES") == "real" else checkpoints.SMALL
-# The one with the most families of models; with COURSE_TEST_ALL=1, every chapter.
-PATHS = notebook_runner.chapters() if os.environ.get("COURSE_TEST_ALL") == "1" else notebook_runner.chapters(["03"])
+PATHS = notebook_runner.chapters()
 # Kernels; each computes on one core, and half of its time is imports.
 AT_ONCE = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import nbformat
-from nbformat.v4 import new_code_cell, new_notebook
-
 from tests.hub.checkpoints import DEPTH
 
 CODE = """import sys
@@ -28,11 +25,3 @@ def test_only_an_estimate_is_fetched_and_a_second_needs_no_network(machine, hub)
     machine.offline()
     again = machine.python(CODE, "estimate")
     assert again.stdout == done.stdout, again.stderr
-
-
-def test_the_download_of_a_chapter_that_estimates_brings_the_estimator(machine, hub):
-    path = machine.folder / "08_mine.ipynb"
-    path.write_text(nbformat.writes(new_notebook(cells=[new_code_cell(CODE)])), encoding="utf-8")
-    done = machine.course("download", path.name, "--yes")
-    assert done.returncode == 0 and "✓ depth-estimator\n✓ pictures\n" in done.stdout, done.stderr
-    assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= set(hub.fetched(DEPTH))

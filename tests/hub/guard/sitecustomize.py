@@ -1,21 +1,17 @@
 """What a test changes in a Python process of its own; PYTHONPATH leads here, so it runs before anything else.
 
 COURSE_TEST_NETWORK   "local": connections to this machine alone; "none": no connection at all
-COURSE_TEST_MEMORY    bytes that hardware.free_memory() finds: the plan counts the real checkpoints' weights
+COURSE_TEST_MEMORY    bytes that devices.free_memory() finds: the plan counts the real checkpoints' weights
 COURSE_TEST_SIZES     JSON, family to pixels: a smaller full_size for the catalogue, as the served checkpoints have it
 COURSE_TEST_ROUNDS    how often measure_each() repeats at most: a chapter runs the same cells, in less time
-COURSE_TEST_DISK      bytes that the disk has left: disk_usage() says so, and a download that writes more fails
 """
 
-import errno
 import functools
 import importlib.abc
 import importlib.util
 import ipaddress
 import json
 import os
-import pathlib
-import shutil
 import socket
 import sys
 
@@ -36,44 +32,6 @@ def _network(allowed):
         return connect(self, address, *rest)
 
     socket.socket.connect = guarded
-
-
-def _disk(left):
-    usage, opened, written = shutil.disk_usage, pathlib.Path.open, {"bytes": 0}
-
-    def disk_usage(path):
-        real = usage(path)
-        return type(real)(real.total, real.total - left, max(0, left - written["bytes"]))
-
-    def open_counted(self, mode="r", *args, **kwargs):
-        file = opened(self, mode, *args, **kwargs)
-        partial = self.suffix in (".incomplete", ".part") and mode[0] in "wax"
-        return _Counted(file, left, written) if partial else file
-
-    shutil.disk_usage, pathlib.Path.open = disk_usage, open_counted
-
-
-class _Counted:
-    """A file on a disk with so many bytes left."""
-
-    def __init__(self, file, left, written):
-        self._file, self._left, self._written = file, left, written
-
-    def write(self, data):
-        if self._written["bytes"] + len(data) > self._left:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
-        self._written["bytes"] += len(data)
-        return self._file.write(data)
-
-    def __getattr__(self, name):
-        return getattr(self._file, name)
-
-    def __enter__(self):
-        self._file.__enter__()
-        return self
-
-    def __exit__(self, *error):
-        return self._file.__exit__(*error)
 
 
 def _sizes(module):
@@ -119,8 +77,6 @@ class _After(importlib.abc.MetaPathFinder):
 
 if "COURSE_TEST_NETWORK" in os.environ:
     _network(os.environ["COURSE_TEST_NETWORK"])
-if "COURSE_TEST_DISK" in os.environ:
-    _disk(int(os.environ["COURSE_TEST_DISK"]))
 changes = {
     "COURSE_TEST_SIZES": ("helpers.catalog.checkpoints", _sizes),
     "COURSE_TEST_MEMORY": ("helpers.catalog.devices", _memory),
