@@ -1,65 +1,102 @@
 """Previews: what a step's latents look like, by a linear map to colours instead of the VAE.
 
-The miniatures' maps lie beside their VAE (made by `python -m miniature_training preview`); those of any other VAE are
-fitted in memory when they are first needed.
+A latent's colour is a weighted sum of its own channels and of its eight neighbours', plus a constant. The weights lie
+beside the miniatures' VAEs (`python -m miniature_training preview` fits them). A VAE without such a file, as those of
+the full edition, has no preview.
 """
 
 from __future__ import annotations
 
-import threading
-import weakref
+import functools
+import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from helpers.images.reading import course_images, load_image
-from helpers.pipelines.latent_map import Map, fit, mark, read
+from helpers.pipelines.inspection import autoencoder, pixels_a_latent
 
-SIDE = 96  # pixels of the pictures that a map is fitted on in memory
-
-_maps: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-_fitting = threading.Lock()
+FILE = "preview.json"
+WINDOW = 3  # latents a side
 
 
-def picture(pipe: Any, latents: Any) -> Image.Image | None:
-    """Show the first of a step's latents, (B, C, h, w), as a picture of the size that the VAE would decode them to.
+@dataclass(frozen=True)
+class LatentMap:
+    """From the latents of one VAE, as pipelines pass them on, to colours.
 
-    Any dtype and device. It takes well under a millisecond a step; at most the first call for a VAE that brings no map
-    takes longer. With padding_mask_crop it shows the crop. None where there is nothing to show: no VAE, latents of
-    another shape than that VAE's, not finite, or no map to be had (its weights are not in memory).
+    weights: a row each for red, green and blue, with a column for every channel of every latent in a 3 x 3 window.
+    bias: their constants. Colours are -1..1. loudest: the root mean square to which larger latents are scaled down.
     """
-    vae = _vae(pipe)
-    if vae is None or getattr(latents, "ndim", 0) != 4 or not len(latents):
+
+    weights: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+    loudest: float
+
+    @property
+    def channels(self) -> int:
+        return len(self.weights[0]) // WINDOW**2
+
+    def __call__(self, latents: np.ndarray) -> np.ndarray:
+        """Latents (C, h, w) -> colours (h, w, 3), uint8."""
+        size = math.sqrt(float(np.mean(np.square(latents))))  # some schedulers' noise is 14 times larger than an image
+        scaled = latents * min(1.0, self.loudest / size) if size else latents
+        colours = windows(scaled[None])[0] @ np.array(self.weights).T + np.array(self.bias)
+        return np.rint((colours.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def preview(pipe: Any, latents: Any) -> Image.Image | None:
+    """Show the first of a step's latents, (B, C, h, w), as an image of the size that the VAE would decode them to.
+
+    Any dtype and device; it takes well under a millisecond. With padding_mask_crop it shows the crop. None where there
+    is nothing to show: no VAE, no map for it, latents of another shape than that VAE's, or not finite.
+    """
+    latent_map = map_of(autoencoder(pipe))
+    if latent_map is None or getattr(latents, "ndim", 0) != 4 or latents.shape[1] != latent_map.channels:
         return None
-    fitted = map_of(vae)
-    if fitted is None or latents.shape[1] != fitted.channels:
+    values = latents[:1].detach().float().cpu().numpy().astype(np.float64)  # (1, C, h, w)
+    if not len(values) or not np.isfinite(values).all():
         return None
-    values = latents[0].detach().float().cpu().numpy().astype(np.float64)  # (C, h, w)
-    if not np.isfinite(values).all():
-        return None
-    small = Image.fromarray(fitted(values))
-    scale = _scale(vae)
+    small = Image.fromarray(latent_map(values[0]))
+    scale = pixels_a_latent(pipe)
     return small.resize((small.width * scale, small.height * scale), Image.Resampling.BICUBIC)
 
 
 def step(pipe: Any, latents: Any) -> Image.Image | None:
-    """Show what a step takes the finished picture to be, if the scheduler tells, else its noisy latents; see `picture`.
+    """Show what a step predicts the finished image to be, or its noisy latents if the scheduler keeps no prediction.
 
     Only for latents that the pipeline's callback_on_step_end has just been given, in its thread: the prediction is read
-    from the scheduler (DPMSolverMultistep, UniPC and PNDM keep theirs).
+    from the scheduler (DPMSolverMultistep, UniPC and PNDM keep theirs). See `preview`.
     """
     found = None if latents is None else _predicted(pipe, latents)
-    return picture(pipe, latents if found is None or found.shape != latents.shape else found)
+    return preview(pipe, latents if found is None or found.shape != latents.shape else found)
 
 
-def map_of(vae: Any) -> Map | None:
-    """The map of this VAE: the one beside its weights, else one fitted now; remembered. None where neither can be."""
-    with _fitting:
-        if vae not in _maps:
-            _maps[vae] = _shipped(vae) or _fitted_now(vae)
-        return _maps[vae]
+def map_of(vae: Any) -> LatentMap | None:
+    """The map that lies beside this VAE's weights, if there is one."""
+    folder = Path(str(vae.config.get("_name_or_path") or "")) if vae is not None else Path()
+    if not folder.is_absolute():  # no VAE, or an id on the Hub
+        return None
+    return read(folder) or read(folder / "vae") or read(folder / "movq")
+
+
+@functools.lru_cache(maxsize=32)
+def read(folder: Path) -> LatentMap | None:
+    """The map that lies in a folder, if there is one; a folder is looked into once."""
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    return LatentMap(tuple(map(tuple, kept["weights"])), tuple(kept["bias"]), kept["loudest"])
+
+
+def windows(latents: np.ndarray) -> np.ndarray:
+    """(B, C, h, w) -> (B, h, w, 9 C): each latent with its neighbours; at the border it stands in for missing ones."""
+    padded = np.pad(latents, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (WINDOW, WINDOW), axis=(2, 3))  # (B, C, h, w, 3, 3)
+    return seen.transpose(0, 2, 3, 1, 4, 5).reshape(*latents.shape[:1], *latents.shape[2:], -1)
 
 
 def _predicted(pipe: Any, latents: Any) -> Any:
@@ -76,38 +113,3 @@ def _predicted(pipe: Any, latents: Any) -> Any:
         kept = float(kept)
         return (latents - (1 - kept) ** 0.5 * scheduler.ets[-1].to(latents)) / kept**0.5
     return None
-
-
-def _vae(pipe: Any) -> Any:
-    return next((part for name in ("vae", "movq") if (part := getattr(pipe, name, None)) is not None), None)
-
-
-def _scale(vae: Any) -> int:
-    """Pixels a latent, along one side."""
-    config = vae.config
-    return 2 ** (len(config.get("block_out_channels") or config.get("down_block_out_channels") or [0]) - 1)
-
-
-def _shipped(vae: Any) -> Map | None:
-    folder = Path(str(vae.config.get("_name_or_path") or ""))
-    if not folder.is_absolute():  # an id on the Hub
-        return None
-    found = read(folder) or read(folder / "vae")
-    return found if found and found.vae == mark(vae) else None
-
-
-def _fitted_now(vae: Any) -> Map | None:
-    """Fitted on the course's pictures, with a float32 copy of the VAE that shares what is float32 already."""
-    import torch
-
-    state = vae.state_dict()
-    if any(tensor.is_meta for tensor in state.values()):  # sequential offload keeps them elsewhere
-        return None
-    try:
-        with torch.device("meta"):
-            copy = type(vae).from_config(vae.config)
-        copy.load_state_dict({name: tensor.detach().float() for name, tensor in state.items()}, assign=True)
-        pictures = [load_image(name, size=SIDE) for name in course_images()]
-        return fit(copy.eval().requires_grad_(False), pictures)
-    except (ValueError, RuntimeError):  # no pictures, no numbers, or no memory: then there is no preview
-        return None

@@ -1,8 +1,8 @@
-"""Compel's notation for weights, read strictly: what Compel would take for plain text without a word is an error here.
+"""Compel's notation for weights, parsed strictly: what Compel would silently take for plain text is an error here.
 
-(words)1.3, word++, word-     a weight: a number from 0, or 1.1 for each plus, 0.9 for each minus
-("one", "other").blend(0.7, 0.3), ("one", "other").and()     two prompts mixed, or one after the other
-\\(, \\), \\", \\+, \\-     the sign itself
+(words)1.3, word++, word-     a weight: a number of 0 or more, or a factor of 1.1 for each plus, 0.9 for each minus
+("one", "other").blend(0.7, 0.3), ("one", "other").and()     two prompts blended, or one after the other
+\\(, \\), \\", \\+, \\-     the character itself
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import re
 from typing import Any
 
+DEPTH = 12  # levels of brackets
 OPERATORS = ("blend", "and", "add", "swap", "attend")
 _ESCAPED = re.compile(r"\\([()\"+\-.,=])")
 _CALL = re.compile(rf"\.({'|'.join(OPERATORS)})$")
@@ -75,11 +76,11 @@ def texts(parsed: Any) -> list[tuple[str, float]]:
 
 def _parse(prompt: str, name: str) -> Any:
     from compel.prompt_parser import PromptParser
+    from pyparsing import ParserElement
 
+    ParserElement.enable_packrat()  # else each level of brackets doubles the time, at least; matplotlib sets it too
     try:
         return PromptParser().parse_conjunction(prompt)
-    except RecursionError:
-        raise ValueError(f"{name}: its brackets are nested too deeply to be read.") from None
     except Exception as error:  # pyparsing's and Compel's own kinds
         raise ValueError(f"{name}={prompt!r} cannot be read: {error}") from None
 
@@ -118,6 +119,8 @@ def _check_pairs(prompt: str, name: str) -> None:
                 quote = -1
         elif sign == "(":
             open_at.append(place)
+            if len(open_at) > DEPTH:
+                raise ValueError(f"{_place(prompt, place, name)} is nested too deeply: {DEPTH} levels are the most.")
         elif sign == ")":
             if not open_at or open_at[-1] < quote:
                 raise ValueError(

@@ -1,12 +1,7 @@
-"""Prompts with weights, by Compel: words that count more or less, blends of prompts, and prompts of any length."""
+"""Prompt weighting by Compel: words that count more or less, blends of prompts, and prompts of any length."""
 
 from __future__ import annotations
 
-import copy
-import threading
-import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from helpers.pipelines import inspection, prompt_syntax
@@ -14,32 +9,34 @@ from helpers.pipelines import inspection, prompt_syntax
 if TYPE_CHECKING:
     import torch
 
+_TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"  # the tokenizers' name for that warning
+
 
 def weigh(
     pipe: Any,
     prompt: str | list[str],
     negative_prompt: str | list[str] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The arguments that take the place of `prompt` and `negative_prompt` in a call: `pipe(**weigh(pipe, ...), ...)`.
+    """Return the arguments that replace `prompt` and `negative_prompt` in a call: `pipe(**weigh(pipe, ...), ...)`.
 
-    prompt, negative_prompt: texts in Compel's notation, see `prompt_syntax`, or lists of them, one a picture; one
-        negative prompt serves all. None is what the pipeline makes of none: an empty text, or zeros for SDXL's base.
-    Returns prompt_embeds and negative_prompt_embeds (B, 77 n, width), the shorter filled up with the empty text's
-        embedding; SDXL and its refiner get pooled_prompt_embeds and negative_pooled_prompt_embeds (B, width) as well.
-        Without weights they are the very embeddings that the pipeline makes of the same text.
+    prompt, negative_prompt: prompts in Compel's notation, see `prompt_syntax`, or lists of them, one per image; one
+        negative prompt serves all. None stands for what the pipeline makes of it: an empty prompt, or zeros for SDXL.
+    Returns prompt_embeds and negative_prompt_embeds (B, 77 n, width), the shorter padded with the embedding of the
+        empty prompt; SDXL and its refiner also get pooled_prompt_embeds and negative_pooled_prompt_embeds (B, width).
+        Without weights these are exactly the embeddings that the pipeline computes from the same prompt.
 
-    Text beyond 77 tokens is not cut off but goes on in another 77. Weights reach every embedding but the pooled one,
-    which knows the plain words of the first 77 tokens; of .blend() and .and() it is the mean.
+    A prompt beyond 77 tokens is not truncated but continues in another 77. Weights reach every embedding but the pooled
+    one, which is computed from the unweighted text of the first 77 tokens; for .blend() and .and() it is the mean.
 
-    ValueError for a pipeline that takes no embeddings made here (Kandinsky, the x2 upscaler), for unbalanced brackets
-    and other slips in a text, and for lists of different lengths; TypeError for what is no text.
+    Raises ValueError for a pipeline that takes no such embeddings (Kandinsky, the x2 upscaler), for unbalanced brackets
+    and other syntax errors, and for lists of different lengths; TypeError for what is no text.
     """
     parts = _text_parts(pipe)
     prompts = _checked(prompt, "prompt")
     negatives = None if negative_prompt is None else _checked(negative_prompt, "negative_prompt")
     if negatives and len(negatives) not in (1, len(prompts)):
         raise ValueError(
-            f"negative_prompt has {len(negatives)} texts and prompt {len(prompts)}: give one for all, or one each."
+            f"negative_prompt has {len(negatives)} prompts and prompt {len(prompts)}: give one for all, or one each."
         )
     zeros = negatives is None and _pooled(pipe) and bool(pipe.config.get("force_zeros_for_empty_prompt"))
     negatives = [""] if negatives is None else negatives
@@ -63,7 +60,7 @@ def weigh(
 class _Encoder:
     """A text encoder as Compel calls it, wherever offloading keeps it; a mask that hides nothing is left out.
 
-    (Without a mask the sums come out as in the pipeline's own call, bit for bit.)
+    (Without a mask the sums are those of the pipeline's own call, bit for bit.)
     """
 
     def __init__(self, model: Any, device: Any) -> None:
@@ -75,7 +72,7 @@ class _Encoder:
 
 
 def _embed(pipe: Any, read: list[Any], tokenizer: Any, model: Any) -> Any:
-    """The texts' embeddings by one text encoder, all of one length: (B, 77 n, its width)."""
+    """The prompts' embeddings by one text encoder, padded to one length: (B, 77 n, its width)."""
     import torch
     from compel import Compel, DiffusersTextualInversionManager, ReturnedEmbeddingsType
 
@@ -83,7 +80,7 @@ def _embed(pipe: Any, read: list[Any], tokenizer: Any, model: Any) -> Any:
     device = pipe._execution_device
     learnt = set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)  # textual inversions
     inversions = learnt and hasattr(pipe, "maybe_convert_prompt") and pipe.tokenizer is tokenizer
-    tokenizer = _own(tokenizer)
+    tokenizer.deprecation_warnings[_TOO_LONG] = True  # a text that is too long for one pass gets several
     compel = Compel(
         tokenizer,
         _Encoder(model, device),
@@ -94,49 +91,16 @@ def _embed(pipe: Any, read: list[Any], tokenizer: Any, model: Any) -> Any:
         else kinds.LAST_HIDDEN_STATES_NORMALIZED,
         device=device,
     )
-    with _tokenizing, _unwarned(tokenizer):
-        made = [compel.build_conditioning_tensor_for_conjunction(one)[0] for one in read]
+    made = [compel.build_conditioning_tensor_for_conjunction(one)[0] for one in read]
     return torch.cat(compel.pad_conditioning_tensors_to_same_length(made))
 
 
-_tokenizing = threading.Lock()
-_copies: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # tokenizer: how many words it had, its copy
-
-
-def _own(tokenizer: Any) -> Any:
-    """A copy of the tokenizer, kept while it knows the same words.
-
-    A tokenizer remembers how it padded last. Compel pads not at all, a pipeline to 77; if both use one from two threads
-    at once, as a widget and a cell may, one's text comes out at the other's length.
-    """
-    with _tokenizing:
-        size, copied = _copies.get(tokenizer, (None, None))
-        if size != len(tokenizer):
-            copied = copy.deepcopy(tokenizer)
-            _copies[tokenizer] = len(tokenizer), copied
-        return copied
-
-
-@contextmanager
-def _unwarned(tokenizer: Any) -> Iterator[None]:
-    """No warning of a text that is too long for one reading: it gets several."""
-    noted, name = tokenizer.deprecation_warnings, "sequence-length-is-longer-than-the-specified-maximum"
-    before = noted.get(name, False)
-    noted[name] = True
-    try:
-        yield
-    finally:
-        noted[name] = before
-
-
 def _pool(pipe: Any, read: Any, tokenizer: Any, model: Any) -> Any:
-    """The pooled embedding of a text's plain words: (1, width). Compel would read brackets and weights as words."""
+    """The pooled embedding of a prompt's unweighted text: (1, width). Compel would take its weights for words."""
     shares = prompt_syntax.texts(read)
     total = sum(share for _, share in shares) or 1.0
-    tokenizer = _own(tokenizer)
     whole = {"padding": "max_length", "max_length": tokenizer.model_max_length, "truncation": True}
-    with _tokenizing:
-        ids = [tokenizer(text, **whole, return_tensors="pt").input_ids for text, _ in shares]
+    ids = [tokenizer(text, **whole, return_tensors="pt").input_ids for text, _ in shares]
     pooled = [model(one.to(pipe._execution_device))[0] for one in ids]
     return sum(one * (share / total) for one, (_, share) in zip(pooled, shares, strict=True))
 
@@ -149,10 +113,10 @@ def _pooled(pipe: Any) -> bool:
 def _text_parts(pipe: Any) -> list[tuple[Any, Any]]:
     """The pipeline's tokenizers with their text encoders, the pooled one last; ValueError where it has none to use."""
     kind = type(pipe).__name__
-    if "Kandinsky" in kind:
+    if hasattr(pipe, "components") and inspection.family(pipe) == "kandinsky22":
         raise ValueError(
-            f"pipe is a {kind}: its text goes through a prior, which makes one embedding of a picture from it, so "
-            "there are no words left to weigh. Say it in other words, or use an SD or SDXL pipeline."
+            f"pipe is a {kind}: its text goes through a prior, which turns it into one image embedding, so there are "
+            "no words left to weigh. Rephrase the prompt, or use an SD or SDXL pipeline."
         )
     known = inspection.parameters_of(pipe) if callable(pipe) else {}
     pairs = [(getattr(pipe, f"tokenizer{n}", None), getattr(pipe, f"text_encoder{n}", None)) for n in ("", "_2")]
@@ -172,7 +136,7 @@ def _checked(given: Any, name: str) -> list[str]:
         wrong = (
             given if not isinstance(given, (list, tuple)) else next(one for one in given if not isinstance(one, str))
         )
-        raise TypeError(f"{name}: expected a text or a list of texts, got {type(wrong).__name__} {wrong!r:.60}.")
+        raise TypeError(f"{name}: expected a string or a list of strings, got {type(wrong).__name__} {wrong!r:.60}.")
     if not found:
-        raise ValueError(f"{name} is an empty list: give at least one text.")
+        raise ValueError(f"{name} is an empty list: give at least one prompt.")
     return list(found)

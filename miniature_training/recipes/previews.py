@@ -9,7 +9,8 @@ import diffusers
 import numpy as np
 import torch
 
-from helpers.pipelines import latent_map
+from helpers.pipelines.latent_preview import LatentMap
+from miniature_training.models import latent_map
 from miniature_training.models.dataset import held_out
 from miniature_training.models.store import FOLDER, load_component
 
@@ -30,13 +31,13 @@ def fit_all() -> list[Path]:
     for folder, kind in vaes().items():
         vae = load_component(folder, kind).eval()
         fitted = latent_map.fit(vae, drawn[:COUNT])
-        written.append(latent_map.write(FOLDER / folder, fitted))
+        written.append(latent_map.write(FOLDER / folder, fitted, vae))
         print(f"{folder}: correlation {correlation(vae, fitted, drawn[COUNT:]):.3f}")
     return written
 
 
 @torch.no_grad()
-def correlation(vae, fitted: latent_map.Map, pictures: list) -> float:
+def correlation(vae, fitted: LatentMap, pictures: list) -> float:
     """Between the map's colours and those of the pictures themselves, pooled; mean over the pictures."""
     values = []
     for one in pictures:

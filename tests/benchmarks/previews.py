@@ -27,5 +27,5 @@ def preview(quick: bool) -> None:
     def step() -> None:
         pipe.unet(sample, 500, encoder_hidden_states=states)
 
-    ways = {"linear map": lambda: latent_preview.picture(pipe, latents), "VAE": decoded, "a guided step's UNet": step}
+    ways = {"linear map": lambda: latent_preview.preview(pipe, latents), "VAE": decoded, "a guided step's UNet": step}
     compare(in_turn(ways, 3 if quick else 50), plain="a guided step's UNet")

@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline, EulerDiscreteScheduler, StableDiffusion
 from PIL import Image
 
 from helpers import load, switch
-from helpers.generation.provenance import models
+from helpers.pipelines.inspection import models
 from tests.support.tiny import SIZE, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
