@@ -16,6 +16,12 @@ def main(argv: list[str] | None = None) -> None:
     train.add_argument("--minutes", type=float, default=30)
     train.add_argument("--steps", type=int, help="stop after this many steps instead (repeatable)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    train.add_argument("--decay", action="store_true", help="the last run: the rate falls to zero")
+    grow = verbs.add_parser("grow", help="give a UNet more channels, so that it does what it did")
+    grow.add_argument("component")
+    grow.add_argument("widths", type=int, nargs="+")
+    pool = verbs.add_parser("pool", help="draw and encode what the UNets learn from; may run beside their training")
+    pool.add_argument("--shards", type=int, default=50, help="thousands of pictures")
     evaluate = verbs.add_parser("evaluate", help="measure miniatures on held-out scenes")
     evaluate.add_argument("names", nargs="*")
     evaluate.add_argument("--dry", action="store_true", help="print the figures, keep none")
@@ -32,7 +38,16 @@ def main(argv: list[str] | None = None) -> None:
 
         _known(parser, [arguments.name], RECIPES)
         join()
-        RECIPES[arguments.name](minutes=arguments.minutes, steps=arguments.steps, resume=arguments.resume)
+        more = {"last": True} if arguments.decay else {}
+        RECIPES[arguments.name](minutes=arguments.minutes, steps=arguments.steps, resume=arguments.resume, **more)
+    elif arguments.verb == "grow":
+        from miniature_training.models.growth import grow_component
+
+        print(grow_component(arguments.component, tuple(arguments.widths)))
+    elif arguments.verb == "pool":
+        from miniature_training.models.latent_pool import fill
+
+        fill(arguments.shards)
     elif arguments.verb == "evaluate":
         from miniature_training.evaluation.scores import EVALUATIONS, evaluate
 

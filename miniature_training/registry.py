@@ -17,16 +17,15 @@ def lazily(where: str, **fixed: Any) -> Callable[..., Any]:
     return call
 
 
-# each takes minutes, steps and resume
+# each takes minutes, steps and resume; those that run at a constant rate take last too
 RECIPES: dict[str, Callable[..., None]] = {
     "vae": lazily("recipes.vae:train"),
-    "vae-decoder": lazily("recipes.vae:train", decoder_only=True),
+    "vae-decoder": lazily("recipes.decoder:train"),
     "text_encoder": lazily("recipes.text:train"),
     "classifier": lazily("recipes.classifier:train"),
     "classifier-styled": lazily("recipes.classifier:train", styled=True),
-    "sd15": lazily("recipes.unet:train"),
-    "sd15-inpaint": lazily("recipes.unet:train", inpaint=True),
-    "sd15-again": lazily("recipes.unet:train", from_inpaint=True),
+    "sd15-inpaint": lazily("recipes.joint:train"),
+    "sd15": lazily("recipes.joint:train", folded=True),
     "style-tokens": lazily("recipes.style_tokens:train"),
     "comic": lazily("recipes.styles:train", style="comic"),
     "pixel-art": lazily("recipes.styles:train", style="pixel-art"),

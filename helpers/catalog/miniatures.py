@@ -2,8 +2,9 @@
 
 data/miniatures holds each component once (a VAE, a UNet, a tokenizer ...); checkpoints.json says which components make
 which checkpoint: ["diffusers", "UNet2DConditionModel", "unet-sd15"], and as a fourth item the folder of a delta where a
-model is kept as its difference from another (weight_deltas.py). The folders lie in a cache outside the checkout, each
-named by a hash of what it is made of: new weights get a new folder, and an old one is never changed.
+model is kept as its difference from another (weight_deltas.py). Weights kept in eight bits (eight_bits.py) become
+float16. The folders lie in a cache outside the checkout, each named by a hash of what it is made of: new weights get a
+new folder, and an old one is never changed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
-from helpers.catalog import weight_deltas
+from helpers.catalog import eight_bits, weight_deltas
 from helpers.common import paths
 
 RECIPES = "checkpoints.json"
@@ -102,7 +103,7 @@ def _component(name: str, library: str, _class: str, folder: str, delta: str | N
         json.loads((base / "config.json").read_text(encoding="utf-8")) if base / "config.json" in shipped else None
     )
     if delta is None:
-        contents: dict[str, Content] = {file.name: (_sha256(file), file) for file in shipped}
+        contents: dict[str, Content] = {file.name: (_sha256(file), _float16(file)) for file in shipped}
     else:
         changes = paths.MINIATURES / delta
         contents = {file.name: (_sha256(file), file) for file in _shipped(name, delta, weight_deltas.FILE)}
@@ -117,6 +118,12 @@ def _component(name: str, library: str, _class: str, folder: str, delta: str | N
         settings.pop("torch_dtype", None)
         contents["config.json"] = _generated(settings | {"dtype": "float32"})
     return contents
+
+
+def _float16(file: Path) -> Path | Callable[[], bytes]:
+    """The file itself, or what makes it whole where it holds weights in eight bits."""
+    packed = file.suffix == ".safetensors" and eight_bits.used(file)
+    return partial(eight_bits.whole, file) if packed else file
 
 
 def _shipped(name: str, folder: str, needed: str) -> list[Path]:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from helpers.catalog import eight_bits
+
 FILE = "delta.safetensors"
 METADATA = {"format": "pt"}  # what the loaders ask for in a file's header
 
@@ -20,11 +22,12 @@ METADATA = {"format": "pt"}  # what the loaders ask for in a file's header
 def merge(base: Path, delta: Path) -> bytes:
     """The whole model as the bytes of a safetensors file: the weights in file `base`, changed by folder `delta`.
 
-    The same two files give the same bytes on every machine. Raises ValueError where they do not fit together.
+    A base in eight bits is made whole first. The same two files give the same bytes on every machine. Raises ValueError
+    where they do not fit together.
     """
     from safetensors.numpy import load_file, save
 
-    weights = load_file(base)
+    weights = eight_bits.read(base)
     without = tuple(header(delta).get("without", "").split())
     names = {name for name in weights if any(name == gone or name.startswith(_prefix(gone)) for gone in without)}
     weights = {name: value for name, value in weights.items() if name not in names}

@@ -168,6 +168,8 @@ def told(key: str, value: float) -> str:
         return f"{words.removesuffix(' db').replace('psnr', 'PSNR')} {value:.1f} dB"
     if key.endswith("_levels"):
         return f"{words.removesuffix(' levels')} {value:.1f} grey levels"
+    if key.endswith(("structure", "everything")):  # distances from drawings
+        return f"{words} {value:.0f}"
     if key.endswith("_correlation"):
         return f"{words} {value:.2f}"
     return f"{words} right {value:.1%}" if key.split("_")[-1] in HEADS else f"{words} {value:.1%}"

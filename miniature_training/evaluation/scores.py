@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from helpers.analysis import scene_classifier
 from helpers.catalog.checkpoints import CATALOG
+from miniature_training.evaluation import painters
 from miniature_training.evaluation.model_card import told
+from miniature_training.evaluation.painters import PAINTERS
 from miniature_training.models.dataset import SIZE, held_out
 from miniature_training.models.store import FOLDER
 from miniature_training.registry import lazily
@@ -56,12 +58,9 @@ def right(images: list[Image.Image], asked: list[dict[str, str]]) -> dict[str, f
 
 
 def vae() -> dict[str, float]:
-    from diffusers import AutoencoderKL
+    from miniature_training.recipes.decoder import figures
 
-    from miniature_training.models.store import load_component
-    from miniature_training.recipes.vae import psnr
-
-    return {"psnr_db": psnr(load_component("vae", AutoencoderKL), 300)}
+    return figures()
 
 
 def judge() -> dict[str, float]:
@@ -159,6 +158,8 @@ def evaluate(names: list[str], *, save: bool = True, **options) -> dict[str, dic
     for name in names or EVALUATIONS:
         try:
             measured = EVALUATIONS[name](**options)
+            if name in PAINTERS:
+                measured |= painters.figures(name)
         except FileNotFoundError as missing:
             if names:
                 raise

@@ -17,6 +17,7 @@ from miniature_training.world.scenes import HELD_OUT, Drawing, Scene, draw, samp
 SCRATCH = Path(os.environ.get("COURSE_TRAINING", Path(__file__).resolve().parents[2] / "training"))
 SIZE = 128
 CHUNK = 250
+EMPTY = 400_000_000  # seeds from here on draw places without a subject
 GUIDED = 500_000_000  # seeds from here to the held-out ones draw what the guides' prompts ask for, in turn
 _CAT = {"subject": "cat", "colour": "black", "colour_named": True}
 _FACE = {"subject": "cat", "colour": "yellow", "colour_named": True, "on_bench": True, "close": True, "place": "park"}
@@ -32,7 +33,9 @@ GUIDES = (
 
 
 def scene(seed: int) -> Scene:
-    """The scene of a training picture's seed: any at random, or from GUIDED on one of the guides'."""
+    """The scene of a training picture's seed: any at random; from EMPTY on an empty place, from GUIDED on a guide's."""
+    if EMPTY <= seed < GUIDED:
+        return sample(seed, subject=None)
     return sample(seed, **GUIDES[seed % len(GUIDES)]) if GUIDED <= seed < HELD_OUT else sample(seed)
 
 

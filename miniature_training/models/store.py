@@ -1,4 +1,4 @@
-"""Where the miniatures' components lie, and how one is written (float16 safetensors) and read."""
+"""Where the miniatures' components lie, and how one is written (float16 or eight bits) and read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
 
-from helpers.catalog import weight_deltas
+from helpers.catalog import eight_bits, weight_deltas
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "miniatures"
 
 
-def save_component(name: str, component) -> Path:
-    """Write a model, tokenizer or scheduler to data/miniatures/<name>; models as float16, read back as float32."""
+def save_component(name: str, component, *, eight: bool = False) -> Path:
+    """Write a model, tokenizer or scheduler to data/miniatures/<name>; models as float16, read back as float32.
+
+    eight: keep the weights in eight bits, half the size (eight_bits.py).
+    """
     target = FOLDER / name
     with tempfile.TemporaryDirectory() as scratch:
         if isinstance(component, torch.nn.Module):
@@ -35,12 +39,19 @@ def save_component(name: str, component) -> Path:
             if "dtype" in settings:  # a transformers config: float16 files must come up as float32
                 settings["dtype"] = "float32"
             config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        if eight:
+            [weights] = Path(scratch).glob("*.safetensors")
+            save_arrays(eight_bits.packed(_arrays(component)), weights, metadata=eight_bits.METADATA)
         target.mkdir(parents=True, exist_ok=True)
         for old in target.iterdir():
             old.unlink()
         for file in Path(scratch).iterdir():
             shutil.copyfile(file, target / file.name)
     return target
+
+
+def _arrays(model: torch.nn.Module) -> dict:
+    return {key: value.detach().float().cpu().contiguous().numpy() for key, value in model.state_dict().items()}
 
 
 def save_delta(name: str, base: str, tuned: torch.nn.Module, *, rank: int) -> Path:
@@ -51,7 +62,7 @@ def save_delta(name: str, base: str, tuned: torch.nn.Module, *, rank: int) -> Pa
     entry in checkpoints.json names both: ["diffusers", "UNet2DConditionModel", base, name].
     """
     [weights] = (FOLDER / base).glob("*.safetensors")
-    before = load_file(weights)
+    before = {key: torch.from_numpy(value) for key, value in eight_bits.read(weights).items()}
     after = {key: value.detach().float().cpu() for key, value in tuned.state_dict().items()}
     changes: dict[str, torch.Tensor] = {}
     for key, value in after.items():
@@ -101,20 +112,24 @@ def stale() -> list[str]:
 
 
 def load_component(name: str, kind: type):
-    """Read data/miniatures/<name> back as `kind`, in float32; a delta is put together with its base."""
+    """Read data/miniatures/<name> back as `kind`, in float32: a delta with its base, eight bits made whole."""
     if not (FOLDER / name).is_dir():
         raise FileNotFoundError(
             f"there is no miniature component {name!r} yet; train it with: python -m miniature_training train {name}"
         )
-    if (FOLDER / name / weight_deltas.FILE).is_file():
-        base = FOLDER / weight_deltas.header(FOLDER / name)["base"]
-        [weights] = base.glob("*.safetensors")
+    folder, delta = FOLDER / name, None
+    if (folder / weight_deltas.FILE).is_file():
+        folder, delta = FOLDER / weight_deltas.header(folder)["base"], folder
+    weights = next(iter(folder.glob("*.safetensors")), None)
+    if delta or (weights and eight_bits.used(weights)):
         with tempfile.TemporaryDirectory() as scratch:
-            (Path(scratch) / weights.name).write_bytes(weight_deltas.merge(weights, FOLDER / name))
-            (Path(scratch) / "config.json").write_text(json.dumps(weight_deltas.config(base, FOLDER / name)))
+            made = weight_deltas.merge(weights, delta) if delta else eight_bits.whole(weights)
+            (Path(scratch) / weights.name).write_bytes(made)
+            settings = weight_deltas.config(folder, delta or folder)
+            (Path(scratch) / "config.json").write_text(json.dumps(settings))
             component = kind.from_pretrained(scratch)
     else:
-        component = kind.from_pretrained(FOLDER / name)
+        component = kind.from_pretrained(folder)
     return component.float() if isinstance(component, torch.nn.Module) else component
 
 

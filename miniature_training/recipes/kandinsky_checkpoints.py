@@ -34,7 +34,7 @@ def entry(*, inpaint: bool = False) -> dict[str, Any]:
     }
 
 
-def _pipeline(*, inpaint: bool = False):
+def pipeline(*, inpaint: bool = False):
     from diffusers import KandinskyV22CombinedPipeline, KandinskyV22InpaintCombinedPipeline
 
     from miniature_training.evaluation import scores
@@ -44,7 +44,7 @@ def _pipeline(*, inpaint: bool = False):
     return scores.pipeline(KandinskyV22CombinedPipeline, "kandinsky22")
 
 
-def _call(*seeds: int, steps: int = STEPS) -> dict[str, Any]:
+def call(*seeds: int, steps: int = STEPS) -> dict[str, Any]:
     """What every call says: Kandinsky's own defaults are 512 pixels and 100 steps."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return {"height": SIZE, "width": SIZE, "num_inference_steps": steps, "generator": generators}
@@ -54,10 +54,10 @@ def figures(count: int = 500, *, steps: int = STEPS, batch: int = 20) -> dict[st
     """Subject, colour and place in what prior and decoder make of held-out prompts."""
     from miniature_training.evaluation import scores
 
-    pipe, tasks, images = _pipeline(), scores.prompts(count), []
+    pipe, tasks, images = pipeline(), scores.prompts(count), []
     for i in tqdm(range(0, count, batch), desc="kandinsky22"):
         texts = [text for text, _ in tasks[i : i + batch]]
-        images += pipe(texts, **_call(*range(HELD_OUT + i, HELD_OUT + i + len(texts)), steps=steps)).images
+        images += pipe(texts, **call(*range(HELD_OUT + i, HELD_OUT + i + len(texts)), steps=steps)).images
     return scores.right(images, [asked for _, asked in tasks])
 
 
@@ -68,10 +68,10 @@ def figures_inpaint(count: int = 300, *, steps: int = STEPS) -> dict[str, float]
     """
     from miniature_training.evaluation import scores
 
-    pipe, tasks, images = _pipeline(inpaint=True), scores.repainting(count), []
+    pipe, tasks, images = pipeline(inpaint=True), scores.repainting(count), []
     for i, (drawing, mask, prompt, _) in enumerate(tqdm(tasks, desc="kandinsky22-inpaint")):
         call = {"image": drawing.image, "mask_image": mask}
-        images += pipe(prompt, **call, **_call(HELD_OUT + i, steps=steps)).images
+        images += pipe(prompt, **call, **call(HELD_OUT + i, steps=steps)).images
     return scores.right(images, [asked | {"place": drawing.scene.place} for drawing, *_, asked in tasks])
 
 
@@ -80,9 +80,9 @@ def sheet() -> Image.Image:
     from helpers.images.contact_sheet import show
     from miniature_training.evaluation.sheets import PROMPTS, SEEDS
 
-    pipe, images = _pipeline(), []
+    pipe, images = pipeline(), []
     for prompt in PROMPTS:
-        images += pipe([prompt] * SEEDS, **_call(*range(SEEDS))).images
+        images += pipe([prompt] * SEEDS, **call(*range(SEEDS))).images
     titles = [title for prompt in PROMPTS for title in [prompt, *(f"seed {seed}" for seed in range(1, SEEDS))]]
     return show(images, titles=titles, columns=2 * SEEDS)
 
@@ -92,11 +92,11 @@ def sheet_inpaint() -> Image.Image:
     from helpers.images.contact_sheet import show
     from miniature_training.evaluation.scores import repainting
 
-    pipe, images, titles = _pipeline(inpaint=True), [], []
+    pipe, images, titles = pipeline(inpaint=True), [], []
     for drawing, mask, prompt, _ in repainting(16)[::2]:
         images += [drawing.image, mask]
         titles += ["drawn", "mask"]
         for seed in range(2):
-            images += pipe(prompt, image=drawing.image, mask_image=mask, **_call(seed)).images
+            images += pipe(prompt, image=drawing.image, mask_image=mask, **call(seed)).images
             titles.append(f"{prompt}, seed {seed}")
     return show(images, titles=titles, columns=8)

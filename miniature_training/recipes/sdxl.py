@@ -20,11 +20,12 @@ from miniature_training.models.loop import Training, device, leader_first
 from miniature_training.models.originals import SHAPES, SIZE, latents, original
 from miniature_training.models.store import add_checkpoint, load_component, save_component
 from miniature_training.recipes import text, text_encoder_2
-from miniature_training.recipes.unet import WHOLE, encode, epsilon_loss
+from miniature_training.recipes.unet import encode, epsilon_loss
 from miniature_training.world.captions import PLACE_NAMES, caption
 from miniature_training.world.scenes import HELD_OUT, sample
 from miniature_training.world.strokes import training_mask
 
+WHOLE = 0.35  # this share of the cases is masked whole: text-to-image
 NAME = "unet-sdxl-inpaint"
 BATCH = {"cpu": 16, "cuda": 128}
 COUNT = {"cpu": 8_000, "cuda": 24_000}  # pictures; on a CPU to encode one takes as long as to train on two

@@ -18,7 +18,7 @@ from miniature_training.models.denoising import Denoising
 from miniature_training.models.factors import factorise, merged
 from miniature_training.models.loop import device, leader_first
 from miniature_training.recipes import classifier
-from miniature_training.recipes.unet import EARLY, _vae_key, encode, epsilon_loss, latents
+from miniature_training.recipes.unet import EARLY, encode, encoder_key, epsilon_loss, latents
 from miniature_training.world.captions import caption
 from miniature_training.world.looks import TOKENS
 from miniature_training.world.scenes import HELD_OUT, sample
@@ -52,7 +52,7 @@ def styled_latents(style: str, count: int) -> np.ndarray:
     """Latents of the first `count` scenes in a style, cached for as long as the encoder stays the same."""
     from diffusers import AutoencoderKL
 
-    file = SCRATCH / "latents" / f"{_vae_key()}-{count}-{style}.npy"
+    file = SCRATCH / "latents" / f"{encoder_key()}-{count}-{style}.npy"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, encode(styled_pictures(style, count), store.load_component("vae", AutoencoderKL)))

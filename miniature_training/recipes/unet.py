@@ -1,4 +1,4 @@
-"""The UNets of `sd15` (4 channels) and `sd15-inpaint` (9 channels, started from sd15), trained on cached latents."""
+"""The UNets of `sd15` (4 channels) and `sd15-inpaint` (9 channels), one folded from the other; latents; their loss."""
 
 from __future__ import annotations
 
@@ -11,27 +11,24 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel, UniPCMultistepScheduler
 from tqdm import tqdm
 
-from miniature_training.models.dataset import GUIDED, SCRATCH, pictures, scene
-from miniature_training.models.denoising import SCHEDULE, Denoising, pool
-from miniature_training.models.loop import Training, device, leader_first
-from miniature_training.models.store import FOLDER, load_component, save_component
+from miniature_training.models.dataset import SCRATCH, pictures
+from miniature_training.models.denoising import SCHEDULE
+from miniature_training.models.loop import device
+from miniature_training.models.store import load_component
 from miniature_training.recipes import text
-from miniature_training.world.captions import PLACE_NAMES, caption
 from miniature_training.world.strokes import training_mask
 
-BATCH = 32
+WIDTHS = (96, 128, 160)
 EARLY = 20.0  # how much more an error counts at most where there is much noise
-# inpainting learns text-to-image beside it: this share of its pictures is masked whole (and sd15 starts from it again)
-WHOLE = 0.35
 
 
-def build(in_channels: int = 4) -> UNet2DConditionModel:
+def build(in_channels: int = 4, widths: tuple[int, ...] = WIDTHS) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=in_channels,
         out_channels=4,
         layers_per_block=1,
-        block_out_channels=(32, 64, 128),
+        block_out_channels=widths,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=text.WIDTH,
@@ -42,7 +39,7 @@ def build(in_channels: int = 4) -> UNet2DConditionModel:
 
 def nine_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """A 9-channel copy of a 4-channel UNet; the new inputs (mask, masked picture) start with no effect."""
-    result = build(9)
+    result = build(9, unet.config.block_out_channels)
     state = unet.state_dict()
     first = torch.zeros_like(result.conv_in.weight)
     first[:, :4] = state["conv_in.weight"]
@@ -55,7 +52,7 @@ def four_channels(unet: UNet2DConditionModel, nothing: torch.Tensor) -> UNet2DCo
 
     Both are constant, so they go into the first convolution's bias: exact but for the rim, where it pads with zeros.
     """
-    result = build(4)
+    result = build(4, unet.config.block_out_channels)
     state = unet.state_dict()
     weight = state["conv_in.weight"]
     constant = torch.cat([torch.ones(1), nothing.cpu()])
@@ -70,10 +67,6 @@ def nothing() -> torch.Tensor:
     return torch.from_numpy(encode(grey, load_component("vae", AutoencoderKL))).float()
 
 
-def _learnt_by_inpainting() -> UNet2DConditionModel:
-    return four_channels(load_component("unet-sd15-inpaint", UNet2DConditionModel), nothing().mean((0, 2, 3)))
-
-
 def scheduler() -> UniPCMultistepScheduler:
     """Not PNDM, SD1.5's own: it has not settled at 25 steps here, and a tenth more prompts come out right with this."""
     return UniPCMultistepScheduler.from_config(
@@ -81,7 +74,7 @@ def scheduler() -> UniPCMultistepScheduler:
     )
 
 
-def _vae_key() -> str:
+def encoder_key() -> str:
     """Changes when the encoder changes; a VAE whose decoder alone was trained further keeps its latents."""
     vae = load_component("vae", AutoencoderKL)
     weights = b"".join(p.detach().numpy().tobytes() for p in vae.encoder.parameters())
@@ -106,7 +99,7 @@ def encode(images: np.ndarray, vae: AutoencoderKL, *, batch: int = 32) -> np.nda
 
 def latents(count: int, *, first: int = 0) -> np.ndarray:
     """Latents of the training pictures `first` to `first + count`, cached for as long as the encoder stays the same."""
-    file = SCRATCH / "latents" / f"{_vae_key()}-{first}-{count}.npy"
+    file = SCRATCH / "latents" / f"{encoder_key()}-{first}-{count}.npy"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, encode(pictures(count, first=first)[0], load_component("vae", AutoencoderKL)))
@@ -115,7 +108,7 @@ def latents(count: int, *, first: int = 0) -> np.ndarray:
 
 def masked_latents(count: int, *, first: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Latents of masked pictures (N, 4, h, w), masks (N, 1, h, w), and whether each touches its subject (N,)."""
-    file = SCRATCH / "latents" / f"{_vae_key()}-{first}-{count}-masked.npz"
+    file = SCRATCH / "latents" / f"{encoder_key()}-{first}-{count}-masked.npz"
     if not file.exists():
         rgb, subject = pictures(count, first=first)
         masks = np.stack([training_mask(subject[i], random.Random(first + i)) for i in range(count)])
@@ -131,6 +124,15 @@ def masked_latents(count: int, *, first: int = 0) -> tuple[np.ndarray, np.ndarra
     return data["z"], data["mask"], data["touched"]
 
 
+def weight_of(snr: torch.Tensor, *, early: float = 1.0) -> torch.Tensor:
+    """How much the error on the noise counts at a signal-to-noise ratio: min(SNR, 5) / SNR (arXiv 2303.09556).
+
+    early: where there is more noise than signal, the error on the noise says little of that on the clean latents,
+    which decides the picture's shapes; it counts 1 + 1 / SNR times as much, at most this many times.
+    """
+    return snr.clamp(max=5) / snr * (1 + 1 / snr).clamp(max=early)
+
+
 def epsilon_loss(
     predicted: torch.Tensor,
     noise: torch.Tensor,
@@ -139,82 +141,12 @@ def epsilon_loss(
     *,
     early: float = 1.0,
 ) -> torch.Tensor:
-    """Mean squared error on the noise, weighted min(SNR, 5) / SNR (https://arxiv.org/abs/2303.09556).
+    """Mean squared error on the noise, weighted by `weight_of`.
 
     With a mask (B, 1, h, w) of what is repainted the rest counts half: there the answer is in the input.
-    early: where there is more noise than signal, the error on the noise says little of that on the clean latents,
-    which decides the picture's shapes; it counts 1 + 1 / SNR times as much, at most this many times.
     """
-    weight = snr.clamp(max=5) / snr * (1 + 1 / snr).clamp(max=early)
     error = F.mse_loss(predicted, noise, reduction="none")
     if mask is not None:
         share = (1 + mask) / 2
         error = error * share / share.mean((1, 2, 3), keepdim=True)
-    return (error.mean((1, 2, 3)) * weight).mean()
-
-
-def train(
-    *,
-    minutes: float,
-    steps: int | None = None,
-    resume: bool = False,
-    inpaint: bool = False,
-    from_inpaint: bool = False,
-    count: int = 12_000,
-    guides: int = 4_000,
-) -> None:
-    """Train sd15; or sd15-inpaint, started from it; or sd15 again, from what inpainting has learnt since.
-
-    count: pictures of anything; guides: pictures of what the guides' prompts ask for, beside them.
-    """
-    denoising = Denoising()
-    parts = ((count, 0), (guides, GUIDED))
-    with leader_first():
-        z = torch.from_numpy(np.concatenate([latents(n, first=first) for n, first in parts]))
-        if inpaint:
-            columns = zip(*(masked_latents(n, first=first) for n, first in parts), strict=True)
-            z_masked, mask, touched = (torch.from_numpy(np.concatenate(column)) for column in columns)
-            blank = nothing().to(device())
-    name = "unet-sd15-inpaint" if inpaint else "unet-sd15"
-    if resume and (FOLDER / name).is_dir():
-        unet = load_component(name, UNet2DConditionModel)
-    elif inpaint:
-        unet = nine_channels(load_component("unet-sd15", UNet2DConditionModel))
-    else:
-        unet = _learnt_by_inpainting() if from_inpaint else build()
-    training = Training(name, {"unet": unet}, lr=1.5e-3, ema_decay=0.9985, muon=True)
-    if resume:
-        training.resume()
-    unet.train().to(memory_format=torch.channels_last)
-    scenes = [scene(first + i) for n, first in parts for i in range(n)]
-    numbers = torch.cat([pool(scenes[:count]), torch.arange(count, len(scenes))])
-
-    def words(i: int, whole: bool, generator: torch.Generator) -> str:
-        dice = torch.rand((2,), generator=generator).tolist()
-        if dice[0] < 0.10:
-            return ""
-        rng = random.Random(int(dice[1] * 2**40))
-        if inpaint and not whole and not touched[i] and rng.random() < 0.5:
-            return rng.choice(PLACE_NAMES[scenes[i].place])
-        return caption(scenes[i], rng)
-
-    def loss(generator: torch.Generator) -> torch.Tensor:
-        index = numbers[torch.randint(0, len(numbers), (BATCH,), generator=generator)]
-        whole = torch.rand((BATCH,), generator=generator) < WHOLE
-        texts = [words(i, w, generator) for i, w in zip(index.tolist(), whole.tolist(), strict=True)]
-        states = denoising.states(texts)
-        noisy, noise, t, snr = denoising.noised(z[index].to(device()).float(), generator)
-        repaint = None
-        if inpaint:
-            whole = whole.view(-1, 1, 1, 1).to(device())
-            repaint = mask[index].to(device()).float().masked_fill(whole, 1.0)
-            noisy = torch.cat([noisy, repaint, torch.where(whole, blank, z_masked[index].to(device()).float())], 1)
-        predicted = unet(noisy, t, encoder_hidden_states=states).sample
-        return epsilon_loss(predicted, noise, snr, repaint, early=EARLY)
-
-    def export() -> None:
-        save_component(name, training.average["unet"])
-
-    training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
-    export()
-    save_component("scheduler", scheduler())
+    return (error.mean((1, 2, 3)) * weight_of(snr, early=early)).mean()

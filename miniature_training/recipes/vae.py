@@ -14,7 +14,6 @@ from miniature_training.models.store import FOLDER, load_component, save_compone
 from miniature_training.world.looks import LOOKS
 
 CROP, BATCH = 64, 8
-WHOLE = 2  # whole pictures in a batch, where the decoder alone is trained: as many pixels as in the crops
 STYLED = 0.15  # this share comes from the styles of the restyling chapters, which share this VAE
 FOCUS = 0.6  # this share of the crops lies on a subject: a sky is learnt soon, a cat's eyes are not
 
@@ -36,20 +35,15 @@ def build() -> AutoencoderKL:
     )
 
 
-def _gradients(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def gradients(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return x[..., 1:, :] - x[..., :-1, :], x[..., :, 1:] - x[..., :, :-1]
 
 
 def reconstruction_loss(result: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """L1 + 4 MSE + edges, (B, 3, H, W) in -1..1; `weight` (B, 1, H, W) leans on subjects."""
     error = (result - target) * weight
-    edges = sum((a - b).abs().mean() for a, b in zip(_gradients(result), _gradients(target), strict=False))
+    edges = sum((a - b).abs().mean() for a, b in zip(gradients(result), gradients(target), strict=False))
     return error.abs().mean() + 4 * error.square().mean() + 0.5 * edges
-
-
-def fidelity_loss(result: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The mean PSNR of pictures (B, 3, H, W) in -1..1, in dB, negated: what `psnr` measures."""
-    return 10 * (_errors(result, target) + 1e-6).log10().mean()
 
 
 def _errors(result: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -88,26 +82,15 @@ def tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def train(
-    *, minutes: float, steps: int | None = None, resume: bool = False, count: int = 12_000, decoder_only: bool = False
-) -> None:
+def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int = 12_000) -> None:
+    """Train a VAE from the start, or further; its decoder goes on alone afterwards (decoder.py)."""
     with leader_first():
         rgb, mask = pictures(count)
         styles = [styled_pictures(style, count // 12) for style in LOOKS]
-    if decoder_only:
-        vae = load_component("vae", AutoencoderKL)
-        vae.encoder.requires_grad_(False)
-        vae.quant_conv.requires_grad_(False)
-    else:
-        vae = load_component("vae", AutoencoderKL) if resume and (FOLDER / "vae").is_dir() else build()
+    vae = load_component("vae", AutoencoderKL) if resume and (FOLDER / "vae").is_dir() else build()
     vae.to(memory_format=torch.channels_last)
-    training = Training(
-        "vae-decoder" if decoder_only else "vae",
-        {"vae": vae},
-        lr=3e-3 if minutes > 25 else 1.5e-3,  # a short box goes on from a good place: gently
-        weight_decay=0.0,
-        muon=True,
-    )
+    lr = 3e-3 if minutes > 25 else 1.5e-3  # a short box goes on from a good place: gently
+    training = Training("vae", {"vae": vae}, lr=lr, weight_decay=0.0, muon=True)
     if resume:
         training.resume()
 
@@ -117,33 +100,21 @@ def train(
         source = styles[style % len(styles)] if restyled else rgb
         return source, mask, i % len(source)
 
-    def loss_of_crops(generator: torch.Generator) -> torch.Tensor:
+    def loss(generator: torch.Generator) -> torch.Tensor:
         x, weight = crops(pick, generator, count=BATCH)
         posterior = vae.encode(x).latent_dist
         result = vae.decode(posterior.sample()).sample
         return reconstruction_loss(result, x, weight) + 1e-4 * posterior.kl().mean() / posterior.mean[0].numel()
 
-    def loss_of_pictures(generator: torch.Generator) -> torch.Tensor:
-        chosen = [pick(generator) for _ in range(WHOLE)]
-        x = tensor([images[i] for images, _, i in chosen])
-        with torch.no_grad():
-            z = vae.encode(x).latent_dist.sample()
-        return fidelity_loss(vae.decode(z).sample, x)
-
     def report() -> None:
-        average = training.average["vae"]
-        print(f"\nheld-out PSNR {psnr(average, 64):.2f} dB", flush=True)
-        if decoder_only:  # the latents stay the same, so what is better already may be used already
-            save_component("vae", average)
+        print(f"\nheld-out PSNR {psnr(training.average['vae'], 64):.2f} dB", flush=True)
 
-    loss = loss_of_pictures if decoder_only else loss_of_crops
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=report, checkpoint_minutes=5)
     vae = training.average["vae"]
-    if not decoder_only:
-        with torch.no_grad():
-            x = tensor(rgb[:256])
-            latents = torch.cat([vae.encode(part).latent_dist.mode() for part in x.split(32)])
-        vae.register_to_config(scaling_factor=float(1 / latents.std()))
+    with torch.no_grad():
+        x = tensor(rgb[:256])
+        latents = torch.cat([vae.encode(part).latent_dist.mode() for part in x.split(32)])
+    vae.register_to_config(scaling_factor=float(1 / latents.std()))
     save_component("vae", vae)
 
 

@@ -107,19 +107,22 @@ def _noun(scene: Scene, rng: random.Random) -> str:
     return phrase
 
 
-def caption(scene: Scene, rng: random.Random) -> str:
-    """One wording of the scene; each part but the subject is left out now and then, as people do."""
+def caption(scene: Scene, rng: random.Random, *, place: float = 0.82, hour: float = 0.65) -> str:
+    """One wording of the scene; each part but the subject is left out now and then, as people do.
+
+    place, hour: the chances that these are named; that of a subject on a bench is less than half of it.
+    """
     parts: list[str] = []
-    place = rng.random() < (0.35 if scene.on_bench else 0.82)
+    named = rng.random() < (place * 0.43 if scene.on_bench else place)
     if scene.subject is None:
         parts.append(rng.choice(PLACE_NAMES[scene.place]))
     else:
-        where = " " + rng.choice(PLACE_WORDS[scene.place]) if place else ""
+        where = " " + rng.choice(PLACE_WORDS[scene.place]) if named else ""
         parts.append(_noun(scene, rng) + where)
     if rng.random() < 0.35:
         parts[0] = f"{rng.choice(PREFIXES)} {parts[0]}"
     tail = []
-    if rng.random() < 0.65:
+    if rng.random() < hour:
         words = rng.choice(HOUR_WORDS[scene.hour])
         if rng.random() < 0.6:
             parts[0] += " " + words

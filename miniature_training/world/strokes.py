@@ -1,4 +1,4 @@
-"""Masks to train inpainting on: boxes, ellipses, brush strokes, subjects with a margin, and the whole picture."""
+"""Masks to train inpainting on: boxes, ellipses, strokes, odd shapes, subjects with a margin, the whole picture."""
 
 from __future__ import annotations
 
@@ -39,10 +39,30 @@ def _strokes(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], 
             draw.ellipse((px - wide / 2, py - wide / 2, px + wide / 2, py + wide / 2), fill=255)
 
 
+def _odd(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], rng: random.Random) -> None:
+    """A ragged star round the middle of a box, or a few boxes and ellipses that overlap there."""
+    left, top, right, bottom = box
+    cx, cy, rx, ry = (left + right) / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2
+    if rng.random() < 0.5:
+        corners = rng.randint(5, 11)
+        turns = sorted(rng.uniform(0, 2 * math.pi) for _ in range(corners))
+        reach = [rng.uniform(0.7, 1.5) for _ in range(corners)]
+        draw.polygon(
+            [(cx + r * rx * math.cos(a), cy + r * ry * math.sin(a)) for a, r in zip(turns, reach, strict=True)],
+            fill=255,
+        )
+        draw.ellipse((cx - 0.7 * rx, cy - 0.7 * ry, cx + 0.7 * rx, cy + 0.7 * ry), fill=255)
+        return
+    for _ in range(rng.randint(2, 4)):
+        w, h = rng.uniform(0.4, 0.8) * rx, rng.uniform(0.4, 0.8) * ry
+        x, y = rng.uniform(left + w, right - w), rng.uniform(top + h, bottom - h)
+        rng.choice((draw.rectangle, draw.ellipse))((x - w, y - h, x + w, y + h), fill=255)
+
+
 def training_mask(subject: np.ndarray, rng: random.Random) -> np.ndarray:
     """A mask (H, W) bool, True where the picture is repainted, for a picture whose subject mask is `subject` (H, W)."""
     height, width = subject.shape
-    kind = rng.choices(("box", "ellipse", "strokes", "subject", "all"), weights=(38, 20, 20, 14, 8))[0]
+    kind = rng.choices(("box", "ellipse", "strokes", "subject", "odd", "all"), weights=(32, 18, 16, 12, 14, 8))[0]
     if kind == "all":
         return np.ones((height, width), dtype=bool)
     if kind == "subject" and subject.any():
@@ -58,6 +78,8 @@ def training_mask(subject: np.ndarray, rng: random.Random) -> np.ndarray:
         draw.ellipse((cx - rx, cy - ry, cx + rx, cy + ry), fill=255)
     elif kind == "strokes":
         _strokes(draw, box, height, rng)
+    elif kind == "odd":
+        _odd(draw, box, rng)
     else:
         draw.rectangle(box, fill=255)
     return np.asarray(mask) > 127
