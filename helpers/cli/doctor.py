@@ -122,7 +122,7 @@ def _machine() -> tuple[list[Row], bool]:
 
 
 def _disk(edition: str) -> list[Row]:
-    cache = paths.cache_folder() if edition == "mini" else client.cache()
+    cache = paths.cache_folder() if edition == "mini" else client.cache_folder()
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(there).free / GIB
     if free < ROOM[edition]:

@@ -87,7 +87,7 @@ def _download(arguments: argparse.Namespace) -> int:
     if total := sum(item.size or 0 for item in wanted):
         client.check_room(total)
         free = format_size(client.free_space())
-        print(f"{format_size(total)} to fetch into {client.cache()}; {free} are free there.")
+        print(f"{format_size(total)} to fetch into {client.cache_folder()}; {free} are free there.")
         if not arguments.yes and not _confirmed("Fetch it?"):
             print("Nothing was fetched. To fetch without being asked: course download --yes", file=sys.stderr)
             return 1
@@ -131,7 +131,7 @@ def _item(checkpoint: Checkpoint, down: HubError | None, *, pickles: bool) -> Do
             item.size += sum(one.total for one in item.plans if checkpoint.pickled)  # the converted copy
         except HubError as error:
             found = [download.find(repo, checkpoint) for repo in checkpoint.repositories]
-            here = not checkpoint.pickled and all(one and not one.lacking for one in found)
+            here = not checkpoint.pickled and all(one and not one.missing for one in found)
             item.size, item.problem = (0, None) if here else (None, error)
     return item
 

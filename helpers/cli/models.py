@@ -16,5 +16,5 @@ def register(commands) -> None:
 
 def _models(arguments: argparse.Namespace) -> int:
     print(listing.models(*arguments.names))
-    print(f"The cache: {client.cache()}")
+    print(f"The cache: {client.cache_folder()}")
     return 0

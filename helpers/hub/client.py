@@ -12,20 +12,22 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 WAITS = (1.0, 3.0, 6.0)  # seconds between tries
-TRANSIENT = {408: "took too long", 429: "says: too many requests", 500: "has an error", 502: "has an error"}
-TRANSIENT |= {503: "is overloaded", 504: "took too long"}
+TRANSIENT = {
+    408: "timed out", 429: "reports too many requests", 500: "has an internal error", 502: "has an internal error",
+    503: "is overloaded", 504: "timed out",
+}  # fmt: skip
 MARGIN = 200_000_000  # bytes that stay free on the disk
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-_warned: set[str] = set()
 
 
 class HubError(OSError):
-    """What is wanted could not be had from the Hub; the message says why, and what to type.
+    """Something could not be fetched from the Hub; the message says why, and what to type.
 
     `unreachable`: the Hub as a whole does not answer, so there is no use in asking it for anything else.
     """
@@ -47,7 +49,7 @@ def offline() -> bool:
     return constants.is_offline_mode()
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     """The folder where downloads are kept, shared with every other program that uses the Hub."""
     from huggingface_hub import constants
 
@@ -59,14 +61,14 @@ def check_room(size: int, *, name: str = "") -> None:
     free = free_space()
     if size and size + MARGIN > free:
         raise HubError(
-            f"{name and f'{name}: '}{size / 1e9:.2f} GB are to be fetched into {cache()}, and that disk has "
+            f"{name and f'{name}: '}{size / 1e9:.2f} GB are needed in {cache_folder()}, and that disk has "
             f"{free / 1e9:.2f} GB free. Free some space, or set HF_HOME to a larger disk. Nothing was fetched."
         )
 
 
 def free_space() -> int:
     """Bytes free on the disk of the Hub cache, which need not exist yet."""
-    folder = cache()
+    folder = cache_folder()
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
@@ -76,11 +78,10 @@ def repo_kwargs(repo: str) -> dict[str, str]:
     return {"repo_id": repo.removeprefix("datasets/"), "repo_type": kind}
 
 
+@cache
 def warn_once(text: str) -> None:
     """Log a warning the first time only."""
-    if text not in _warned:
-        _warned.add(text)
-        logger.warning("%s", text)
+    logger.warning("%s", text)
 
 
 def commit_of(repo: str, *, name: str = "", revision: str | None = None) -> str:
@@ -139,32 +140,26 @@ def to_hub_error(error: Exception, *, repo: str, name: str = "") -> Exception:
     texts = [
         (
             isinstance(answer, errors.GatedRepoError) or status == 403,
-            f"{repo} is gated: its publisher wants its conditions accepted. Open {page}, log in and accept, then "
+            f"{repo} is gated: its publisher asks you to accept conditions. Open {page}, log in and accept them, run "
             f"`hf auth login`, then: {again}. {mini}",
         ),
         (
             isinstance(answer, errors.RevisionNotFoundError),
-            f"{repo} has no such commit any more. Look for a new one: {pin}. {mini}",
+            f"the pinned commit of {repo} no longer exists. Look for a new one: {pin}. {mini}",
         ),
         (
             isinstance(answer, errors.RepositoryNotFoundError) or status == 401,
-            f"{repo} is gone from {endpoint()}, or private. Look at {page}; if it wants a login, `hf auth login`, "
+            f"{repo} is gone from {endpoint()}, or private. Look at {page}; if it asks for a login, `hf auth login`, "
             f"then: {again}. If HF_ENDPOINT or HF_TOKEN is set and out of date, unset it. {mini}",
         ),
         (
             isinstance(answer, errors.EntryNotFoundError) and status == 404,
-            f"{repo} lacks a file that it lists. Try its newest commit: {pin}. {mini}",
+            f"{repo} has lost a file that it needs. Try its newest commit: {pin}. {mini}",
         ),
-        (
-            kept_off,
-            f"HF_HUB_OFFLINE=1 keeps off the Hub, and {repo} is not complete on this machine. Unset it, then: {again}",
-        ),
-        (
-            status in TRANSIENT,
-            f"{endpoint()} {TRANSIENT.get(status)} ({status}), again and again. Wait a few minutes, then: {again}",
-        ),
+        (kept_off, f"HF_HUB_OFFLINE=1 is set, and {repo} is incomplete on this machine. Unset it, then: {again}"),
+        (status in TRANSIENT, f"{endpoint()} {TRANSIENT.get(status)} ({status}). Wait a few minutes, then: {again}"),
         (status is not None, f"{endpoint()} refuses {repo} ({status}). Look at {page}, then: {again}"),
-        (full, f"the disk of {cache()} is full. Free some space, or set HF_HOME to a larger disk, then: {again}"),
+        (full, f"the disk of {cache_folder()} is full. Free space, or set HF_HOME to a larger disk, then: {again}"),
         (
             cut_off,
             f"{endpoint()} cannot be reached ({first_line}). Check the network, the proxy and HF_ENDPOINT, "

@@ -13,7 +13,9 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from helpers.catalog import revisions
 from helpers.catalog.checkpoints import Checkpoint
@@ -25,14 +27,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One commit of a repository in the Hub cache: the files that are read of it, and those that are not there yet."""
+    """One commit of a repository in the Hub cache: the files that are read of it, and those that are missing."""
 
     repo: str
     commit: str
     folder: Path
     files: tuple[str, ...]
     variant: str | None = None
-    lacking: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def plan(checkpoint: Checkpoint) -> list[DownloadPlan]:
 
 
 def fetch(plans: Sequence[DownloadPlan], *, verify: bool = False) -> None:
-    """Fetch what is lacking, with progress bars; an interrupted download goes on with the files that lack.
+    """Fetch the missing files, with progress bars; after an interruption, only those that are still missing.
 
     verify: compare every file with the Hub's hash, also those that were here before, and fetch altered ones again.
     Raises HubError, before anything is fetched, where the disk has no room for all of it.
@@ -87,8 +89,8 @@ def find(repo: str, checkpoint: Checkpoint) -> Snapshot | None:
     except CachedRepoTreeNotFoundError:
         here = [path for path in folder.rglob("*") if path.is_file()]
         sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in here}
-    if _lacking(folder, [repo_files.INDEX] if repo_files.INDEX in sizes else [], sizes):
-        return Snapshot(repo, folder.name, folder, (repo_files.INDEX,), lacking=(repo_files.INDEX,))
+    if _missing(folder, [repo_files.INDEX] if repo_files.INDEX in sizes else [], sizes):
+        return Snapshot(repo, folder.name, folder, (repo_files.INDEX,), missing=(repo_files.INDEX,))
     try:
         return _snapshot(repo, folder, sizes, checkpoint)
     except (FileNotFoundError, ValueError):  # half a download
@@ -122,19 +124,19 @@ def forget(fetched: DownloadPlan) -> None:
 
     snapshot = fetched.snapshot
     here = {path.relative_to(snapshot.folder).as_posix() for path in snapshot.folder.rglob("*") if path.is_file()}
-    if here <= {repo_files.INDEX, *snapshot.lacking}:
-        scan_cache_dir(client.cache()).delete_revisions(snapshot.commit).execute()
+    if here <= {repo_files.INDEX, *snapshot.missing}:
+        scan_cache_dir(client.cache_folder()).delete_revisions(snapshot.commit).execute()
     else:
-        _discard(snapshot.folder / path for path in snapshot.lacking)
+        _discard(snapshot.folder / path for path in snapshot.missing)
 
 
 def _ready(repo: str, checkpoint: Checkpoint) -> Snapshot:
     found = find(repo, checkpoint)
-    if found and not found.lacking:
+    if found and not found.missing:
         return found
     if client.offline():
         raise HubError(
-            f"{checkpoint.name}: {repo} is not complete on this machine, and HF_HUB_OFFLINE=1 keeps off the Hub. "
+            f"{checkpoint.name}: {repo} is incomplete on this machine, and HF_HUB_OFFLINE=1 is set. "
             f"Unset it, then: course download {checkpoint.name}. Without it: the mini edition, use('mini')."
         )
     # The commit that is here already, where there is one: completing it must not bring another.
@@ -145,7 +147,9 @@ def _ready(repo: str, checkpoint: Checkpoint) -> Snapshot:
 
 def _plan(repo: str, checkpoint: Checkpoint, *, commit: str | None = None) -> DownloadPlan:
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from tqdm import tqdm
 
+    silent: Any = partial(tqdm, disable=True)  # it takes a moment
     name, pin = checkpoint.name, commit or revisions.revision(repo)
     commit = client.commit_of(repo, name=name, revision=pin)
     asked = client.repo_kwargs(repo) | {"revision": commit}
@@ -162,8 +166,8 @@ def _plan(repo: str, checkpoint: Checkpoint, *, commit: str | None = None) -> Do
             raise HubError(
                 f"{name}: {repo} has {error}, and the course reads no other format. Use the mini edition: use('mini')."
             ) from error
-        _discard_damaged(folder, snapshot.lacking, sizes)
-        files = snapshot_download(**asked, allow_patterns=_patterns(snapshot), dry_run=True, tqdm_class=_silent())
+        _discard_damaged(folder, snapshot.missing, sizes)
+        files = snapshot_download(**asked, allow_patterns=_patterns(snapshot), dry_run=True, tqdm_class=silent)
     size = sum(file.file_size or 0 for file in files if file.will_download)
     return DownloadPlan(name, snapshot, size, sum(file.file_size or 0 for file in files), moves_main=pin is None)
 
@@ -173,10 +177,10 @@ def _snapshot(repo: str, folder: Path, sizes: dict[str, int], checkpoint: Checkp
     index = folder / repo_files.INDEX
     components = json.loads(index.read_text(encoding="utf-8")) if repo_files.INDEX in sizes else None
     files, variant = repo_files.choose(sizes, components, variant=checkpoint.variant, pickled=checkpoint.pickled)
-    return Snapshot(repo, folder.name, folder, files, variant, _lacking(folder, files, sizes))
+    return Snapshot(repo, folder.name, folder, files, variant, _missing(folder, files, sizes))
 
 
-def _lacking(folder: Path, files: Iterable[str], sizes: dict[str, int]) -> tuple[str, ...]:
+def _missing(folder: Path, files: Iterable[str], sizes: dict[str, int]) -> tuple[str, ...]:
     """The files that are not there, or not as long as the Hub says."""
     whole = {path for path in files if (folder / path).is_file() and (folder / path).stat().st_size == sizes[path]}
     return tuple(path for path in files if path not in whole)
@@ -199,12 +203,10 @@ def _fetch(planned: DownloadPlan, *, verify: bool) -> None:
             wrong = ["a file"]
         if not wrong:
             break
-        what = f"{', '.join(wrong)} of {snapshot.repo} did not have the size and hash that the Hub names"
+        what = f"{', '.join(wrong)} of {snapshot.repo} does not have the size and hash that the Hub lists"
         if last:
-            raise HubError(
-                f"{name}: {what}, twice; nothing of it was kept. Try another network or HF_ENDPOINT, then: "
-                f"course download {name}"
-            )
+            again = f"Try another network or HF_ENDPOINT, then: course download {name}"
+            raise HubError(f"{name}: {what}, twice; nothing of it was kept. {again}")
         logger.warning("%s: fetching again.", what)
     if planned.moves_main:
         main = _store(snapshot.repo) / "refs" / "main"
@@ -216,9 +218,9 @@ def _fetch(planned: DownloadPlan, *, verify: bool) -> None:
 
 def _discard_damaged(folder: Path, files: Iterable[str], sizes: dict[str, int]) -> None:
     """Take those out of the cache that are there, but not as long as the Hub says."""
-    damaged = [path for path in _lacking(folder, files, sizes) if (folder / path).is_file()]
+    damaged = [path for path in _missing(folder, files, sizes) if (folder / path).is_file()]
     for path in damaged:
-        logger.warning("%s is damaged: it is fetched again.", folder / path)
+        logger.warning("%s is damaged: fetching it again.", folder / path)
     _discard(folder / path for path in damaged)
 
 
@@ -238,15 +240,4 @@ def _store(repo: str) -> Path:
     """The folder of a repository in the Hub cache."""
     from huggingface_hub.file_download import repo_folder_name
 
-    return client.cache() / repo_folder_name(**client.repo_kwargs(repo))
-
-
-def _silent() -> type:
-    """A progress bar that is not shown, for what takes a moment."""
-    from tqdm import tqdm
-
-    class Silent(tqdm):
-        def __init__(self, *args: object, name: str = "", **kwargs: object) -> None:
-            super().__init__(*args, **kwargs | {"disable": True})
-
-    return Silent
+    return client.cache_folder() / repo_folder_name(**client.repo_kwargs(repo))

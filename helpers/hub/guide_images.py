@@ -1,7 +1,7 @@
 """The guides' own images: in the full edition a course name means what the diffusers guide shows there.
 
 They come from the Hub's data sets, once, into the same cache as the checkpoints. An image and its mask are taken
-together or not at all: where one of them cannot be had, the drawn pair of the course stands in, and that is said once.
+together or not at all: where one of them is unavailable, the course's drawn pair is used, with one warning.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _failed: dict[str, str] = {}  # data set -> why; asked again by the next process
 def guide_image(name: str) -> Path | None:
     """The guide's image for a course name ("castle", "castle_mask"); None where the drawn one is meant.
 
-    That is: in the mini edition, for a name that no guide has, and where the Hub does not give it (said once).
+    That is: in the mini edition, for a name that no guide has, and where it is unavailable (with one warning).
     """
     base = name.removesuffix("_mask")
     if editions.edition() != "full" or base not in GUIDES:
@@ -44,7 +44,7 @@ def guide_image(name: str) -> Path | None:
             _failed[repo] = str(error)
     if found is None:
         client.warn_once(
-            "The course's drawn images stand in for the guides' own ones, which are not on this machine. "
+            "Using the course's drawn images instead of the guides' own, which are not on this machine. "
             f"{_failed[repo]}"
         )
         return None
@@ -62,13 +62,13 @@ def cached(name: str) -> tuple[Path, Path] | None:
 
 
 def fetch(name: str) -> tuple[Path, Path]:
-    """Fetch image and mask of a guide; raises OSError, HubError among them, where they cannot be had."""
+    """Fetch image and mask of a guide; raises OSError, HubError among them, where they are unavailable."""
     from huggingface_hub import hf_hub_download
 
     repo, *paths = GUIDES[name]
     asked = client.repo_kwargs(repo) | {"revision": revisions.revision(repo)}
     if client.offline():
-        raise client.HubError("HF_HUB_OFFLINE=1 keeps off the Hub. Unset it, then: course download pictures")
+        raise client.HubError("HF_HUB_OFFLINE=1 is set. Unset it, then: course download pictures")
     with client.errors_in_words(repo, "pictures"):
         image, mask = (_checked(Path(hf_hub_download(filename=path, **asked))) for path in paths)
     return image, mask
@@ -80,5 +80,5 @@ def _checked(path: Path) -> Path:
     if len(blob.name) == 64 and hashlib.sha256(blob.read_bytes()).hexdigest() != blob.name:
         path.unlink()
         blob.unlink()
-        raise client.HubError(f"{path.name} came altered, and was not kept. Again: course download pictures")
+        raise client.HubError(f"{path.name} arrived altered, and was not kept. Try again: course download pictures")
     return path

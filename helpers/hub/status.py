@@ -29,7 +29,7 @@ def reach() -> tuple[str, bool]:
     from huggingface_hub.utils import get_session
 
     if client.offline():
-        return f"not asked: HF_HUB_OFFLINE=1 keeps off {client.endpoint()}", False
+        return "not asked: HF_HUB_OFFLINE=1 is set", False
     try:
         get_session().head(client.endpoint(), timeout=TIMEOUT)
     except Exception as error:  # whatever the network's libraries raise
@@ -50,7 +50,7 @@ def cached_sizes() -> dict[str, int]:
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        return {repo.repo_id: repo.size_on_disk for repo in scan_cache_dir(client.cache()).repos}
+        return {repo.repo_id: repo.size_on_disk for repo in scan_cache_dir(client.cache_folder()).repos}
     except CacheNotFound:
         return {}
 
@@ -58,7 +58,7 @@ def cached_sizes() -> dict[str, int]:
 def cache() -> str:
     """Where downloads lie, and how much of the disk they take."""
     used = sum(cached_sizes().values())
-    return f"{client.cache()}: {format_size(used) if used else 'nothing yet'} (HF_HOME moves it)"
+    return f"{client.cache_folder()}: {format_size(used) if used else 'nothing yet'} (HF_HOME moves it)"
 
 
 def pinned() -> tuple[str, bool]:
@@ -77,7 +77,7 @@ def items() -> list[Item]:
     sizes = cached_sizes()
     here = sum(guide_images.cached(name) is not None for name in guide_images.GUIDES)
     state = "complete" if here == len(guide_images.GUIDES) else "partial" if here else "missing"
-    value = "the guides' own are here" if state == "complete" else "drawn ones stand in for the guides' own"
+    value = "the guides' own are here" if state == "complete" else "drawn ones are used instead of the guides' own"
     return [*(_item(checkpoint, sizes) for checkpoint in CATALOG.values()), Item("pictures", state, value)]
 
 
@@ -92,7 +92,7 @@ def _item(checkpoint: Checkpoint, sizes: dict[str, int]) -> Item:
     here = format_size(sum(sizes.get(repo, 0) for repo in checkpoint.repositories))
     if not any(found):
         return Item(name, "missing", f"not here, about {about}: {checkpoint.hub_id}")
-    if not all(one and not one.lacking for one in found):
+    if not all(one and not one.missing for one in found):
         return Item(name, "partial", f"{here} of about {about} here")
     pin = revisions.revision(checkpoint.hub_id)
     return Item(name, "complete", f"here, {here}{f', pinned to {pin[:12]}' if pin else ''}")

@@ -95,7 +95,7 @@ def desk(_desk: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(editions, "_chosen", "full")
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
-    monkeypatch.setattr(client, "_warned", set())
+    client.warn_once.cache_clear()
     monkeypatch.setattr(guide_images, "_failed", {})
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "course"))
     monkeypatch.delenv("HF_TOKEN", raising=False)

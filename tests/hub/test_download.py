@@ -26,7 +26,7 @@ def cached(path: str, repo: str = SD) -> Path:
 def test_only_what_is_read_is_fetched(desk):
     found = fetch()
     assert set(desk.fetched(SD)) == set(found.files) == CHOSEN
-    assert not found.lacking and found.variant == "fp16"
+    assert not found.missing and found.variant == "fp16"
     assert {path: cached(path).read_bytes() for path in CHOSEN} == {p: desk.files(SD)[p].bytes for p in CHOSEN}
 
 
@@ -34,14 +34,14 @@ def test_a_plan_says_the_size_and_fetches_only_the_index(desk):
     [one] = download.plan(SD15)
     assert desk.fetched(SD) == ["model_index.json"]
     expected = {path: len(desk.files(SD)[path].bytes) for path in CHOSEN - {"model_index.json"}}
-    assert one.size == sum(expected.values()) and set(one.snapshot.lacking) == set(expected)
+    assert one.size == sum(expected.values()) and set(one.snapshot.missing) == set(expected)
 
 
 def test_a_second_time_nothing_is_fetched(desk):
     fetch()
     desk.requests.clear()
     [one] = download.plan(SD15)
-    assert one.size == 0 and not one.snapshot.lacking
+    assert one.size == 0 and not one.snapshot.missing
     download.fetch([one])
     assert desk.fetched() == []
 
@@ -81,7 +81,7 @@ def test_one_model_without_the_variant_comes_in_its_plain_files(desk):
     assert found.variant == "fp16" and {"vae/diffusion_pytorch_model.safetensors", UNET} <= set(found.files)
 
 
-def test_an_interrupted_download_goes_on_with_the_files_that_lack(desk, monkeypatch, capsys):
+def test_an_interrupted_download_goes_on_with_the_missing_files(desk, monkeypatch, capsys):
     from huggingface_hub import file_download
 
     original = file_download.http_get
@@ -122,7 +122,7 @@ def test_a_cache_without_the_hubs_list_is_used_where_every_model_has_weights(des
     monkeypatch.setattr("huggingface_hub._tree_cache._IN_MEMORY_TREE_CACHE", {})
     assert offline_folders() == (str(found.folder), None, "fp16")
     (found.folder / UNET).unlink()
-    with pytest.raises(client.HubError, match=f"sd15: {SD} is not complete on this machine"):
+    with pytest.raises(client.HubError, match=f"sd15: {SD} is incomplete on this machine"):
         offline_folders()
 
 
@@ -133,7 +133,7 @@ def offline_folders():
 
 
 def test_offline_what_is_not_here_is_named_with_what_to_do(desk):
-    expected = f"sd15: {SD} is not complete on this machine, and HF_HUB_OFFLINE=1 .*: course download sd15"
+    expected = f"sd15: {SD} is incomplete on this machine, and HF_HUB_OFFLINE=1 .*: course download sd15"
     with pytest.raises(client.HubError, match=expected):
         offline_folders()
 
@@ -148,11 +148,11 @@ def test_a_file_that_was_cut_short_is_fetched_again(desk, caplog, path):
     cached(path).write_bytes(good[:-7])
     desk.push(SD, {"unet/config.json": b"new"})  # to complete what is here brings no other commit
     desk.requests.clear()
-    with pytest.raises(client.HubError, match="is not complete on this machine, and HF_HUB_OFFLINE=1"):
+    with pytest.raises(client.HubError, match="is incomplete on this machine, and HF_HUB_OFFLINE=1"):
         offline_folders()
     assert download.folders(SD15)[0] == str(old.folder)
     assert (old.folder / path).read_bytes() == good and desk.fetched() == [path]
-    assert f"{path} is damaged: it is fetched again." in caplog.text
+    assert f"{path} is damaged: fetching it again." in caplog.text
 
 
 def test_verify_finds_altered_bytes_and_fetches_the_file_again(desk, capsys):
@@ -172,7 +172,7 @@ def test_too_little_room_is_said_before_anything_is_fetched(desk, monkeypatch):
     plans = download.plan(SD15)
     monkeypatch.setattr(client, "free_space", lambda: 50_000)
     desk.requests.clear()
-    with pytest.raises(client.HubError, match=r"sd15: 0.00 GB are to be fetched into .*/hub, .* has 0.00 GB free"):
+    with pytest.raises(client.HubError, match=r"sd15: 0.00 GB are needed in .*/hub, .* has 0.00 GB free"):
         download.fetch(plans)
     assert desk.requests == []
 
@@ -190,7 +190,7 @@ def test_a_disk_that_fills_up_says_so_and_the_download_goes_on_later(desk, monke
         patch.setattr(file_download, "http_get", full)
         with pytest.raises(client.HubError, match=r"sd15: the disk of .* is full. Free .*course download sd15"):
             download.fetch(plans)
-    assert not fetch().lacking
+    assert not fetch().missing
 
 
 # Pins

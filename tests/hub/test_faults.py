@@ -21,7 +21,7 @@ def refused() -> str:
 
 
 def is_whole(found: download.Snapshot | None, hub) -> bool:
-    return bool(found) and not found.lacking and (found.folder / UNET).read_bytes() == hub.files(SD)[UNET].bytes
+    return bool(found) and not found.missing and (found.folder / UNET).read_bytes() == hub.files(SD)[UNET].bytes
 
 
 # What passes
@@ -48,7 +48,7 @@ def test_a_file_in_trouble_is_asked_for_again(desk, kind, monkeypatch):
 def test_a_file_that_stays_wrong_never_enters_the_cache(desk, tmp_path, caplog, kind):
     desk.misbehave(kind, file=UNET)
     said = refused()
-    assert f"of {SD} did not have the size and hash that the Hub names, twice; nothing of it was kept" in said
+    assert f"of {SD} does not have the size and hash that the Hub lists, twice; nothing of it was kept" in said
     assert "sd15: " in said and "course download sd15" in said and "fetching again" in caplog.text
     digest = desk.files(SD)[UNET].sha256
     assert not [path for path in tmp_path.rglob(f"*{digest}*") if path.suffix != ".lock"]
@@ -80,9 +80,9 @@ def test_a_token_is_never_shown(desk, monkeypatch, caplog, capfd):
     "kind, message",
     [
         ("gone", r"sd15: .* is gone from http.*, or private.*HF_ENDPOINT or HF_TOKEN.*use\('mini'\)"),
-        ("forbidden", "is gated: its publisher wants its conditions accepted"),
-        ("busy", r"says: too many requests \(429\), again and again. Wait a few minutes, then: course download sd15"),
-        ("broken", r"has an error \(500\), again and again"),
+        ("forbidden", "is gated: its publisher asks you to accept conditions"),
+        ("busy", r"reports too many requests \(429\). Wait a few minutes, then: course download sd15"),
+        ("broken", r"has an internal error \(500\). Wait a few minutes"),
     ],
 )
 def test_a_repository_that_cannot_be_had_says_what_to_do(desk, kind, message):
@@ -93,9 +93,9 @@ def test_a_repository_that_cannot_be_had_says_what_to_do(desk, kind, message):
 @pytest.mark.parametrize(
     "kind, message",
     [
-        ("missing", "lacks a file that it lists. Try its newest commit: course pin sd15"),
+        ("missing", "has lost a file that it needs. Try its newest commit: course pin sd15"),
         ("forbidden", "is gated"),
-        ("broken", r"\(500\), again and again"),
+        ("broken", r"\(500\)"),
         ("cut", r"cannot be reached .*Check the network, the proxy and HF_ENDPOINT, then: course download sd15"),
     ],
 )
@@ -108,7 +108,9 @@ def test_a_file_that_cannot_be_had_says_what_to_do(desk, kind, message):
 
 def test_a_pin_that_is_gone_asks_for_a_new_one(desk):
     revisions.write({SD: "0" * 40})
-    assert re.search(f"sd15: {SD} has no such commit any more. Look for a new one: course pin sd15", refused())
+    assert re.search(
+        f"sd15: the pinned commit of {SD} no longer exists. Look for a new one: course pin sd15", refused()
+    )
 
 
 def test_a_repository_without_weights_that_are_read_says_so(desk):
@@ -125,7 +127,7 @@ def test_without_a_network_the_address_is_named_and_what_is_here_is_used(desk, n
 
 def test_offline_mode_is_told_from_a_network_that_is_down(desk, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert re.search("sd15: HF_HUB_OFFLINE=1 keeps off the Hub, .* Unset it, then: course download sd15", refused())
+    assert re.search("sd15: HF_HUB_OFFLINE=1 is set, and .* Unset it, then: course download sd15", refused())
 
 
 def test_load_passes_the_message_on(desk):
