@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-from helpers.common.paths import DATA
+from helpers.common.paths import MINIATURES
 
-FOLDER = DATA / "miniatures" / "classifier"
+FOLDER = MINIATURES / "classifier"
 SIZE = 64  # pixels; every image is scaled to this size
 # a prompt's words -> class, where they differ from the class's own name
 # fmt: off

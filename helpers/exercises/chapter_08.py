@@ -17,7 +17,7 @@ from helpers.images.reading import load_image
 from helpers.pipelines.control_images import depth_map, inpaint_condition
 
 STEPS, START, END = 20, 0.2, 0.6  # of exercise 08.1
-PICTURE = "road"  # of exercise 08.2
+REPAINTED_SCENE = "road"  # of exercise 08.2
 SCENE = "winter"  # whose depth steers exercise 08.4
 HOLDS = 1 / 3  # of what is missing to full agreement without steering, steering must bring this share at least
 
@@ -50,7 +50,7 @@ def condition_by_hand(answer: Any) -> str | None:
         return "An image holds 0 to 255 and no -1: hand in a tensor, (1, 3, height, width)."
     if not hasattr(answer, "shape") or not hasattr(answer, "dtype"):
         return f"Expected a tensor of shape (1, 3, height, width), got {describe(answer)}."
-    wanted = inpaint_condition(load_image(PICTURE), load_mask(PICTURE))
+    wanted = inpaint_condition(load_image(REPAINTED_SCENE), load_mask(REPAINTED_SCENE))
     shape, expected = tuple(answer.shape), tuple(wanted.shape)
     if shape != expected:
         if len(shape) == 4 and shape[-1] == 3:

@@ -15,7 +15,7 @@ from helpers.exercises import describe, exercise
 from helpers.exercises.kit import expect_number, expect_records
 from helpers.pipelines.loading import load
 
-PICTURES, STEPS = 4, 30  # of exercise 09.1
+IMAGES, STEPS = 4, 30  # of exercise 09.1
 FEW, SEEDS, HOUSE, FOLLOWS = 6, (0, 1, 2), "a red house in the snow", 0.9  # of exercise 09.3
 BOAT = "a blue boat at sunset"  # of exercise 09.4
 GPU = 8  # GB, of exercise 09.5
@@ -27,13 +27,13 @@ INVESTMENTS = {(8.0, 1.0, 0.5): 16, (10.0, 2.0, 1.25): 14, (45.0, 0.5, 0.375): 3
 def latents_of_a_call(answer: Any) -> str | None:
     expect_number(answer)
     hints = {
-        PICTURES * STEPS: "That is one latent an image and step. But with guidance the model is asked twice.",
+        IMAGES * STEPS: "That is one latent an image and step. But with guidance the model is asked twice.",
         2 * STEPS: "That is one image. The call makes four.",
         STEPS: "That is how often the UNet is called. On how many latents at once?",
-        2 * PICTURES: "That is one step. There are 30.",
-        2 * PICTURES * (STEPS + 1): "Near: PNDM would take one step more. UniPC takes 30.",
+        2 * IMAGES: "That is one step. There are 30.",
+        2 * IMAGES * (STEPS + 1): "Near: PNDM would take one step more. UniPC takes 30.",
     }
-    if answer == 2 * PICTURES * STEPS:
+    if answer == 2 * IMAGES * STEPS:
         return None
     return hints.get(answer, f"Got {answer:g}. Multiply: the images, the questions an image, the steps.")
 

@@ -1,4 +1,4 @@
-"""What chapter 04 claims, on the miniatures: its own cells are run here, their pictures judged over several seeds."""
+"""What chapter 04 claims, on the miniatures: its own cells are run here, their images measured over several seeds."""
 
 from __future__ import annotations
 

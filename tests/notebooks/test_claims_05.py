@@ -214,7 +214,7 @@ def test_at_full_strength_a_little_guidance_is_enough(chapter):
 
 
 def test_the_full_edition_draws_no_chart_of_adherence():
-    """Every line that needs the judge stands under a question for it."""
+    """Every line that needs the classifier asks for the edition first."""
     for source in cells(CHAPTER).values():
         for line in source.splitlines():
             if "adherence(" in line:
@@ -228,7 +228,7 @@ def test_the_meadow_of_the_last_exercise_is_the_one_that_is_checked(chapter):
     assert (chapter.meadow.tobytes(), chapter.spot.tobytes()) == (large.tobytes(), mask.tobytes())
 
 
-def test_the_word_that_05_4_takes_away_is_known_to_the_judge():
+def test_the_word_that_05_4_takes_away_is_known_to_the_classifier():
     assert (
         adherence(draw(sample(1, hour="sunset"), 128).image, chapter_05.WORD)
         > 0.9

@@ -161,8 +161,8 @@ def test_the_notation_is_read_as_the_chapter_says(chapter):
         assert said in chapter.printed
 
 
-def test_the_full_edition_asks_for_no_judge():
-    """Every line that needs the judge stands under a question for it."""
+def test_the_full_edition_needs_no_classifier():
+    """Every line that needs the classifier asks for the edition first."""
     for source in cells(CHAPTER).values():
         for line in source.splitlines():
             if "adherence(" in line:

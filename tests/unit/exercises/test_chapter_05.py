@@ -104,7 +104,7 @@ def test_a_word_taken_out_is_right_and_the_rest_is_told_apart():
     assert "a negative prompt does nothing" in hint("05.4", off)
 
 
-def test_the_full_edition_asks_for_no_judge(monkeypatch):
+def test_the_full_edition_needs_no_classifier(monkeypatch):
     monkeypatch.setattr(chapter_05, "edition", lambda: "full")
     monkeypatch.setattr(chapter_05, "adherence", None)
     assert check("05.4", pair(after=SUNSET))

@@ -75,17 +75,17 @@ def walked() -> list[torch.Tensor]:
     return [latents, latents * 0.9, latents * 0.8]
 
 
-def judged(monkeypatch, value: float) -> None:
+def scored(monkeypatch, value: float) -> None:
     monkeypatch.setattr(chapter_06, "adherence", lambda picture, prompt: value)
 
 
 def test_three_gentle_steps_are_right_and_the_rest_is_told_apart(monkeypatch, walked) -> None:
-    judged(monkeypatch, 0.9)
+    scored(monkeypatch, 0.9)
     right("06.3", walked)
     right("06.3", tuple(one[0] for one in walked))
-    judged(monkeypatch, 0.2)
+    scored(monkeypatch, 0.2)
     assert "the classifier gives it 0.20 of 1" in hint("06.3", walked)
-    judged(monkeypatch, 0.9)
+    scored(monkeypatch, 0.9)
     first, second, third = walked
     assert "Number 2: expected latents, a tensor" in hint("06.3", [first, load_image("seashore"), third])
     small = torch.zeros(1, 4, 4, 4)

@@ -109,7 +109,7 @@ def test_the_full_edition_paints_nothing(monkeypatch, painted):
     assert check("07.4", "a castle at (night)1.1 on a sunny day") and painted == []
 
 
-def test_it_is_the_weighed_picture_that_is_judged(monkeypatch):
+def test_it_is_the_weighed_image_that_is_classified(monkeypatch):
     seen = {}
 
     def make(pipe, **call):
