@@ -70,7 +70,7 @@ def steps_that_run(answer: Any) -> str | None:
         return "Nearly right: for this scheduler the counts in section 9 differ from that by one. Count them here too."
     if answer in (17.5, 19):
         return "There are no half steps, and the pipeline rounds down. Count them with the callback in section 9."
-    return f"Got {answer:g}. Count them: the callback in section 9 is called once a step."
+    return f"Got {answer:g}. Count them: the callback in section 9 is called once per step."
 
 
 @exercise(

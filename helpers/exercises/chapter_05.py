@@ -45,7 +45,7 @@ def enough_steps(answer: Any) -> str | None:
     return f"With {answer:g} asked for, int({STRENGTH} * {answer:g}) = {runs} run, and {WANTED} should."
 
 
-@exercise("05.2", right="Nine images, three a strength: now an effect can be told from luck.")
+@exercise("05.2", right="Nine images, three per strength: now an effect can be told from luck.")
 def a_sweep(answer: Any) -> str | None:
     if hasattr(answer, "__next__"):
         return "A sweep makes its images while it is read, and only once: hand in list(sweep(...))."
@@ -87,7 +87,7 @@ def guided_and_not_burnt(answer: Any) -> str | None:
     if burnt > BURNT:
         return f"At guidance_scale={guidance:g}, {burnt:.1%} of its values are burnt, expected {BURNT:.0%} at most."
     if guidance <= 1:
-        return f"guidance_scale={guidance:g} is no guidance at all: the model is asked once a step. Try above 1."
+        return f"guidance_scale={guidance:g} is no guidance at all: the model is asked once per step. Try above 1."
     if edition() == "mini" and (follows := adherence(record.image, GUIDED)) < FOLLOWS:
         return (
             f"Its adherence to the prompt is {follows:.2f}, expected {FOLLOWS} at least. Try more guidance, or "

@@ -27,7 +27,7 @@ INVESTMENTS = {(8.0, 1.0, 0.5): 16, (10.0, 2.0, 1.25): 14, (45.0, 0.5, 0.375): 3
 def latents_of_a_call(answer: Any) -> str | None:
     expect_number(answer)
     hints = {
-        IMAGES * STEPS: "That is one latent an image and step. But with guidance the model is asked twice.",
+        IMAGES * STEPS: "That is one latent per image and step. But with guidance the model is asked twice.",
         2 * STEPS: "That is one image. The call makes four.",
         STEPS: "That is how often the UNet is called. On how many latents at once?",
         2 * IMAGES: "That is one step. There are 30.",
@@ -35,10 +35,10 @@ def latents_of_a_call(answer: Any) -> str | None:
     }
     if answer == 2 * IMAGES * STEPS:
         return None
-    return hints.get(answer, f"Got {answer:g}. Multiply: the images, the questions an image, the steps.")
+    return hints.get(answer, f"Got {answer:g}. Multiply: the images, the questions per image, the steps.")
 
 
-@exercise("09.2", right="Compile time over gain a call, rounded up. Without a gain there is nothing to pay with.")
+@exercise("09.2", right="Compile time over gain per call, rounded up. Without a gain there is nothing to pay with.")
 def pays_back(answer: Any) -> str | None:
     if not callable(answer):
         return f"Expected a function, got {describe(answer)}: hand in `pays_back`, without calling it."
