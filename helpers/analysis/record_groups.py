@@ -61,10 +61,9 @@ def shown_arguments(
         as an argument. ValueError for an unknown argument, and for none or too many.
     """
     swept = list(dict.fromkeys(name for record in records for name in record.axes))
-    known = list(dict.fromkeys([*swept, *(name for record in records for name in record.parameters), "checkpoint"]))
+    known = [*dict.fromkeys([*swept, *_known(records)])]
     if over is None:
-        candidates = (name for names in (_differing(records, known), swept) if (name := _without(names, repeated)))
-        names = next(candidates, ["seed"])
+        names = _without(_differing(records, known), repeated) or _without(swept, repeated) or ["seed"]
     else:
         names = [over] if isinstance(over, str) else list(over)
         if unknown := [name for name in names if name not in known]:
@@ -85,9 +84,7 @@ def grouped(records: list[Record], names: Sequence[str], *, repeated: tuple[str,
         keys = tuple(map(_key, arguments.values()))
         groups.setdefault(keys, Group(keys, arguments)).records.append(record)
     for group in groups.values():
-        known = dict.fromkeys([*(name for record in group.records for name in record.parameters), "checkpoint"])
-        differing = _differing(group.records, known)
-        if others := _without(differing, repeated):
+        if others := _without(_differing(group.records, _known(group.records)), repeated):
             raise ValueError(f"records with {group} also differ in {', '.join(others)}: name that in over=[...].")
         distinct = {tuple(_key(_value(record, name)) for name in repeated) for record in group.records}
         if len(distinct) < len(group.records):
@@ -109,6 +106,10 @@ def value_labels(groups: Iterable[Group], name: str) -> list[str]:
     values = [group.arguments[name] for group in groups]
     texts = (str(value).removesuffix("Scheduler") or "(empty)" for value in values)
     return [f"no. {n}" if _has_contents(v) else text for n, (v, text) in enumerate(zip(values, texts, strict=True), 1)]
+
+
+def _known(records: list[Record]) -> list[str]:
+    return list(dict.fromkeys([*(name for record in records for name in record.parameters), "checkpoint"]))
 
 
 def _value(record: Record, name: str) -> Any:
