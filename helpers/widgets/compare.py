@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import traitlets
@@ -12,6 +11,7 @@ from helpers.common.validation import number, whole
 from helpers.generation.records import Record
 from helpers.images.contact_sheet import show
 from helpers.images.masks import by
+from helpers.widgets.assets import css, esm
 from helpers.widgets.still import StillWidget, encoded, read_image
 
 STILL_SIDE = 1024  # pixels of the still
@@ -31,8 +31,8 @@ class Compare(StillWidget):
     Python; the browser follows. With keys: arrows move the divider, with Shift in tens, Home and End to the edges.
     """
 
-    _esm = Path(__file__).with_suffix(".js")
-    _css = Path(__file__).with_suffix(".css")
+    _esm = esm("compare")
+    _css = css("compare")
 
     _pictures = traitlets.List(traitlets.Bytes(), help="as the browser shows them").tag(sync=True)
     _sizes = traitlets.List(help="width and height in pixels, of each").tag(sync=True)

@@ -7,7 +7,6 @@ import re
 import struct
 import zlib
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,11 @@ from PIL import Image, ImageChops
 
 from helpers.common.validation import did_you_mean, number, whole
 from helpers.images.masks import as_mask, by, grow, has_holes, load_mask, share, threshold
+from helpers.widgets.assets import css, esm
 from helpers.widgets.still import StillWidget, encoded, read_image
 
 TOOLS = ("brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "hand")
-COLOURS = ("#ff2d9b", "#12d67f", "#2f8fff", "#ffb000")  # pink, green, blue, amber: as in mask_painter.js
+COLOURS = ("#ff2d9b", "#12d67f", "#2f8fff", "#ffb000")  # pink, green, blue, amber: as in js/mask_painter.js
 STILL_SIDE = 512  # pixels of the still
 
 
@@ -37,8 +37,8 @@ class MaskPainter(StillWidget):
     To be told of every stroke, observe the trait `mask_png`. Wrong values raise ValueError or TypeError.
     """
 
-    _esm = Path(__file__).with_suffix(".js")
-    _css = Path(__file__).with_suffix(".css")
+    _esm = esm("mask_painter")
+    _css = css("mask_painter")
 
     _size = traitlets.List(help="width and height in pixels").tag(sync=True)
     _picture = traitlets.Bytes(help="the image, as the browser shows it").tag(sync=True)
@@ -154,7 +154,7 @@ def _hard(mask: Any, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(mask) > 0
 
 
-# A PNG as plain as can be, which mask_painter.js reads and writes without a canvas: one bit a pixel, no line filter.
+# A PNG as plain as can be, which js/png.js reads and writes without a canvas: one bit a pixel, no line filter.
 
 
 def _to_png(hard: np.ndarray) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import traitlets
@@ -13,6 +12,7 @@ from helpers.common.validation import check_strength
 from helpers.generation import calls, drafts
 from helpers.pipelines import prompt_syntax
 from helpers.pipelines.prompt_weighting import weigh
+from helpers.widgets.assets import css, esm
 from helpers.widgets.rendering import RenderSession, RenderWidget
 
 MOST = 2.0  # the sliders' upper end; 1 is in the middle
@@ -31,8 +31,8 @@ class TokenWeights(RenderWidget):
     image on the screen. ValueError or TypeError for what cannot be weighed or called, before any model runs.
     """
 
-    _esm = Path(__file__).with_suffix(".js")
-    _css = Path(__file__).with_suffix(".css")
+    _esm = esm("token_weights")
+    _css = css("token_weights")
 
     _parts = traitlets.List(help="the prompt's words and signs, each with the number of its slider or None").tag(
         sync=True

@@ -16,6 +16,7 @@ from helpers.generation import drafts
 from helpers.generation.job_queue import Job
 from helpers.generation.records import Record
 from helpers.pipelines import latent_preview
+from helpers.widgets.assets import css, esm
 from helpers.widgets.explorer.history import Entry
 from helpers.widgets.explorer.session import ExplorerSession
 from helpers.widgets.rendering import RenderWidget
@@ -43,8 +44,8 @@ class Explorer(RenderWidget):
     Wrong pipelines, images, masks and values raise TypeError or ValueError before any model runs.
     """
 
-    _esm = Path(__file__).parents[1] / "explorer.js"
-    _css = Path(__file__).parents[1] / "explorer.css"
+    _esm = esm("explorer")
+    _css = css("explorer")
 
     _controls = traitlets.List().tag(sync=True)
     _values = traitlets.Dict().tag(sync=True)

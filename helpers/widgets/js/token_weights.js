@@ -1,52 +1,40 @@
-// The words of a prompt, each with a slider, and the picture that they make.
+// @ts-check
+// The words of a prompt, each with a slider, and the image that they make.
 //
 // Python holds the truth: `weights`, `plain`, `_weighted`, `_picture`. While a slider is dragged its value is sent only
 // once Python has answered the one before, and the newest alone, so that none pile up.
+import { button, copy, element, follow, hear, imageURL, keepKeys, mark, save, widget } from "./dom.js";
+import { weightText } from "./formats.js";
 
 const MOST = 2, STEP = 0.05;
 
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-const number = (value) => value.toFixed(2).replace(/0$/, "");
-
-async function copied(code) {
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-  } catch {  // not a secure page, or not allowed: mark it for Ctrl+C
-    window.getSelection().selectAllChildren(code);
-    return document.execCommand("copy");
-  }
-  return true;
-}
-
-// One a widget: all its views share it.
+/** What the hand does, on its way to Python: one a widget, shared by its views. */
 class Mailbox {
-  held = null;  // the weights under the hand, until Python has answered: a late answer must not move a slider back
+  /** @type {number[] | null} */ held = null;  // under the hand, until Python has answered: a late answer must not move a slider
   waiting = 0;
-  newest = null;
-  views = new Set();
+  moving = false;
+  /** @type {object | null} */ newest = null;
+  /** @type {Set<() => void>} */ views = new Set();
 
-  open(model) {
+  constructor(/** @type {Context} */ { model, signal }) {
     this.model = model;
-    model.on("msg:custom", (content) => {
-      if (content.kind !== "heard") return;
-      this.waiting = Math.max(0, this.waiting - 1);
-      if (this.newest) this.post();
-      else if (!this.waiting && !this.moving) this.held = null;
-      this.show();
-    });
-    model.on("change:weights", () => this.show());
+    hear(model, "msg:custom", ({ kind }) => kind === "heard" && this.answered(), signal);
+    follow(model, ["weights"], () => this.show(), signal);
   }
 
+  /** @returns {number[]} */
   get weights() { return this.held ?? this.model.get("weights"); }
 
   show() { for (const view of this.views) view(); }
 
+  answered() {
+    this.waiting = Math.max(0, this.waiting - 1);
+    if (this.newest) this.post();
+    else if (!this.waiting && !this.moving) this.held = null;
+    this.show();
+  }
+
+  /** @type {(weights: number[], moving: boolean) => void} */
   send(weights, moving) {
     this.held = weights;
     this.moving = moving;
@@ -62,135 +50,103 @@ class Mailbox {
   }
 }
 
-function render(mailbox, { model, el, signal }) {
-  const listen = (target, type, handler) => target.addEventListener(type, handler, { signal });
-  const follow = (name, handler) => {
-    model.on(`change:${name}`, handler);
-    signal.addEventListener("abort", () => model.off(`change:${name}`, handler));
-  };
-  const parts = model.get("_parts"), words = parts.filter(([, place]) => place !== null);
-
-  // -- what there is
-  const picture = element("img", { class: "tw-picture", alt: "", draggable: "false" });
-  const badge = element("span", { class: "tw-badge" });
-  const frame = element("div", { class: "tw-frame" }, picture, badge);
-  const status = element("div", { class: "tw-status", role: "status" });
-
-  const sentence = element("p", { class: "tw-sentence", "aria-hidden": "true" });
-  const chips = parts.map(([text, place]) => {
-    const chip = element("span", { class: place === null ? "tw-sign" : "tw-chip" }, text);
-    if (place !== null) listen(chip, "click", () => sliders[place].focus());
-    sentence.append(/^[,.;:!?]/.test(text) ? "" : " ", chip);
-    return chip;
-  });
-
-  const outputs = [];
-  const sliders = words.map(([text, place]) => {
-    const slider = element("input", { type: "range", min: 0, max: MOST, step: STEP, "aria-label": `Weight of ${text}` });
-    listen(slider, "input", () => change(place, Number(slider.value), true));
-    listen(slider, "change", () => change(place, Number(slider.value), false));
-    outputs[place] = element("output", { class: "tw-value" });
-    return slider;
-  });
-  const rows = words.map(([text, place]) => {
-    const back = element("button", { type: "button", class: "tw-one", "aria-label": `${text} back to 1`, title: "back to 1" }, "↺");
-    listen(back, "click", () => change(place, 1, false));
-    return element("div", { class: "tw-row" },
-      element("span", { class: "tw-word", "aria-hidden": "true" }, text), sliders[place], outputs[place], back);
-  });
-
-  const button = (text, action) => {
-    const node = element("button", { type: "button", class: "tw-button" }, text);
-    listen(node, "click", action);
-    return node;
-  };
-  const all = button("All back to 1", () => mailbox.send(words.map(() => 1), false));
-  const plain = button("Without weights", () => { model.set("plain", !model.get("plain")); model.save_changes(); });
-  const copy = button("Copy prompt", async () => {
-    if (await copied(written)) copy.textContent = "Copied";
-    setTimeout(() => { copy.textContent = "Copy prompt"; }, 1500);
-  });
-  const written = element("code", { class: "tw-written", "aria-label": "The prompt with its weights" });
-
-  const root = element("div", { class: "token-weights" },
-    element("div", { class: "tw-main" },
-      element("div", { class: "tw-stage" }, frame, status),
-      element("div", { class: "tw-side" }, sentence, element("div", { class: "tw-rows" }, ...rows),
-        element("div", { class: "tw-bar" }, all, plain, copy))),
-    written);
-  el.append(root);
-
-  // -- what the hand does
-  // Keys work as everywhere, but must not reach the notebook, where single letters cut and delete cells.
-  const onKey = (event) => {
-    const { target, key } = event;
-    if (!root.contains(target) || event.ctrlKey || event.metaKey || key === "Tab" || (key === "Enter" && event.shiftKey)) return;
-    event.stopImmediatePropagation();
-  };
-  window.addEventListener("keydown", onKey, { capture: true, signal });
-
-  function change(place, value, moving) {
-    const values = [...mailbox.weights];
-    values[place] = value;
-    mailbox.send(values, moving);
+/** One word: in the sentence, and in a row with its slider. */
+class Word {
+  /** @param {string} text @param {(value: number, moving: boolean) => void} change */
+  constructor(text, change) {
+    this.text = text;
+    this.slider = element("input", { type: "range", min: 0, max: MOST, step: STEP, "aria-label": `Weight of ${text}`,
+      oninput: () => change(Number(this.slider.value), true), onchange: () => change(Number(this.slider.value), false) });
+    this.chip = element("span", { class: "tw-chip", onclick: () => this.slider.focus() }, text);
+    this.output = element("output", { class: "tw-value" });
+    this.row = element("div", { class: "tw-row" }, element("span", { class: "tw-word", "aria-hidden": true }, text), this.slider,
+      this.output, button("tw-one", () => change(1, false), { "aria-label": `${text} back to 1`, title: "back to 1" }, "↺"));
   }
 
-  // -- what is shown
-  function showWeights() {
-    const values = mailbox.weights;
-    words.forEach(([text, place], index) => {
-      const value = values[place];
-      if (Number(sliders[place].value) !== value) sliders[place].value = value;
-      sliders[place].setAttribute("aria-valuetext", `${text} ${number(value)}`);
-      outputs[place].textContent = number(value);
-      rows[index].classList.toggle("tw-changed", value !== 1);
-    });
-    parts.forEach(([, place], index) => {
-      if (place === null) return;
-      const value = values[place];
-      chips[index].style.setProperty("--tw-share", `${Math.round(Math.abs(value - 1) * 75)}%`);
-      chips[index].classList.toggle("tw-less", value < 1);
-    });
-    all.disabled = values.every((value) => value === 1);
+  show(/** @type {number} */ value) {
+    if (Number(this.slider.value) !== value) this.slider.value = String(value);
+    mark(this.slider, { "aria-valuetext": `${this.text} ${weightText(value)}` });
+    this.output.textContent = weightText(value);
+    this.row.classList.toggle("tw-changed", value !== 1);
+    this.chip.style.setProperty("--tw-share", `${Math.round(Math.abs(value - 1) * 75)}%`);
+    this.chip.classList.toggle("tw-less", value < 1);
   }
-
-  let url = "";
-  function showPicture() {
-    const bytes = model.get("_picture");
-    const before = url;
-    url = bytes?.byteLength ? URL.createObjectURL(new Blob([bytes], { type: "image/png" })) : "";
-    frame.classList.toggle("tw-blank", !url);
-    if (url) picture.src = url;
-    if (before) setTimeout(() => URL.revokeObjectURL(before), 1000);
-  }
-  signal.addEventListener("abort", () => url && URL.revokeObjectURL(url));
-
-  function showState() {
-    const { phase, draft, text } = model.get("_state");
-    const isPlain = model.get("plain");
-    badge.textContent = isPlain ? "without weights" : draft ? "draft" : "";
-    status.textContent = phase === "failed" ? text : phase === "running" ? "painting …" : "";
-    status.classList.toggle("tw-error", phase === "failed");
-    frame.setAttribute("aria-busy", phase === "running");
-    plain.setAttribute("aria-pressed", isPlain);
-    const weighted = model.get("_weighted");
-    if (written.textContent !== weighted) written.textContent = weighted;  // a text set anew loses the reader's selection
-    picture.alt = isPlain ? "the picture without weights" : `the picture of ${weighted}`;
-  }
-
-  mailbox.views.add(showWeights);
-  signal.addEventListener("abort", () => mailbox.views.delete(showWeights));
-  follow("_picture", showPicture);
-  for (const name of ["_state", "_weighted", "plain"]) follow(name, showState);
-  showWeights();
-  showPicture();
-  showState();
 }
 
-export default () => {
-  const mailbox = new Mailbox();
-  return {
-    initialize: ({ model }) => mailbox.open(model),
-    render: (context) => render(mailbox, context),
-  };
-};
+class Weights {
+  url = "";
+  picture = element("img", { class: "tw-picture", alt: "", draggable: false });
+  badge = element("span", { class: "cw-badge tw-badge" });
+  frame = element("div", { class: "cw-frame tw-frame" }, this.picture, this.badge);
+  status = element("div", { class: "tw-status", role: "status" });
+  written = element("code", { class: "tw-written", "aria-label": "The prompt with its weights" });
+  copy = button("tw-button", () => copy(this.written, this.copy, "Copy prompt"), {}, "Copy prompt");
+
+  constructor(/** @type {Mailbox} */ mailbox, /** @type {Context} */ { model, signal }) {
+    this.mailbox = mailbox;
+    this.model = model;
+    const parts = /** @type {[string, number | null][]} */ (model.get("_parts"));
+    const sentence = element("p", { class: "tw-sentence", "aria-hidden": true });
+    /** @type {Word[]} */ this.words = [];
+    for (const [text, place] of parts) {
+      if (place !== null) this.words[place] = new Word(text, (value, moving) => this.change(place, value, moving));
+      const chip = place === null ? element("span", { class: "tw-sign" }, text) : this.words[place].chip;
+      sentence.append(/^[,.;:!?]/.test(text) ? "" : " ", chip);
+    }
+    this.all = button("tw-button", () => mailbox.send(this.words.map(() => 1), false), {}, "All back to 1");
+    this.plain = button("tw-button", () => save(model, { plain: !model.get("plain") }), {}, "Without weights");
+    this.root = element("div", { class: "cw token-weights" },
+      element("div", { class: "tw-main" },
+        element("div", { class: "tw-stage" }, this.frame, this.status),
+        element("div", { class: "tw-side" }, sentence, element("div", { class: "tw-rows" }, ...this.words.map(({ row }) => row)),
+          element("div", { class: "tw-bar" }, this.all, this.plain, this.copy))),
+      this.written);
+    const showWeights = () => this.showWeights();
+    mailbox.views.add(showWeights);
+    signal.addEventListener("abort", () => { mailbox.views.delete(showWeights); URL.revokeObjectURL(this.url); });
+    follow(model, ["_picture"], () => this.showPicture(), signal);
+    follow(model, ["_state", "_weighted", "plain"], () => this.showState(), signal);
+    keepKeys(this.root, signal);
+  }
+
+  /** @type {(place: number, value: number, moving: boolean) => void} */
+  change(place, value, moving) {
+    this.mailbox.send(this.mailbox.weights.with(place, value), moving);
+  }
+
+  showWeights() {
+    const { weights } = this.mailbox;
+    this.words.forEach((word, place) => word.show(weights[place]));
+    this.all.disabled = weights.every((value) => value === 1);
+  }
+
+  showPicture() {
+    const before = this.url;
+    this.url = imageURL(this.model.get("_picture"));
+    this.frame.classList.toggle("cw-blank", !this.url);
+    if (this.url) this.picture.src = this.url;
+    setTimeout(() => URL.revokeObjectURL(before), 1000);
+  }
+
+  showState() {
+    const { phase, draft, text } = this.model.get("_state"), plain = this.model.get("plain"), weighted = this.model.get("_weighted");
+    this.badge.textContent = plain ? "without weights" : draft ? "draft" : "";
+    this.status.textContent = phase === "failed" ? text : phase === "running" ? "painting …" : "";
+    this.status.classList.toggle("tw-error", phase === "failed");
+    mark(this.frame, { "aria-busy": phase === "running" });
+    mark(this.plain, { "aria-pressed": plain });
+    if (this.written.textContent !== weighted) this.written.textContent = weighted;  // set anew, it loses the reader's selection
+    this.picture.alt = plain ? "the picture without weights" : `the picture of ${weighted}`;
+  }
+}
+
+/** @type {(mailbox: Mailbox, context: Context) => void} */
+function render(mailbox, context) {
+  const weights = new Weights(mailbox, context);
+  context.el.append(weights.root);
+  weights.showWeights();
+  weights.showPicture();
+  weights.showState();
+}
+
+export default widget((context) => new Mailbox(context), render);

@@ -1,0 +1,193 @@
+// @ts-check
+// An explorer's controls: each is a row on the screen, with `refresh(value)`; `change(value, moving)` hears of every edit.
+import { button, clamp, element, mark, onResize, svg } from "./dom.js";
+import { schedulerText, shown } from "./formats.js";
+
+/** @type {Record<string, string>} */
+const ICONS = {
+  cancel: '<rect x="5.5" y="5.5" width="9" height="9" rx="1.5" fill="currentColor"/>',
+  dice: '<rect x="3.5" y="3.5" width="13" height="13" rx="3"/><g fill="currentColor" stroke="none">'
+    + '<circle cx="7" cy="7" r="1.2"/><circle cx="13" cy="7" r="1.2"/><circle cx="10" cy="10" r="1.2"/>'
+    + '<circle cx="7" cy="13" r="1.2"/><circle cx="13" cy="13" r="1.2"/></g>',
+  locked: '<rect x="4.5" y="9" width="11" height="7.5" rx="1.6"/><path d="M6.8 9V6.6a3.2 3.2 0 0 1 6.4 0V9"/>',
+  open: '<rect x="4.5" y="9" width="11" height="7.5" rx="1.6"/><path d="M6.8 9V6.2a3.2 3.2 0 0 1 6.2-1"/>',
+  compare: '<rect x="3" y="4.5" width="14" height="11" rx="1.5"/><path d="M10 2.5v15"/>'
+    + '<path d="M10 5.2h5.6v9.6H10z" fill="currentColor" stroke="none" opacity=".45"/>',
+  code: '<path d="M7 6l-4 4 4 4M13 6l4 4-4 4M11.2 4.8L8.8 15.2"/>',
+  save: '<path d="M10 3v9.5M6.3 9L10 12.7 13.7 9M4 16.5h12"/>',
+  load: '<path d="M10 13V3.5M6.3 7.2L10 3.5l3.7 3.7M4 16.5h12"/>',
+  copy: '<rect x="7" y="7" width="9.5" height="9.5" rx="1.5"/>'
+    + '<path d="M13 4.8A1.5 1.5 0 0 0 11.6 3.5H5A1.5 1.5 0 0 0 3.5 5v6.6A1.5 1.5 0 0 0 4.8 13"/>',
+};
+
+/** @type {(name: string) => string} */
+const icon = (name) => svg(ICONS[name]);
+
+/**
+ * A button with an icon, a text, or both; `label` is its accessible name where there is no text.
+ * @param {{ name?: string, text?: string, label?: string, title?: string, kind?: string, action: () => void }} what
+ */
+export function exButton({ name, text, label, title = label ?? "", kind = "", action }) {
+  const node = button(`ex-button ${kind}`, action, { title, ...(label && { "aria-label": label }) });
+  if (name) node.innerHTML = icon(name);
+  if (text) node.append(element("span", {}, text));
+  return node;
+}
+
+let count = 0;
+
+/** An id that no other element of the page has. */
+export const newId = () => `ex-${++count}`;
+
+/** A label, which tells on hovering what the control does. @type {(control: Control, id: string) => HTMLLabelElement} */
+const labelOf = ({ label, help }, id) => element("label", { for: id, title: help }, label);
+
+/** @type {(control: Control, change: Change, attributes: Record<string, any>) => HTMLInputElement} */
+function numberBox({ least, most, whole }, change, attributes) {
+  const box = element("input", { type: "number", min: least, step: whole ? 1 : "any", ...attributes,
+    onchange: () => { if (box.value !== "") change(Number(box.value), false); } });
+  if (most !== null) box.max = String(most);
+  return box;
+}
+
+/** @type {(label: string, action: (on: boolean) => void, title?: string) => HTMLButtonElement} */
+function toggle(label, action, title = "") {
+  const node = button("ex-switch", () => action(node.getAttribute("aria-checked") !== "true"),
+    { role: "switch", "aria-label": label, title });
+  return node;
+}
+
+/** A text is a draft while one types, and chosen after a pause, with Enter (see `commit`) or on leaving. @type {Builder} */
+function text(control, change, { signal }) {
+  /** @type {number[]} */ let timers = [];
+  const stop = () => { timers.forEach(clearTimeout); timers = []; };
+  const fit = () => { area.style.height = "0"; area.style.height = `${area.scrollHeight + 2}px`; };
+  const commit = () => { const waiting = timers.length; stop(); if (waiting) change(area.value, false); };
+  const area = element("textarea", { id: newId(), rows: control.name === "prompt" ? 2 : 1, spellcheck: false,
+    placeholder: control.help, onchange: commit, oncommit: commit, oninput: () => {
+      fit();
+      stop();
+      timers = [window.setTimeout(() => change(area.value, true), 300), window.setTimeout(commit, 1500)];
+    } });
+  onResize(area, fit, signal);
+  const row = element("div", { class: "ex-row" }, element("label", { for: area.id }, control.label), area);
+  return { row, refresh(value) { if (!timers.length && area.value !== value) { area.value = value; fit(); } } };
+}
+
+/** @type {Builder} */
+function slider(control, change) {
+  const { label, low, high, step, optional, help } = control;
+  const range = element("input", { type: "range", id: newId(), min: low, max: high, step, title: help });
+  const box = numberBox(control, change, { "aria-label": `${label}, exactly` }), hint = element("span", { class: "ex-hint" });
+  const on = optional ? toggle(`${label}, on or off`, (checked) => change(checked ? Number(range.value) : null, false)) : null;
+  const isHeld = followRange(range, (moving) => change(Number(range.value), moving));
+  let touched = false;
+  const row = element("div", { class: "ex-row ex-slider" },
+    element("div", { class: "ex-line" }, ...(on ? [on] : []), labelOf(control, range.id), hint, box), range);
+  return {
+    row, hint,
+    refresh(value) {
+      const off = value === null;
+      if (on) mark(on, { "aria-checked": !off });
+      row.classList.toggle("ex-off", off);
+      range.disabled = box.disabled = off;
+      if (off) box.value = "";
+      if (off && touched) return;
+      value ??= (low + high) / 2;
+      touched = true;
+      if (!isHeld()) range.value = value;
+      range.style.setProperty("--ex-at", String(clamp((value - low) / (high - low), 0, 1)));
+      mark(range, { "aria-valuetext": shown(value) });
+      if (!off && document.activeElement !== box) box.value = shown(value);
+    },
+  };
+}
+
+/** Tells moves and choices of a slider apart; returns whether a pointer holds it. @type {(range: HTMLInputElement, change: (moving: boolean) => void) => () => boolean} */
+function followRange(range, change) {
+  let held = false, timer = 0;
+  const tell = (/** @type {boolean} */ moving) => {
+    clearTimeout(timer);
+    timer = 0;
+    change(moving);
+  };
+  const release = () => { held = false; };
+  mark(range, {
+    onpointerdown: () => { held = true; delete range.dataset.keys; }, onpointerup: release, onpointercancel: release,
+    oninput: () => tell(true), onblur: () => { if (timer) tell(false); },
+    onchange: () => {
+      const keyed = range.dataset.keys;  // every press of a key is a change: the full image waits for the last
+      delete range.dataset.keys;
+      release();
+      if (keyed) timer = window.setTimeout(() => tell(false), 350);
+      else tell(false);
+    },
+  });
+  return () => held;
+}
+
+/** @type {Builder} */
+function seed(control, change, { store: { model } }) {
+  const box = numberBox(control, change, { id: newId(), title: control.help });
+  const dice = exButton({ name: "dice", label: "New seed", title: "New seed, new picture",
+    action: () => change(crypto.getRandomValues(new Uint32Array(1))[0], false) });
+  const lock = exButton({ name: "locked", label: "Keep the seed", kind: "ex-toggle",
+    action: () => model.send({ kind: "lock", on: !model.get("_locked") }) });
+  return {
+    row: element("div", { class: "ex-row" }, labelOf(control, box.id), element("div", { class: "ex-line" }, box, dice, lock)),
+    refresh(value) {
+      const locked = model.get("_locked");
+      if (document.activeElement !== box) box.value = value;
+      lock.innerHTML = icon(locked ? "locked" : "open");
+      mark(lock, { "aria-pressed": locked, title: locked ? "The seed stays; click for a new one with each change"
+        : "A new seed with each change; click to keep it" });
+    },
+  };
+}
+
+/** @type {Builder} */
+function choice(control, change) {
+  const select = element("select", { id: newId(), title: control.help, onchange: () => change(select.value, false) },
+    ...control.choices.map((name, i) => element("option", { value: name },
+      control.labels[i] ?? schedulerText(name) + (i ? "" : " (its own)"))));
+  const row = element("div", { class: "ex-row" }, labelOf(control, select.id), select);
+  return { row, refresh(value) { select.value = value; } };
+}
+
+/** @type {Builder} */
+function onOff(control, change) {
+  const node = toggle(control.label, (on) => change(on, false), control.help);
+  node.id = newId();
+  const row = element("div", { class: "ex-row ex-line" }, node, labelOf(control, node.id));
+  return { row, refresh(value) { mark(node, { "aria-checked": value }); } };
+}
+
+/** @type {Record<string, Builder>} */
+export const BUILDERS = { text, slider, seed, choice, switch: onOff };
+
+/**
+ * Pages of which one is seen, chosen by its name; returns `move(key)`, which goes along the names.
+ * @type {(holder: HTMLElement, pages: Record<string, HTMLElement>) => (key: string) => void}
+ */
+export function tabbed(holder, pages) {
+  const names = Object.keys(pages), tabs = names.map((name) => button("ex-tab", () => choose(name), { role: "tab", id: newId() }, name));
+  const choose = (/** @type {string} */ chosen) => tabs.forEach((tab, i) => {
+    const on = names[i] === chosen;
+    mark(tab, { "aria-selected": on, tabindex: on ? 0 : -1 });
+    pages[names[i]].hidden = !on;
+  });
+  tabs.forEach((tab, i) => {
+    const page = pages[names[i]], id = `${tab.id}-page`;
+    mark(page, { id, role: "tabpanel", "aria-labelledby": tab.id });
+    mark(tab, { "aria-controls": id });
+    holder.append(page);
+  });
+  holder.prepend(element("div", { class: "ex-tabs", role: "tablist", "aria-label": "Controls" }, ...tabs));
+  choose(names[0]);
+  return (key) => {
+    const at = tabs.findIndex((tab) => tab.tabIndex === 0), last = tabs.length - 1;
+    const next = { ArrowLeft: at ? at - 1 : last, ArrowRight: at < last ? at + 1 : 0, Home: 0, End: last }[key] ?? at;
+    choose(names[next]);
+    tabs[next].focus();
+  };
+}

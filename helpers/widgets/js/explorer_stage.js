@@ -1,0 +1,108 @@
+// @ts-check
+// An explorer's stage: the image, the preview of what is being made, and two images behind a divider; below it what runs.
+import { element, mark } from "./dom.js";
+import { exButton } from "./explorer_controls.js";
+
+/** @type {(kind: string) => HTMLImageElement} */
+const newImage = (kind) => element("img", { class: kind, alt: "", draggable: false });
+
+/** Shows an image, or none where the URL is empty. @type {(image: HTMLImageElement, url: string) => void} */
+export function setImage(image, url) {
+  if (!url) image.removeAttribute("src");
+  else if (image.getAttribute("src") !== url) image.src = url;
+  image.hidden = !url;
+}
+
+export class Stage {
+  comparing = false;
+  picture = newImage("ex-picture");
+  left = newImage("ex-picture ex-left");
+  preview = newImage("ex-preview");
+  names = ["left", "right"].map((side) => element("span", { class: `cw-badge ex-name ex-name-${side}` }));
+  badge = element("span", { class: "cw-badge ex-badge" });
+  empty = element("span", { class: "ex-empty" });
+  divider = element("input", { type: "range", class: "ex-reach", min: 0, max: 100, step: 1, value: 50,
+    "aria-label": "Divider between the two pictures", oninput: () => this.divide() });
+  frame = element("div", { class: "cw-frame ex-frame" }, this.picture, this.left, this.preview,
+    element("div", { class: "ex-divider", "aria-hidden": true }, element("span", {}, "◂ ▸")),
+    ...this.names, this.badge, this.empty, this.divider);
+  done = element("div");
+  bar = element("div", { class: "ex-progress", role: "progressbar", "aria-label": "Steps", "aria-valuemin": 0 }, this.done);
+  status = element("span", { class: "ex-status" });
+  spoken = element("span", { class: "cw-spoken", role: "status", "aria-live": "polite" });
+  cancel = exButton({ name: "cancel", text: "Cancel", title: "Stop at the next step (Esc)", kind: "ex-cancel",
+    action: () => this.store.model.send({ kind: "cancel" }) });
+  alert = element("div", { class: "ex-alert", role: "alert", hidden: "" });
+
+  constructor(/** @type {import("./explorer_store.js").ExplorerStore} */ store) {
+    this.store = store;
+    this.nodes = [this.frame, this.bar, element("div", { class: "ex-line ex-under" }, this.status, this.cancel), this.alert];
+    this.divide();
+  }
+
+  divide() {
+    this.frame.style.setProperty("--ex-cut", `${this.divider.value}%`);
+  }
+
+  /** What lies left and right of the divider. */
+  get pair() {
+    const { urls } = this.store;
+    const one = urls.a ? [urls.a, "A"] : [urls.before, "Before"], other = urls.b ? [urls.b, "B"] : [urls.picture, "Now"];
+    return one[0] && other[0] ? { urls: [one[0], other[0]], names: [one[1], other[1]] } : null;
+  }
+
+  refresh() {
+    const { state } = this.store;
+    this.showImages(state);
+    this.showProgress(state);
+    this.tell(state);
+  }
+
+  showImages(/** @type {State} */ state) {
+    const { store: { urls, step, running }, picture, frame, pair } = this;
+    this.comparing &&= Boolean(pair);
+    setImage(picture, this.comparing && pair ? pair.urls[1] : urls.picture || urls.before);
+    picture.classList.toggle("ex-faint", !urls.picture);
+    picture.alt = state.shown !== null || urls.picture ? `Picture made from ${JSON.stringify(this.store.value("prompt"))}`
+      : "The picture before";
+    frame.classList.toggle("ex-comparing", this.comparing);
+    if (this.comparing && pair) {
+      setImage(this.left, pair.urls[0]);
+      this.names.forEach((node, i) => { node.textContent = pair.names[i]; });
+      mark(this.divider, { "aria-label": `Divider: ${pair.names[0]} to its left, ${pair.names[1]} to its right` });
+    }
+    const coming = running && !this.comparing ? urls.preview : "", made = picture.hasAttribute("src");
+    setImage(this.preview, coming);
+    this.preview.classList.toggle("ex-inset", Boolean(step?.inset));
+    this.badge.textContent = state.draft && !this.comparing && !(coming && !step?.inset) ? "Draft" : "";
+    frame.classList.toggle("cw-blank", !made);
+    this.empty.textContent = made || coming ? "" : running ? "The first picture is being made" : "No picture yet";
+  }
+
+  showProgress(/** @type {State} */ state) {
+    const { store: { step, running }, bar } = this, total = step?.steps, done = step?.step ?? 0;
+    bar.classList.toggle("ex-busy", running && !total);
+    bar.classList.toggle("ex-idle", !running);
+    mark(bar, { "aria-valuemax": total ?? 1, "aria-valuenow": running ? done : 0 });
+    this.done.style.width = `${running && total ? (100 * done) / total : 0}%`;
+    const words = { running: `${state.quick ? "Draft" : "Picture"}${total ? ` · step ${done} of ${total}` : " · waiting"}`,
+      cancelled: "Cancelled", failed: "No new picture", invalid: "No new picture",
+      done: state.draft ? "Draft: a few quick steps" : "Full picture" };
+    this.status.textContent = words[/** @type {keyof words} */ (state.phase)] ?? "";
+    this.cancel.style.visibility = running ? "" : "hidden";
+    const settled = state.phase === "cancelled" ? "Cancelled" : state.phase === "done" && !state.draft ? "Picture ready" : "";
+    if (this.spoken.textContent !== settled) this.spoken.textContent = settled;
+  }
+
+  tell(/** @type {State} */ { phase, text, details }) {
+    const { store: { notice }, alert } = this, message = notice ?? text, key = `${message}\n${details}`;
+    alert.hidden = !message;
+    alert.classList.toggle("ex-mild", !notice && !["failed", "invalid"].includes(phase));
+    if (alert.dataset.key === key) return;
+    alert.dataset.key = key;
+    alert.replaceChildren(element("div", {}, message));
+    if (details && !notice) {
+      alert.append(element("details", {}, element("summary", {}, "Where it happened"), element("pre", { tabindex: 0 }, details)));
+    }
+  }
+}

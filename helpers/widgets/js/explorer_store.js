@@ -1,0 +1,155 @@
+// @ts-check
+// An explorer's images, its history and what was edited: one a model, shared by all views of the widget.
+//
+// Python holds the truth: `_values`, `_state`, `_picture`. What is edited here is sent at once, at most once a frame, and
+// shown until Python says the same, so that a late answer never moves a slider back under the hand.
+import { element, follow, hear, imageURL } from "./dom.js";
+import { same } from "./formats.js";
+
+const TRAITS = { _picture: "picture", _before: "before", _a: "a", _b: "b", _control_png: "control" };
+const LARGEST_FILE = 64 * 2 ** 20;
+
+export class ExplorerStore {
+  /** @type {Set<() => void>} */ views = new Set();
+  /** @type {Record<string, any>} */ edits = {};  // what Python has not confirmed yet
+  /** @type {Record<string, any>} */ outbox = {};
+  /** @type {Entry[]} */ entries = [];  // the history, newest first
+  /** @type {Record<string, string>} */ urls = {};
+  /** @type {Step | null} */ step = null;  // of the running call
+  /** @type {string | null} */ notice = null;  // why something was refused
+  /** @type {string | null} */ code = null;
+  frame = 0;
+
+  constructor(/** @type {Context} */ { model, signal }) {
+    this.model = model;
+    for (const [trait, name] of Object.entries(TRAITS)) {
+      follow(model, [trait], () => { this.show(name, model.get(trait)); this.refresh(); }, signal);
+      this.show(name, model.get(trait));
+    }
+    follow(model, ["_values"], () => this.confirm(), signal);
+    follow(model, ["_state"], () => this.follow(), signal);
+    follow(model, ["_locked", "_pins"], () => this.refresh(), signal);
+    hear(model, "msg:custom", (content, buffers) => this.receive(content, buffers), signal);
+    model.send({ kind: "hello" });
+  }
+
+  /** @returns {State} */
+  get state() { return this.model.get("_state"); }
+
+  get running() { return this.state.phase === "running"; }
+
+  /** @type {(name: string, bytes: Data | null) => void} */
+  show(name, bytes) {
+    if (this.urls[name]) URL.revokeObjectURL(this.urls[name]);
+    this.urls[name] = imageURL(bytes);
+  }
+
+  // -- from Python
+
+  confirm() {
+    const values = this.model.get("_values");
+    for (const name of Object.keys(this.edits)) if (same(this.edits[name], values[name])) delete this.edits[name];
+    this.refresh();
+  }
+
+  follow() {
+    if (!this.running) {
+      this.step = null;
+      this.show("preview", null);
+    }
+    if (this.state.phase === "done" && this.code !== null) this.model.send({ kind: "code" });
+    this.refresh();
+  }
+
+  /** @type {(content: any, buffers?: Data[]) => void} */
+  receive(content, buffers = []) {
+    if (content.kind === "step" && !this.running) return;
+    if (content.kind === "step") {
+      this.step = content;
+      if (buffers.length) this.show("preview", buffers[0]);
+    } else if (content.kind === "add") this.add(content.entry, buffers[0]);
+    else if (content.kind === "gone") this.forget(content.numbers);
+    else if (content.kind === "history") {
+      this.forget(this.entries.map(({ number }) => number));
+      content.entries.forEach((/** @type {Entry} */ entry, /** @type {number} */ i) => this.add(entry, buffers[i]));
+    } else if (content.kind === "code" && this.code !== null) this.code = content.text;
+    else if (content.kind === "file") download(content.name, imageURL(buffers[0]));
+    else if (content.kind === "refused") this.begin(content.text);
+    this.refresh();
+  }
+
+  /** @type {(entry: { number: number, text: string }, bytes: Data) => void} */
+  add({ number, text }, bytes) {
+    this.entries.unshift({ number, text, url: imageURL(bytes) });
+  }
+
+  forget(/** @type {number[]} */ numbers) {
+    for (const { number, url } of this.entries) if (numbers.includes(number)) URL.revokeObjectURL(url);
+    this.entries = this.entries.filter(({ number }) => !numbers.includes(number));
+  }
+
+  // -- to Python
+
+  /** The value on the screen. @type {(name: string) => any} */
+  value(name) {
+    return name in this.edits ? this.edits[name] : this.model.get("_values")[name];
+  }
+
+  /** Drops what was edited before. @type {(notice?: string | null) => void} */
+  begin(notice = null) {
+    this.edits = {};
+    this.notice = notice;
+  }
+
+  /** Sends edits: while `moving` once a frame, for drafts; a chosen value at once, for the full image. */
+  change(/** @type {Record<string, any>} */ values, /** @type {boolean} */ moving) {
+    Object.assign(this.edits, values);
+    Object.assign(this.outbox, values);
+    this.notice = null;
+    if (moving) this.frame ||= requestAnimationFrame(() => this.send(true));
+    else this.send(false);
+    this.refresh();
+  }
+
+  send(/** @type {boolean} */ moving) {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    const values = this.outbox;
+    this.outbox = {};
+    this.model.send({ kind: "change", values, moving });
+  }
+
+  recall(/** @type {number} */ number) {
+    this.begin();
+    this.model.send({ kind: "recall", number });
+    this.refresh();
+  }
+
+  /** @type {(place: string, number: number) => void} */
+  pin(place, number) {
+    this.model.send({ kind: "pin", place, number: this.model.get("_pins")[place] === number ? null : number });
+  }
+
+  async restore(/** @type {File | undefined} */ file) {
+    if (!file) return;
+    this.begin(file.size > LARGEST_FILE ? `${file.name} is larger than 64 MiB.` : null);
+    if (!this.notice) this.model.send({ kind: "restore" }, undefined, [await file.arrayBuffer()]);
+    this.refresh();
+  }
+
+  refresh() { this.views.forEach((refresh) => refresh()); }
+
+  /** Python makes nothing for a widget that nobody sees. @type {(refresh: () => void, signal: AbortSignal) => void} */
+  enter(refresh, signal) {
+    const tell = () => this.model.send({ kind: "views", count: this.views.size });
+    this.views.add(refresh);
+    signal.addEventListener("abort", () => { this.views.delete(refresh); tell(); });
+    tell();
+  }
+}
+
+/** @type {(name: string, url: string) => void} */
+function download(name, url) {
+  element("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

@@ -1,0 +1,34 @@
+// @ts-check
+// Numbers as they are read, and what they lead to.
+
+/** A value as a number box shows it: two digits at most. @type {(value: number | null) => string} */
+export const shown = (value) => (value === null ? "" : String(Number(value.toFixed(2))));
+
+/** A word's weight: one digit at least, two at most. @type {(value: number) => string} */
+export const weightText = (value) => value.toFixed(2).replace(/0$/, "");
+
+/**
+ * How many steps run at this strength, by the pipelines' own arithmetic: 50 x 0.58 is less than 29 in binary, and 28 run.
+ * @type {(numInferenceSteps: number, strength: number) => number}
+ */
+export const stepsRun = (numInferenceSteps, strength) => Math.min(Math.trunc(numInferenceSteps * strength), numInferenceSteps);
+
+/** Whether Python says what was sent. @type {(one: unknown, other: unknown) => boolean} */
+export const same = (one, other) =>
+  one === other || (typeof one === "number" && typeof other === "number" && Math.abs(one - other) < 1e-9);
+
+/** A scheduler's class as people call it. @type {(name: string) => string} */
+export const schedulerText = (name) => name.replace(/(Discrete|Multistep|Singlestep)?Scheduler$/,
+  (_, kind) => (kind && kind !== "Discrete" ? ` ${kind.toLowerCase()}` : ""));
+
+/** Python code in pieces: comment, string, keyword or (none of them) "". @type {(code: string) => { kind: string, text: string }[]} */
+export function pieces(code) {
+  const found = [], kinds = ["comment", "string", "keyword"];
+  const marked = /(#[^\n]*)|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|\b(from|import|for|in|True|False|None)\b/g;
+  let at = 0;
+  for (const match of code.matchAll(marked)) {
+    found.push({ kind: "", text: code.slice(at, match.index) }, { kind: kinds[match.slice(1).findIndex(Boolean)], text: match[0] });
+    at = match.index + match[0].length;
+  }
+  return [...found, { kind: "", text: code.slice(at) }];
+}

@@ -1,0 +1,148 @@
+// @ts-check
+// Shapes drawn into a mask, pixel by pixel, so that nothing is antialiased and nothing is read back from a canvas, which
+// privacy settings of some browsers blur or refuse. Coordinates are pixels; value is 1 to paint, 0 to erase.
+import { clamp } from "./dom.js";
+
+/** @type {(width: number, height: number) => Mask} */
+export const newMask = (width, height) => ({ width, height, data: new Uint8Array(width * height) });
+
+/** The part of a box that lies on the mask. @type {(box: Box, mask: Mask) => Box} */
+const cut = ({ x0, y0, x1, y1 }, { width, height }) => ({
+  x0: clamp(x0, 0, width), y0: clamp(y0, 0, height), x1: clamp(x1, 0, width), y1: clamp(y1, 0, height),
+});
+
+/** The number of the pixel under a point, -1 beyond the mask. @type {(point: Point, mask: Mask) => number} */
+export function pixelAt(point, { width, height }) {
+  const x = Math.floor(point.x), y = Math.floor(point.y);
+  return x < 0 || y < 0 || x >= width || y >= height ? -1 : y * width + x;
+}
+
+/** Sets the pixels of a box whose centre (x, y) `holds`. Returns the part of the box that lies on the mask. */
+function paintWhere(/** @type {Mask} */ mask, /** @type {Box} */ box, /** @type {number} */ value,
+  /** @type {(x: number, y: number) => boolean} */ holds) {
+  const { x0, y0, x1, y1 } = cut(box, mask);
+  for (let y = y0; y < y1; y++) {
+    for (let x = x0; x < x1; x++) if (holds(x + 0.5, y + 0.5)) mask.data[y * mask.width + x] = value;
+  }
+  return { x0, y0, x1, y1 };
+}
+
+/**
+ * Every pixel whose centre is within `radius` of the line from a to b, and the pixel under b. Returns the touched box.
+ * @type {(mask: Mask, a: Point, b: Point, radius: number, value: number) => Box}
+ */
+export function paintLine(mask, a, b, radius, value) {
+  const dx = b.x - a.x, dy = b.y - a.y, length2 = dx * dx + dy * dy;
+  const box = {
+    x0: Math.floor(Math.min(a.x, b.x) - radius), y0: Math.floor(Math.min(a.y, b.y) - radius),
+    x1: Math.ceil(Math.max(a.x, b.x) + radius) + 1, y1: Math.ceil(Math.max(a.y, b.y) + radius) + 1,
+  };
+  const touched = paintWhere(mask, box, value, (x, y) => {
+    const px = x - a.x, py = y - a.y, along = length2 ? clamp((px * dx + py * dy) / length2, 0, 1) : 0;
+    return (px - along * dx) ** 2 + (py - along * dy) ** 2 <= radius * radius;
+  });
+  const under = pixelAt(b, mask);
+  if (under >= 0) mask.data[under] = value;
+  return touched;
+}
+
+/**
+ * The box between two corners, on whole pixels, widened by `margin` on all sides. It may reach beyond the image.
+ * @type {(a: Point, b: Point, margin?: number) => Box}
+ */
+export const snap = (a, b, margin = 0) => ({
+  x0: Math.round(Math.min(a.x, b.x) - margin), y0: Math.round(Math.min(a.y, b.y) - margin),
+  x1: Math.round(Math.max(a.x, b.x) + margin), y1: Math.round(Math.max(a.y, b.y) + margin),
+});
+
+/** @type {(mask: Mask, box: Box, value: number) => void} */
+export function paintRectangle(mask, box, value) {
+  paintWhere(mask, box, value, () => true);
+}
+
+/** @type {(mask: Mask, box: Box, value: number) => void} */
+export function paintEllipse(mask, box, value) {
+  const rx = (box.x1 - box.x0) / 2, ry = (box.y1 - box.y0) / 2;
+  paintWhere(mask, box, value, (x, y) => ((x - box.x0 - rx) / rx) ** 2 + ((y - box.y0 - ry) / ry) ** 2 <= 1);
+}
+
+/**
+ * The inside of a closed outline; where it crosses itself, what it goes round at all counts (non-zero winding).
+ * @type {(mask: Mask, points: Point[], value: number) => void}
+ */
+export function paintPolygon(mask, points, value) {
+  const { width, height, data } = mask;
+  for (let y = 0; y < height; y++) {
+    const crossings = crossed(points, y + 0.5);
+    let winding = 0;
+    for (let i = 0; i + 1 < crossings.length; i++) {
+      winding += crossings[i].turn;
+      if (!winding) continue;
+      const [from, to] = [crossings[i], crossings[i + 1]].map(({ x }) => clamp(Math.ceil(x - 0.5), 0, width));
+      data.fill(value, y * width + from, y * width + to);
+    }
+  }
+}
+
+/** Where an outline crosses a row, from left to right: downwards (turn 1) or upwards (-1). */
+function crossed(/** @type {Point[]} */ points, /** @type {number} */ row) {
+  return points.flatMap((a, i) => {
+    const b = points[(i + 1) % points.length];
+    if ((a.y <= row) === (b.y <= row)) return [];
+    return [{ x: a.x + ((row - a.y) / (b.y - a.y)) * (b.x - a.x), turn: a.y < b.y ? 1 : -1 }];
+  }).sort((one, other) => one.x - other.x);
+}
+
+/** The connected area around one pixel, up to where the mask changes. @type {(mask: Mask, point: Point, value: number) => void} */
+export function paintArea(mask, point, value) {
+  const { width, height, data } = mask, todo = [pixelAt(point, mask)];
+  while (todo.length) {
+    const seed = /** @type {number} */ (todo.pop());
+    if (seed < 0 || data[seed] === value) continue;
+    const row = seed - (seed % width);
+    let left = seed, right = seed + 1;
+    while (left > row && data[left - 1] !== value) left--;
+    while (right < row + width && data[right] !== value) right++;
+    data.fill(value, left, right);
+    for (const next of [row - width, row + width]) {
+      if (next < 0 || next >= width * height) continue;
+      for (let here = next + left - row; here < next + right - row; here++) {
+        if (data[here] !== value && (here === next + left - row || data[here - 1] === value)) todo.push(here);
+      }
+    }
+  }
+}
+
+/** @type {(mask: Mask) => void} */
+export function invert({ data }) {
+  for (let i = 0; i < data.length; i++) data[i] ^= 1;
+}
+
+/** Adds every pixel within `radius` of the mask. @type {(mask: Mask, radius: number) => void} */
+export function grow(mask, radius) {
+  const { width, height, data } = mask;
+  const away = new Int32Array(data.length);  // distance to the next painted pixel of the same row
+  for (let row = 0; row < data.length; row += width) {
+    for (let i = row, d = width; i < row + width; i++) away[i] = d = data[i] ? 0 : d + 1;
+    for (let i = row + width - 1, d = width; i >= row; i--) away[i] = Math.min(away[i], (d = data[i] ? 0 : d + 1));
+  }
+  for (let dy = -radius; dy <= radius; dy++) {
+    const reach = Math.floor(Math.sqrt(radius * radius - dy * dy));
+    for (let y = Math.max(0, -dy); y < Math.min(height, height - dy); y++) {
+      for (let x = 0, i = y * width; x < width; x++, i++) if (away[i + dy * width] <= reach) data[i] = 1;
+    }
+  }
+}
+
+/**
+ * Takes away every pixel within `radius` of the outside; the image's own edge does not count as outside.
+ * @type {(mask: Mask, radius: number) => void}
+ */
+export function shrink(mask, radius) {
+  invert(mask);
+  grow(mask, radius);
+  invert(mask);
+}
+
+/** How much of the mask is painted, 0..1. @type {(mask: Mask) => number} */
+export const share = ({ data }) => data.reduce((sum, value) => sum + value, 0) / data.length;
