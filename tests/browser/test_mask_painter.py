@@ -8,13 +8,10 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
-import helpers.widgets.mask_painter as module
-from helpers import CATALOG, MaskPainter, box_mask, ellipse_mask, grow, invert, shrink
+from helpers import CATALOG, box_mask, ellipse_mask, grow, invert, shrink
 from tests.browser.waiting import settled, two_frames
-
-SCRIPT = Path(module.__file__).with_suffix(".js")
 
 
 class Painter:
@@ -105,125 +102,6 @@ def disc_along(size, a, b, radius):
 
 def white(mask):
     return np.asarray(mask) > 0
-
-
-# ---- The shapes, against the course's own masks and Pillow: no notebook needed ----
-
-
-@pytest.fixture(scope="module")
-def script(chromium):
-    """Runs JavaScript with the widget's module as `m`, and returns what it returns."""
-    page = chromium.new_page()
-    page.evaluate(
-        """async (source) => {
-            window.m = await import(URL.createObjectURL(new Blob([source], {type: "text/javascript"})));
-            window.drawn = (width, height, draw) => {
-                const mask = m.newMask(width, height);
-                draw(mask);
-                return {size: [width, height], data: Array.from(mask.data)};
-            };
-        }""",
-        SCRIPT.read_text("utf-8"),
-    )
-
-    def run(code, argument=None):
-        value = page.evaluate(code, argument)
-        if isinstance(value, dict):
-            return np.array(value["data"], bool).reshape(value["size"][::-1])
-        return value
-
-    yield run
-    page.close()
-
-
-@pytest.mark.parametrize("box", [(3, 5, 40, 21), (-9, -4, 20, 60), (10, 10, 11, 11)])
-def test_boxes_are_the_masks_of_the_course(script, box):
-    corners = dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
-    for name, oracle in (("paintRectangle", box_mask), ("paintEllipse", ellipse_mask)):
-        painted = script(f"(box) => drawn(53, 37, (mask) => m.{name}(mask, box, 1))", corners)
-        assert np.array_equal(painted, white(oracle((53, 37), box))), name
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "radius"), [((9, 9), (40, 20), 5), ((20.3, 11.8), (20.3, 11.8), 7.5), ((-5, 30), (60, 2), 2)]
-)
-def test_a_line_is_a_disc_drawn_along_it(script, a, b, radius):
-    code = "([a, b, radius]) => drawn(53, 37, (mask) => m.paintLine(mask, a, b, radius, 1))"
-    points = [{"x": x, "y": y} for x, y in (a, b)]
-    assert np.array_equal(script(code, [*points, radius]), disc_along((53, 37), a, b, radius))
-
-
-def test_the_smallest_brush_paints_the_pixel_under_it(script):
-    for x in (7.0, 7.2, 7.5, 7.99):
-        code = "(x) => drawn(53, 37, (mask) => m.paintLine(mask, {x, y: 4}, {x, y: 4}, 0.125, 1))"
-        assert np.argwhere(script(code, x)).tolist() == [[4, 7]]
-
-
-def test_a_lasso_takes_all_it_goes_round(script):
-    star = [(25.2, 1.1), (38.3, 35.2), (4.4, 13.3), (46.1, 13.4), (12.3, 35.1)]  # its heart is wound round twice
-    code = "(points) => drawn(53, 37, (mask) => m.paintPolygon(mask, points, 1))"
-    painted = script(code, [{"x": x, "y": y} for x, y in star])
-    y, x = np.mgrid[:37, :53] + 0.5
-    winding = np.zeros((37, 53))
-    for (ax, ay), (bx, by) in zip(star, star[1:] + star[:1], strict=True):
-        left = (bx - ax) * (y - ay) - (x - ax) * (by - ay)
-        winding += ((ay <= y) & (by > y) & (left > 0)).astype(int) - ((by <= y) & (ay > y) & (left < 0)).astype(int)
-    assert painted[18, 25]
-    assert np.array_equal(painted, winding != 0)
-
-
-def test_fill_stops_where_the_mask_changes(script):
-    walls = np.random.default_rng(3).random((37, 53)) < 0.42
-    walls[20, 20] = False
-    oracle = Image.fromarray(walls * np.uint8(255)).copy()
-    ImageDraw.floodfill(oracle, (20, 20), 255)
-    code = """(walls) => drawn(53, 37, (mask) => {
-        mask.data.set(walls);
-        m.paintArea(mask, {x: 20.4, y: 20.9}, 1);
-    })"""
-    painted = script(code, walls.astype(int).ravel().tolist())
-    assert 8 < painted.sum() - walls.sum() < (~walls).sum()  # some of it, not all
-    assert np.array_equal(painted, white(oracle))
-
-
-@pytest.mark.parametrize("radius", [1, 4, 9])
-def test_grow_and_shrink_are_those_of_the_course(script, radius):
-    start = np.random.default_rng(4).random((37, 53)) < 0.1
-    start[10:30, :25] = True
-    for name, oracle in (("grow", grow), ("shrink", shrink)):
-        code = f"([data, radius]) => drawn(53, 37, (mask) => {{ mask.data.set(data); m.{name}(mask, radius); }})"
-        painted = script(code, [start.astype(int).ravel().tolist(), radius])
-        assert np.array_equal(painted, white(oracle(start, radius))), name
-
-
-def test_both_sides_write_and_read_the_same_png(script):
-    mask = np.random.default_rng(5).integers(0, 2, (23, 37), np.uint8)
-    written = script(
-        """async (data) => {
-            const mask = m.newMask(37, 23);
-            mask.data.set(data);
-            const png = await m.encodePNG(m.toRows(mask), 37, 23);
-            return btoa(String.fromCharCode(...png));
-        }""",
-        mask.ravel().tolist(),
-    )
-    written = base64.b64decode(written)
-    assert np.array_equal(white(Image.open(io.BytesIO(written)).convert("L")), mask > 0)
-    painter = MaskPainter(Image.new("RGB", (37, 23)), mask > 0)
-    read = script(
-        """async (png) => {
-            const mask = m.newMask(37, 23);
-            m.fromRows(mask, await m.decodePNG(Uint8Array.from(png)));
-            return {size: [37, 23], data: Array.from(mask.data)};
-        }""",
-        list(painter.mask_png),
-    )
-    assert np.array_equal(read, mask > 0)
-    painter.mask_png = written
-    assert np.array_equal(white(painter.mask), mask > 0)
-
-
-# ---- The widget, in JupyterLab ----
 
 
 def test_a_stroke_reaches_python_and_can_be_undone(open_painter):

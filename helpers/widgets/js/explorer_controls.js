@@ -128,7 +128,7 @@ function followRange(range, change) {
 
 /** @type {Builder} */
 function seed(control, change, { store: { model } }) {
-  const box = numberBox(control, change, { id: newId(), title: control.help });
+  const box = numberBox({ ...control, most: null }, change, { id: newId(), title: control.help });
   const dice = exButton({ name: "dice", label: "New seed", title: "New seed, new picture",
     action: () => change(crypto.getRandomValues(new Uint32Array(1))[0], false) });
   const lock = exButton({ name: "locked", label: "Keep the seed", kind: "ex-toggle",

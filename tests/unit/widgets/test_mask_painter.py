@@ -10,6 +10,7 @@ from PIL import Image
 
 import helpers.widgets.mask_painter as module
 from helpers import MaskPainter, box_mask, grow, load_image
+from helpers.widgets import assets
 
 
 @pytest.fixture
@@ -179,3 +180,11 @@ def test_the_brush_starts_at_a_tenth_of_the_longer_side(image):
     assert MaskPainter(Image.new("RGB", (128, 512))).brush_size == 51
     assert MaskPainter(Image.new("RGB", (3, 3))).brush_size == 1
     assert MaskPainter(image, brush_size=5).brush_size == 5
+
+
+def test_both_sides_know_the_same_tools_and_colours():
+    script = (assets.FOLDER / "mask_painter.js").read_text("utf-8")
+    tools = re.search(r"const TOOLS = \{(.*?)\};", script, re.S)[1]
+    colours = re.search(r"const COLOURS = \{(.*?)\};", script)[1]
+    assert tuple(re.findall(r"(\w+): \[", tools)) == module.TOOLS
+    assert tuple(re.findall(r'"(#\w+)":', colours)) == module.COLOURS
