@@ -152,8 +152,7 @@ class Comparison {
   }
 }
 
-/** @type {(context: Context) => void} */
-function render(context) {
+function render(/** @type {Context} */ context) {
   const comparison = new Comparison(context);
   context.el.append(comparison.root);
   comparison.show();

@@ -102,8 +102,7 @@ export function keepKeys(root, signal, taken = () => false, command = () => fals
 export const imageURL = (bytes, type = "image/png") =>
   (bytes?.byteLength ? URL.createObjectURL(new Blob([bytes], { type })) : "");
 
-/** @type {(node: Node) => Promise<boolean>} */
-async function copied(node) {
+async function copied(/** @type {Node} */ node) {
   try {
     await navigator.clipboard.writeText(node.textContent ?? "");
   } catch {  // not a secure page, or not allowed: mark it for Ctrl+C

@@ -151,11 +151,13 @@ class Actions {
   }
 }
 
-/** A PNG that is dropped anywhere on the widget is opened. @type {(root: HTMLElement, store: ExplorerStore, signal: AbortSignal) => void} */
+/**
+ * A PNG that is dropped anywhere on the widget is opened.
+ * @type {(root: HTMLElement, store: ExplorerStore, signal: AbortSignal) => void}
+ */
 function takeDrops(root, store, signal) {
   let depth = 0;  // of the elements that a dragged file is over
-  /** @type {(type: string, handler: (event: DragEvent) => void) => void} */
-  const drag = (type, handler) => listen(root, type, (event) => {
+  const drag = (/** @type {string} */ type, /** @type {(event: DragEvent) => void} */ handler) => listen(root, type, (event) => {
     if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
     event.preventDefault();
     event.stopPropagation();

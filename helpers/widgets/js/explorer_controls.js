@@ -6,22 +6,17 @@ import { schedulerText, shown } from "./formats.js";
 /** @type {Record<string, string>} */
 const ICONS = {
   cancel: '<rect x="5.5" y="5.5" width="9" height="9" rx="1.5" fill="currentColor"/>',
-  dice: '<rect x="3.5" y="3.5" width="13" height="13" rx="3"/><g fill="currentColor" stroke="none">'
-    + '<circle cx="7" cy="7" r="1.2"/><circle cx="13" cy="7" r="1.2"/><circle cx="10" cy="10" r="1.2"/>'
-    + '<circle cx="7" cy="13" r="1.2"/><circle cx="13" cy="13" r="1.2"/></g>',
+  dice: '<rect x="3.5" y="3.5" width="13" height="13" rx="3"/><g fill="currentColor" stroke="none"><circle cx="7" cy="7" r="1.2"/><circle cx="13" cy="7" r="1.2"/><circle cx="10" cy="10" r="1.2"/><circle cx="7" cy="13" r="1.2"/><circle cx="13" cy="13" r="1.2"/></g>',
   locked: '<rect x="4.5" y="9" width="11" height="7.5" rx="1.6"/><path d="M6.8 9V6.6a3.2 3.2 0 0 1 6.4 0V9"/>',
   open: '<rect x="4.5" y="9" width="11" height="7.5" rx="1.6"/><path d="M6.8 9V6.2a3.2 3.2 0 0 1 6.2-1"/>',
-  compare: '<rect x="3" y="4.5" width="14" height="11" rx="1.5"/><path d="M10 2.5v15"/>'
-    + '<path d="M10 5.2h5.6v9.6H10z" fill="currentColor" stroke="none" opacity=".45"/>',
+  compare: '<rect x="3" y="4.5" width="14" height="11" rx="1.5"/><path d="M10 2.5v15"/><path d="M10 5.2h5.6v9.6H10z" fill="currentColor" stroke="none" opacity=".45"/>',
   code: '<path d="M7 6l-4 4 4 4M13 6l4 4-4 4M11.2 4.8L8.8 15.2"/>',
   save: '<path d="M10 3v9.5M6.3 9L10 12.7 13.7 9M4 16.5h12"/>',
   load: '<path d="M10 13V3.5M6.3 7.2L10 3.5l3.7 3.7M4 16.5h12"/>',
-  copy: '<rect x="7" y="7" width="9.5" height="9.5" rx="1.5"/>'
-    + '<path d="M13 4.8A1.5 1.5 0 0 0 11.6 3.5H5A1.5 1.5 0 0 0 3.5 5v6.6A1.5 1.5 0 0 0 4.8 13"/>',
+  copy: '<rect x="7" y="7" width="9.5" height="9.5" rx="1.5"/><path d="M13 4.8A1.5 1.5 0 0 0 11.6 3.5H5A1.5 1.5 0 0 0 3.5 5v6.6A1.5 1.5 0 0 0 4.8 13"/>',
 };
 
-/** @type {(name: string) => string} */
-const icon = (name) => svg(ICONS[name]);
+const icon = (/** @type {string} */ name) => svg(ICONS[name]);
 
 /**
  * A button with an icon, a text, or both; `label` is its accessible name where there is no text.
@@ -52,8 +47,8 @@ function numberBox({ least, most, whole }, change, attributes) {
 
 /** @type {(label: string, action: (on: boolean) => void, title?: string) => HTMLButtonElement} */
 function toggle(label, action, title = "") {
-  const node = button("ex-switch", () => action(node.getAttribute("aria-checked") !== "true"),
-    { role: "switch", "aria-label": label, title });
+  const attributes = { role: "switch", "aria-label": label, title };
+  const node = button("ex-switch", () => action(node.getAttribute("aria-checked") !== "true"), attributes);
   return node;
 }
 
@@ -103,8 +98,8 @@ function slider(control, change) {
   };
 }
 
-/** Tells moves and choices of a slider apart; returns whether a pointer holds it. @type {(range: HTMLInputElement, change: (moving: boolean) => void) => () => boolean} */
-function followRange(range, change) {
+/** Tells moves and choices of a slider apart; returns whether a pointer holds it. */
+function followRange(/** @type {HTMLInputElement} */ range, /** @type {(moving: boolean) => void} */ change) {
   let held = false, timer = 0;
   const tell = (/** @type {boolean} */ moving) => {
     clearTimeout(timer);

@@ -3,8 +3,7 @@
 import { element, mark } from "./dom.js";
 import { exButton } from "./explorer_controls.js";
 
-/** @type {(kind: string) => HTMLImageElement} */
-const newImage = (kind) => element("img", { class: kind, alt: "", draggable: false });
+const newImage = (/** @type {string} */ kind) => element("img", { class: kind, alt: "", draggable: false });
 
 /** Shows an image, or none where the URL is empty. @type {(image: HTMLImageElement, url: string) => void} */
 export function setImage(image, url) {
@@ -34,7 +33,7 @@ export class Stage {
     action: () => this.store.model.send({ kind: "cancel" }) });
   alert = element("div", { class: "ex-alert", role: "alert", hidden: "" });
 
-  constructor(/** @type {import("./explorer_store.js").ExplorerStore} */ store) {
+  constructor(/** @type {ExplorerStore} */ store) {
     this.store = store;
     this.nodes = [this.frame, this.bar, element("div", { class: "ex-line ex-under" }, this.status, this.cancel), this.alert];
     this.divide();

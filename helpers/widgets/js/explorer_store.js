@@ -38,8 +38,7 @@ export class ExplorerStore {
 
   get running() { return this.state.phase === "running"; }
 
-  /** @type {(name: string, bytes: Data | null) => void} */
-  show(name, bytes) {
+  show(/** @type {string} */ name, /** @type {Data | null} */ bytes) {
     if (this.urls[name]) URL.revokeObjectURL(this.urls[name]);
     this.urls[name] = imageURL(bytes);
   }
@@ -125,8 +124,7 @@ export class ExplorerStore {
     this.refresh();
   }
 
-  /** @type {(place: string, number: number) => void} */
-  pin(place, number) {
+  pin(/** @type {string} */ place, /** @type {number} */ number) {
     this.model.send({ kind: "pin", place, number: this.model.get("_pins")[place] === number ? null : number });
   }
 
@@ -148,8 +146,7 @@ export class ExplorerStore {
   }
 }
 
-/** @type {(name: string, url: string) => void} */
-function download(name, url) {
+function download(/** @type {string} */ name, /** @type {string} */ url) {
   element("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

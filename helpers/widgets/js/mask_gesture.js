@@ -8,8 +8,7 @@ const ERASING = new Set([2, 5]);  // the right button, the other end of a pen
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const PEEK = 16;  // screen pixels between the cursor and the frame, so that one sees where it goes
 
-/** @type {(tool: string) => boolean} */
-export const isBrush = (tool) => tool === "brush" || tool === "eraser";
+export const isBrush = (/** @type {string} */ tool) => tool === "brush" || tool === "eraser";
 
 export class Hand {
   /** @type {Gesture | null} */ gesture = null;
@@ -19,7 +18,7 @@ export class Hand {
 
   /**
    * `draw` asks for a frame: of all, or (null) of the pointer alone.
-   * @param {import("./mask_store.js").MaskStore} store @param {import("./viewport.js").Viewport} viewport @param {(box?: null) => void} draw
+   * @param {MaskStore} store @param {Viewport} viewport @param {(box?: null) => void} draw
    */
   constructor(store, viewport, draw) {
     this.store = store;
@@ -83,10 +82,8 @@ export class Hand {
 
   // -- mouse, touch and pen
 
-  /** @type {(canvas: HTMLCanvasElement, signal: AbortSignal) => void} */
-  listen(canvas, signal) {
-    /** @type {(event: MouseEvent) => Point} */
-    const spot = (event) => {
+  listen(/** @type {HTMLCanvasElement} */ canvas, /** @type {AbortSignal} */ signal) {
+    const spot = (/** @type {MouseEvent} */ event) => {
       const frame = canvas.getBoundingClientRect(), { wide, high } = this.viewport;
       return { x: (event.clientX - frame.left) * (wide / frame.width), y: (event.clientY - frame.top) * (high / frame.height) };
     };
@@ -116,8 +113,7 @@ export class Hand {
     }, signal);
   }
 
-  /** @type {(event: PointerEvent, here: Point) => void} */
-  down(event, here) {
+  down(/** @type {PointerEvent} */ event, /** @type {Point} */ here) {
     if (event.pointerType === "touch") {
       this.fingers.set(event.pointerId, here);
       if (this.fingers.size === 2) {
@@ -134,8 +130,7 @@ export class Hand {
     this.draw(null);
   }
 
-  /** @type {(event: PointerEvent, spot: (event: MouseEvent) => Point) => void} */
-  drag(event, spot) {
+  drag(/** @type {PointerEvent} */ event, /** @type {(event: MouseEvent) => Point} */ spot) {
     const here = spot(event);
     if (this.fingers.has(event.pointerId)) this.fingers.set(event.pointerId, here);
     if (this.pinch) {
@@ -159,8 +154,7 @@ export class Hand {
     this.draw(null);
   }
 
-  /** @type {(event: PointerEvent) => void} */
-  up(event) {
+  up(/** @type {PointerEvent} */ event) {
     this.fingers.delete(event.pointerId);
     if (this.pinch && this.fingers.size) return;  // the other finger is still down: it does not paint
     if (this.gesture && !this.gesture.keys && !this.pinch) this.end();
@@ -168,8 +162,7 @@ export class Hand {
     this.draw(null);
   }
 
-  /** @type {(event: PointerEvent, here: Point) => void} */
-  hover(event, here) {
+  hover(/** @type {PointerEvent} */ event, /** @type {Point} */ here) {
     Object.assign(this.pointer, this.viewport.toImage(here), { seen: event.pointerType !== "touch", keys: false });
   }
 

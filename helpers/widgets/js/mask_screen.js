@@ -8,8 +8,7 @@ import { Viewport } from "./viewport.js";
 const EVERYWHERE = { x0: -Infinity, y0: -Infinity, x1: Infinity, y1: Infinity };
 const LABEL = "Mask over the picture. Arrow keys move the cursor, Space paints.";
 
-/** @type {(canvas: HTMLCanvasElement) => CanvasRenderingContext2D} */
-const contextOf = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+const contextOf = (/** @type {HTMLCanvasElement} */ canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 
 export class MaskScreen {
   under = element("canvas");
@@ -25,7 +24,7 @@ export class MaskScreen {
   stale = true;
   /** @type {Box | null} */ dirty = null;
 
-  /** @param {import("./mask_store.js").MaskStore} store @param {AbortSignal} signal @param {(scale: number) => void} zoomed */
+  /** @param {MaskStore} store @param {AbortSignal} signal @param {(scale: number) => void} zoomed */
   constructor(store, signal, zoomed) {
     this.store = store;
     this.signal = signal;

@@ -6,8 +6,7 @@ import { newMask } from "./raster.js";
 
 const HISTORY_BYTES = 64e6;
 
-/** @type {(context: Context) => Promise<MaskStore>} */
-export const openMask = async (context) => new MaskStore(context,
+export const openMask = async (/** @type {Context} */ context) => new MaskStore(context,
   await createImageBitmap(new Blob([context.model.get("_picture")])), await decodePNG(context.model.get("mask_png")));
 
 export class MaskStore {
@@ -60,8 +59,7 @@ export class MaskStore {
     this.send();
   }
 
-  /** @type {(rows: Bytes) => void} */
-  remember(rows) {
+  remember(/** @type {Bytes} */ rows) {
     this.past.push(this.rows);
     while (this.past.length * rows.length > HISTORY_BYTES) this.past.shift();
     this.future.length = 0;
@@ -69,8 +67,7 @@ export class MaskStore {
     this.refresh();
   }
 
-  /** @type {(from: Bytes[], to: Bytes[]) => void} */
-  step(from, to) {
+  step(/** @type {Bytes[]} */ from, /** @type {Bytes[]} */ to) {
     const rows = from.pop();
     if (!rows) return;
     to.push(this.rows);

@@ -22,12 +22,10 @@ export function fromRows({ width, height, data }, rows) {
   }
 }
 
-/** @type {(parts: BlobPart[], stream: CompressionStream | DecompressionStream) => Promise<Bytes>} */
-const through = async (parts, stream) =>
+const through = async (/** @type {BlobPart[]} */ parts, /** @type {CompressionStream | DecompressionStream} */ stream) =>
   new Uint8Array(await new Response(new Blob(parts).stream().pipeThrough(stream)).arrayBuffer());
 
-/** @type {(type: string, data: ArrayLike<number>) => Bytes} */
-function chunk(type, data) {
+function chunk(/** @type {string} */ type, /** @type {ArrayLike<number>} */ data) {
   const bytes = new Uint8Array(data.length + 12), view = new DataView(bytes.buffer);
   view.setUint32(0, data.length);
   for (let i = 0; i < 4; i++) bytes[4 + i] = type.charCodeAt(i);

@@ -34,8 +34,7 @@ class Mailbox {
     this.show();
   }
 
-  /** @type {(weights: number[], moving: boolean) => void} */
-  send(weights, moving) {
+  send(/** @type {number[]} */ weights, /** @type {boolean} */ moving) {
     this.held = weights;
     this.moving = moving;
     this.newest = { kind: "change", weights, moving };
@@ -140,8 +139,7 @@ class Weights {
   }
 }
 
-/** @type {(mailbox: Mailbox, context: Context) => void} */
-function render(mailbox, context) {
+function render(/** @type {Mailbox} */ mailbox, /** @type {Context} */ context) {
   const weights = new Weights(mailbox, context);
   context.el.append(weights.root);
   weights.showWeights();

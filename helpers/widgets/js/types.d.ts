@@ -12,12 +12,15 @@ interface Model {
 
 /** What anywidget calls `render` with; the view is gone when `signal` aborts. */
 type Context = { model: Model; el: HTMLElement; signal: AbortSignal };
+type Action = () => void;
 type Attributes = Record<string, any>;
 type Bytes = Uint8Array<ArrayBuffer>;
 type Data = DataView<ArrayBuffer>;
 
 // ---- The mask painter
 
+type MaskStore = import("./mask_store.js").MaskStore;
+type Viewport = import("./viewport.js").Viewport;
 type Point = { x: number; y: number };
 type Box = { x0: number; y0: number; x1: number; y1: number };
 /** `data` holds 0 and 1, row by row. */
@@ -28,6 +31,7 @@ type Gesture = { tool: string; value: number; keys: boolean; held: boolean; poin
 
 // ---- The explorer
 
+type ExplorerStore = import("./explorer_store.js").ExplorerStore;
 /** One argument of the call, as `Control.sent` in Python describes it. */
 type Control = {
   name: string; label: string; kind: string; help: string; group: string; low: number; high: number; step: number;
@@ -39,6 +43,4 @@ type Change = (value: any, moving: boolean) => void;
 type Entry = { number: number; text: string; url: string };
 type Step = { step: number; steps: number | null; inset: boolean };
 type State = { phase: string; draft: boolean; quick: boolean; text: string; details: string; shown: number | null };
-type Builder = (
-  control: Control, change: Change, view: { store: import("./explorer_store.js").ExplorerStore; signal: AbortSignal },
-) => Row;
+type Builder = (control: Control, change: Change, view: { store: ExplorerStore; signal: AbortSignal }) => Row;
