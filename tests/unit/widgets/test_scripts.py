@@ -15,11 +15,11 @@ from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
 from PIL import Image, ImageDraw
 
 from helpers import MaskPainter, box_mask, ellipse_mask, grow, shrink
-from helpers.checks import check_strength
+from helpers.common.validation import check_strength
 from helpers.widgets import assets
 
 WIDGETS = ("compare", "explorer", "mask_painter", "token_weights")
-CASES = Path(__file__).parents[1] / "js" / "cases"
+CASES = Path(__file__).parents[2] / "js" / "cases"
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed: the JavaScript's own tests need it")
 
@@ -67,9 +67,12 @@ def test_what_a_module_imports_comes_before_it_and_once(modules):
         right='import { one } from "./low.js";\nexport async function three() { return one + 2; }\n',
         top='import { two } from "./left.js";\nimport { three } from "./right.js";\nexport default [two, three];\n',
     )
-    assert assets.esm("top").split() == (
-        "const one = 1; const two = one + 1; async function three() { return one + 2; } export default [two, three];"
-    ).split()
+    assert (
+        assets.esm("top").split()
+        == (
+            "const one = 1; const two = one + 1; async function three() { return one + 2; } export default [two, three];"
+        ).split()
+    )
 
 
 @pytest.mark.parametrize(
