@@ -14,15 +14,14 @@ from __future__ import annotations
 import functools
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import diffusers
 import safetensors.torch
 import torch
 import transformers
 
 from tests.hub.server import Data, Hub
+from tests.support.tiny_models import builders
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = {"sd": 512, "sdxl": 1024, "kandinsky22": 768, "upscale-x2": 512, "upscale-x4": 128, "controlnet": 512}
@@ -48,7 +47,6 @@ PICTURES, MORE_PICTURES = "huggingface/documentation-images", "YiYiXu/testing-im
 SAFE, SAFE16, PICKLE, PICKLE16 = "safetensors", "fp16.safetensors", "bin", "fp16.bin"
 SHARDS, SHARDS16 = "shards", "fp16.shards"
 
-WIDTH = 16  # of every text embedding
 WORDS = 563  # entries of the tokenizer, which is the miniatures' own
 STEPS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 NOT_TO_BE_FETCHED = b"nobody should fetch this\n" * 400
@@ -313,42 +311,6 @@ def _built(name: str, size: int) -> torch.nn.Module:
     return model
 
 
-def _unet(**settings: object) -> diffusers.UNet2DConditionModel:
-    """Attention on a sixteenth of the latents only, so that pictures of the real size take no minutes."""
-    blocks = {"down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
-              "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D")}  # fmt: skip
-    return diffusers.UNet2DConditionModel(**{
-        "in_channels": 4, "out_channels": 4, "cross_attention_dim": WIDTH, "block_out_channels": (16, 16, 32),
-        "norm_num_groups": 8, "layers_per_block": 1, "attention_head_dim": 2, **blocks, **settings,
-    })  # fmt: skip
-
-
-def _vae(*, blocks: int = 4, **settings: object) -> diffusers.AutoencoderKL:
-    return diffusers.AutoencoderKL(
-        block_out_channels=(8,) * blocks, norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * blocks,
-        up_block_types=("UpDecoderBlock2D",) * blocks, latent_channels=4, layers_per_block=1,
-        mid_block_add_attention=False, **settings,
-    )  # fmt: skip
-
-
-def _text_config() -> transformers.CLIPTextConfig:
-    return transformers.CLIPTextConfig(
-        vocab_size=WORDS, hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        projection_dim=WIDTH, bos_token_id=WORDS - 2, eos_token_id=WORDS - 1, pad_token_id=WORDS - 1,
-    )  # fmt: skip
-
-
-def _xl(width: int, ids: int, **settings: object) -> diffusers.UNet2DConditionModel:
-    """SDXL's UNet: it is told of `ids` numbers (size, crop, target or aesthetic score) and the pooled text."""
-    return _unet(cross_attention_dim=width, addition_embed_type="text_time", addition_time_embed_dim=8,
-                 projection_class_embeddings_input_dim=WIDTH + ids * 8, **settings)  # fmt: skip
-
-
-def _image_unet(**settings: object) -> diffusers.UNet2DConditionModel:
-    return _unet(out_channels=8, encoder_hid_dim=WIDTH, encoder_hid_dim_type="image_proj",
-                 addition_embed_type="image", **settings)  # fmt: skip
-
-
 def _depth() -> torch.nn.Module:
     stages = [f"stage{number}" for number in (1, 2, 3, 4)]
     backbone = transformers.Dinov2Config(
@@ -362,40 +324,17 @@ def _depth() -> torch.nn.Module:
 
 
 _TRANSFORMERS = ("text_encoder", "text_encoder_2", "image_encoder", "depth")
-_BUILDERS: dict[str, Callable[..., torch.nn.Module]] = {
-    "vae": _vae,
-    "vae-sdxl": functools.partial(_vae, scaling_factor=0.13025, force_upcast=True),
-    "vae-upscale-x4": functools.partial(_vae, blocks=3, scaling_factor=0.08333),
-    "movq": lambda sample_size: diffusers.VQModel(
-        block_out_channels=(32,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4,
-        up_block_types=("UpDecoderBlock2D",) * 4, num_vq_embeddings=8, vq_embed_dim=4, norm_type="spatial",
-        mid_block_add_attention=False, sample_size=sample_size,
-    ),
-    "text_encoder": lambda: transformers.CLIPTextModel(_text_config()),
-    "text_encoder_2": lambda: transformers.CLIPTextModelWithProjection(_text_config()),
-    "image_encoder": lambda: transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(
-        hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=224,
-        patch_size=56, projection_dim=WIDTH,
-    )),
-    "prior": lambda: diffusers.PriorTransformer(
-        num_attention_heads=2, attention_head_dim=8, num_layers=1, embedding_dim=WIDTH, num_embeddings=77,
-    ),
-    "unet-sd15": _unet,
-    "unet-sd15-inpaint": functools.partial(_unet, in_channels=9),
-    "unet-sdxl-inpaint": functools.partial(_xl, 2 * WIDTH, 6, in_channels=9),
-    "unet-sdxl-refiner": functools.partial(_xl, WIDTH, 5),
-    "unet-kandinsky22": _image_unet,
-    "unet-kandinsky22-inpaint": functools.partial(_image_unet, in_channels=9),
-    "unet-upscale-x2": functools.partial(_unet, in_channels=8, out_channels=5, time_cond_proj_dim=128 + WIDTH,
-                                         timestep_post_act=None),
-    "unet-upscale-x4": functools.partial(_unet, in_channels=7, num_class_embeds=1000),
-    "controlnet": lambda: diffusers.ControlNetModel(
-        block_out_channels=(16, 16, 32), norm_num_groups=8, cross_attention_dim=WIDTH, layers_per_block=1,
-        attention_head_dim=2, down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
-        conditioning_embedding_out_channels=(8, 16, 16, 16),
-    ),
-    "depth": _depth,
-}  # fmt: skip
+# Attention on a sixteenth of the latents only, so that images of the real size take no minutes.
+_BUILDERS = builders(
+    words=WORDS,
+    blocks={
+        "block_out_channels": (16, 16, 32), "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+    },
+    vae={"mid_block_add_attention": False},
+    movq={"up_block_types": ("UpDecoderBlock2D",) * 4, "mid_block_add_attention": False},
+    vision={"image_size": 224, "patch_size": 56},
+) | {"depth": _depth}  # fmt: skip
 
 
 # The pictures of the diffusers guides by their paths in the data sets; drawn ones stand in for them.

@@ -24,9 +24,9 @@ import transformers
 from helpers.catalog import editions
 from helpers.common import paths
 from helpers.pipelines import loading
+from tests.support.tiny_models import builders
 
 SIZE = 32  # pixels; the VAEs divide by 8, but the x4 upscaler's by 4
-WIDTH = 16  # of every text embedding
 
 VAE = ["diffusers", "AutoencoderKL", "vae"]
 SCHEDULER = ["diffusers", "PNDMScheduler", "scheduler"]
@@ -178,51 +178,29 @@ def failing(pipe):
 
 
 def _models() -> dict[str, torch.nn.Module]:
-    text = {"vocab_size": 514, "hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 2}
-    text = transformers.CLIPTextConfig(
-        **text, num_attention_heads=2, projection_dim=WIDTH, bos_token_id=512, eos_token_id=513, pad_token_id=513
-    )
-    vision = transformers.CLIPVisionConfig(
-        hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=SIZE,
-        patch_size=16, projection_dim=WIDTH,
+    build = builders(
+        words=514,
+        blocks={
+            "sample_size": SIZE // 8, "block_out_channels": (16, 32),
+            "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        },
+        vae={"sample_size": SIZE, "force_upcast": False},
+        movq={"up_block_types": ("AttnUpDecoderBlock2D",) * 4},
+        vision={"image_size": SIZE, "patch_size": 16},
     )  # fmt: skip
-    unet = _diffusion
-    xl = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "cross_attention_dim": 2 * WIDTH}
-    refiner = xl | {"cross_attention_dim": WIDTH, "projection_class_embeddings_input_dim": WIDTH + 5 * 8}
-    image = {"encoder_hid_dim": WIDTH, "encoder_hid_dim_type": "image_proj", "addition_embed_type": "image"}
-    image |= {"out_channels": 8}  # mean and variance
-    return {
-        "vae": _vae(blocks=4),
-        "vae-upscale-x4": _vae(blocks=3, scaling_factor=0.08333),
-        "movq": diffusers.VQModel(
-            block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4,
-            up_block_types=("AttnUpDecoderBlock2D",) * 4, num_vq_embeddings=8, vq_embed_dim=4, norm_type="spatial",
-        ),
-        "text_encoder": transformers.CLIPTextModel(text),
-        "text_encoder_2": transformers.CLIPTextModelWithProjection(text),
-        "image_encoder": transformers.CLIPVisionModelWithProjection(vision),
-        "prior": diffusers.PriorTransformer(
-            num_attention_heads=2, attention_head_dim=8, num_layers=1, embedding_dim=WIDTH, num_embeddings=77
-        ),
-        "unet-sd15": unet(),
-        "unet-sd15-inpaint": unet(in_channels=9),
-        "unet-sdxl-inpaint": unet(in_channels=9, **xl, projection_class_embeddings_input_dim=WIDTH + 6 * 8),
-        "unet-sdxl-refiner": unet(**refiner),
-        "unet-kandinsky22": unet(**image),
-        "unet-kandinsky22-inpaint": unet(**image | {"in_channels": 9}),
-        "unet-upscale-x2": unet(
-            in_channels=8, out_channels=5, time_cond_proj_dim=128 + WIDTH, timestep_post_act=None,
-        ),
-        "unet-upscale-x4": unet(in_channels=7, num_class_embeds=1000),
-        "controlnet-inpaint": _controlnet(),
-        "controlnet-depth": _controlnet(),
-        "depth-estimator": transformers.GLPNForDepthEstimation(
-            transformers.GLPNConfig(
-                depths=(1, 1, 1, 1), hidden_sizes=(8, 8, 16, 16), num_attention_heads=(1, 1, 2, 2), mlp_ratios=(2,) * 4,
-                decoder_hidden_size=8, max_depth=1,
-            )
-        ),
-    }  # fmt: skip
+    control, _ = build.pop("controlnet"), build.pop("vae-sdxl")
+    depth = transformers.GLPNConfig(
+        depths=(1, 1, 1, 1), hidden_sizes=(8, 8, 16, 16), num_attention_heads=(1, 1, 2, 2), mlp_ratios=(2,) * 4,
+        decoder_hidden_size=8, max_depth=1,
+    )  # fmt: skip
+    models = {name: make() for name, make in build.items()}
+    for name in ("controlnet-inpaint", "controlnet-depth"):
+        models[name] = control()
+        for part, values in models[name].named_parameters():  # which start at 0, and would steer nothing
+            if not values.any() and part.endswith("weight"):
+                torch.nn.init.normal_(values, std=0.5)
+    return models | {"depth-estimator": transformers.GLPNForDepthEstimation(depth)}
 
 
 def _others() -> dict[str, object]:
@@ -240,33 +218,3 @@ def _others() -> dict[str, object]:
             variance_type="fixed_small_log", prediction_type="sample", num_train_timesteps=1000, clip_sample_range=5.0
         ),
     }
-
-
-def _diffusion(**settings) -> diffusers.UNet2DConditionModel:
-    settings = {"in_channels": 4, "out_channels": 4, "cross_attention_dim": WIDTH} | settings
-    return diffusers.UNet2DConditionModel(
-        sample_size=SIZE // 8, block_out_channels=(16, 32), norm_num_groups=8, layers_per_block=1, attention_head_dim=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        **settings,
-    )  # fmt: skip
-
-
-def _controlnet() -> diffusers.ControlNetModel:
-    net = diffusers.ControlNetModel(
-        block_out_channels=(16, 32), norm_num_groups=8, cross_attention_dim=WIDTH, layers_per_block=1,
-        attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        conditioning_embedding_out_channels=(8, 16, 16, 16),
-    )  # fmt: skip
-    for name, values in net.named_parameters():  # which start at 0, and would steer nothing
-        if not values.any() and name.endswith("weight"):
-            torch.nn.init.normal_(values, std=0.5)
-    return net
-
-
-def _vae(*, blocks: int, **settings) -> diffusers.AutoencoderKL:
-    return diffusers.AutoencoderKL(
-        block_out_channels=(8,) * blocks, norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * blocks,
-        up_block_types=("UpDecoderBlock2D",) * blocks, latent_channels=4, sample_size=SIZE, layers_per_block=1,
-        force_upcast=False,
-        **settings,
-    )  # fmt: skip

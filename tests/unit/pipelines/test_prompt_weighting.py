@@ -17,7 +17,8 @@ from helpers.pipelines import prompt_syntax
 from helpers.pipelines.inspection import models
 from helpers.pipelines.loading import load
 from tests.support.calls import CALLS, arguments
-from tests.support.tiny import WIDTH, tiny_course  # noqa: F401
+from tests.support.tiny import tiny_course  # noqa: F401
+from tests.support.tiny_models import WIDTH
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
 
