@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import reprlib
 import secrets
 from collections.abc import Callable
@@ -28,6 +29,7 @@ FORMAT = 2  # of the JSON
 MODES = ("1", "L", "LA", "RGB", "RGBA")  # of images that a PNG holds unchanged
 DEPTH = 8  # of lists within lists
 INTEGERS = 2**64  # are smaller
+NUMBER = r"-?[0-9.]{1,20}(e[+-]?[0-9]{1,3})?"  # a pattern for `check_fields`
 
 
 def snapshot_argument(value: Any, *, name: str, depth: int = DEPTH) -> Any:
@@ -95,7 +97,7 @@ def identity(value: Any) -> str:
     return json.dumps(encode(value, content=digest_of), sort_keys=True)
 
 
-def decode(value: Any, *, depth: int = DEPTH + 1) -> Any:
+def decode(value: Any, *, depth: int = DEPTH + 2) -> Any:
     """The reverse of `encode`; ValueError for anything else."""
     if isinstance(value, int) and abs(value) >= INTEGERS:
         raise ValueError("a whole number of more than 64 bits")
@@ -128,6 +130,16 @@ def _opened(kind: str, content: str) -> Any:
         return tensor.numpy() if kind == "array" else tensor
     except Exception as error:  # safetensors and torch have errors of their own
         raise ValueError(f"an input {kind} is damaged ({error})") from error
+
+
+def check_fields(where: str, content: Any, patterns: dict[str, str]) -> dict[str, Any]:
+    """The fields that have a pattern; ValueError, naming the first that is missing or whose JSON does not match."""
+    for name, pattern in patterns.items():
+        if not isinstance(content, dict) or name not in content:
+            raise ValueError(f"{where} has no {name}")
+        if not re.fullmatch(pattern, json.dumps(content[name]), re.ASCII):
+            raise ValueError(f"{name}={reprlib.repr(content[name])} is not what this course writes")
+    return {name: content[name] for name in patterns}
 
 
 def write(path: str | os.PathLike, image: Image.Image, content: dict[str, Any]) -> Path:

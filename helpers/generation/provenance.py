@@ -6,7 +6,6 @@ Models are named by what they were loaded from, not by their weights: describing
 from __future__ import annotations
 
 import functools
-import json
 import platform
 import re
 import reprlib
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.catalog import revisions
-from helpers.generation import schedulers
+from helpers.generation import png_record, schedulers
 from helpers.pipelines import inspection
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
@@ -67,7 +66,6 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 _PLACE = r'"([\w .+-]|\\u[0-9a-f]{4}){1,100}(/[\w.-]{1,100})?"'  # a Hub id, or the name of a folder
 _NAME, _TEXT = '"[a-z][a-z0-9_]{0,59}"', r'"([ !#-\[\]-~]|\\u[0-9a-f]{4}){1,200}"'
-_NUMBER = r"-?[0-9.]{1,20}(e-?[0-9]{1,3})?"
 _FIELDS = {  # what the JSON of each may be
     "pipeline": r'"\w{1,100}Pipeline"',
     "checkpoint": 'null|"[a-z0-9-]{1,60}"',
@@ -82,7 +80,7 @@ _FIELDS = {  # what the JSON of each may be
     "hardware": _TEXT,
     "offload": '"(none|model|sequential)"',
     "threads": "[1-9][0-9]{0,3}",
-    "adapters": rf"{{({_NAME}: {{({_TEXT}: {_NUMBER}(, )?)*}}(, )?)*}}",
+    "adapters": rf"{{({_NAME}: {{({_TEXT}: {png_record.NUMBER}(, )?)*}}(, )?)*}}",
     "versions": rf"{{({_NAME}: {_TEXT}(, )?)*}}",
 }
 
@@ -91,20 +89,14 @@ def check(origin: Any) -> dict[str, Any]:
     """The known fields of a description that was read from a file, or a ValueError that names the first wrong one."""
     import diffusers
 
-    if not isinstance(origin, dict):
-        raise ValueError(f"origin={reprlib.repr(origin)}: expected the description of a pipeline")
-    for name, pattern in _FIELDS.items():
-        if name not in origin:
-            raise ValueError(f"origin has no {name}")
-        if not re.fullmatch(pattern, json.dumps(origin[name]), re.ASCII):
-            raise ValueError(f"{name}={reprlib.repr(origin[name])} is nothing that this course writes")
+    origin = png_record.check_fields("origin", origin, _FIELDS)
     if origin["pipeline"] not in dir(diffusers):
         raise ValueError(f"pipeline={origin['pipeline']!r}: diffusers has no such class")
     for name, description in origin["schedulers"].items():
         if not re.fullmatch("([a-z_]{1,30}_)?scheduler", name):
             raise ValueError(f"schedulers has {reprlib.repr(name)}, which no pipeline of diffusers has")
         schedulers.settings(description)
-    return {name: origin[name] for name in _FIELDS}
+    return origin
 
 
 def _class_of(pipe: Any) -> str:

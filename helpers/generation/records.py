@@ -27,6 +27,13 @@ from helpers.images.digest import digest_of
 _SEEDS = 2**32  # drawn seeds are smaller, so that they are short enough to write down
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")  # of an argument
 _NOT_IN_CALL = ("seed", "scheduler")
+_FIELDS = {  # of a file, besides the parameters and the origin: what the JSON of each may be
+    "seconds": "[0-9.]{1,20}(e-[0-9]{1,3})?",
+    "exact": "true|false",
+    "error": 'null|".*"',
+    "axes": r'\[("[a-z][a-z0-9_]{0,59}"(, )?)*\]',
+    "pixels": '"[0-9a-f]{64}"',
+}
 
 
 @dataclass(eq=False)
@@ -112,32 +119,19 @@ def loaded(path: str | os.PathLike | bytes) -> tuple[Record, bool]:
     """Like `Record.load`, but returns whether the image was edited since instead of warning."""
     image, content = png_record.read(path)
     try:
-        for name, kinds in _CONTENT.items():
-            if not isinstance(content.get(name, ...), kinds):
-                raise ValueError(f"{name}={reprlib.repr(content.get(name))}")
-        if not 0 <= content["seconds"] < 2**32:
-            raise ValueError(f"seconds={reprlib.repr(content['seconds'])}")
-        if not all(isinstance(axis, str) and _NAME.fullmatch(axis) for axis in content["axes"]):
-            raise ValueError(f"axes={reprlib.repr(content['axes'])}")
-        parameters = _checked({name: png_record.decode(value) for name, value in content["parameters"].items()})
-        origin = provenance.check(content["origin"])
-    except (ValueError, TypeError) as error:
+        kept = png_record.check_fields("the file", content, _FIELDS)
+        parameters = _checked(png_record.decode({"dict": content.get("parameters")}))
+        origin = provenance.check(content.get("origin"))
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{png_record.label(path)}: its record is damaged or forged: {error}.") from error
-    rest = {name: content[name] for name in ("seconds", "exact", "error")}
-    record = Record(image, parameters, origin=origin, axes=tuple(content["axes"]), **rest)
-    return record, content["pixels"] != digest_of(image)
-
-
-_CONTENT: dict[str, Any] = {  # what a file holds beside its image
-    "parameters": dict, "seconds": (int, float), "exact": bool, "error": (str, type(None)), "axes": list,
-    "pixels": str, "origin": dict,
-}  # fmt: skip
+    record = Record(image, parameters, kept["seconds"], origin, kept["exact"], kept["error"], tuple(kept["axes"]))
+    return record, kept["pixels"] != digest_of(image)
 
 
 def _checked(parameters: dict[str, Any]) -> dict[str, Any]:
     """Parameters that may have come from a file, if they could be those of a call: else ValueError or TypeError."""
     if parameters.get("seed") is None:
-        raise ValueError("parameters has no seed")
+        raise ValueError("the call has no seed")
     for name, value in parameters.items():
         if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in calls.REFUSED:
             raise ValueError(f"parameters has {reprlib.repr(name)}, which no recorded call has")

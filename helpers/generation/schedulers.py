@@ -79,7 +79,7 @@ def class_named(name: Any) -> Any:
     known = [key for key in dir(diffusers) if key.endswith("Scheduler")]
     if not isinstance(name, str) or name not in known:
         raise ValueError(
-            f"scheduler={reprlib.repr(name)}: diffusers has no such class. {did_you_mean(str(name), known)}"
+            f"scheduler={reprlib.repr(name)}: diffusers has no such scheduler. {did_you_mean(str(name), known)}"
         )
     return getattr(diffusers, name)
 

@@ -192,7 +192,7 @@ def test_a_saved_picture_dropped_on_the_widget_restores_it(explore, tmp_path) ->
     Image.new("RGB", (64, 64)).save(foreign, "PNG", pnginfo=info)
     drop(explorer, foreign.getvalue())
     alert = explorer.root.get_by_role("alert")
-    alert.get_by_text("has no record of this course in it").wait_for()
+    alert.get_by_text("holds no record of this course").wait_for()
     assert explorer.values() == values and explorer.shown() == picture
     explorer.root.locator("input[type=file]").set_input_files(str(file))  # the Open button's way
     alert.wait_for(state="hidden")
