@@ -64,7 +64,7 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{n} was {flat[0].get(n)}, is {flat[1].get(n)}" for n in names if flat[0].get(n) != flat[1].get(n)]
 
 
-_PLACE = r'"([\w .+-]|\\u[0-9a-f]{4}){1,100}(/[\w.-]{1,100})?"'  # a Hub id, or the name of a folder
+_PLACE = r'"(\w|\\u[0-9a-f]{4})([\w .+-]|\\u[0-9a-f]{4}){0,99}(/\w[\w.-]{0,99})?"'  # a Hub id, or a folder's name
 _NAME, _TEXT = '"[a-z][a-z0-9_]{0,59}"', r'"([ !#-\[\]-~]|\\u[0-9a-f]{4}){1,200}"'
 _FIELDS = {  # what the JSON of each may be
     "pipeline": r'"\w{1,100}Pipeline"',

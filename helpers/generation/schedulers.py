@@ -35,7 +35,7 @@ def compatible_schedulers(pipe: Any) -> list[str]:
 
 def describe_all(pipe: Any) -> dict[str, dict[str, Any]]:
     """The class and configuration of each of the pipeline's schedulers, by component name."""
-    from diffusers import SchedulerMixin
+    from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
     found = {name: part for name, part in pipe.components.items() if isinstance(part, SchedulerMixin)}
     return {name: describe(part) for name, part in found.items()}
