@@ -157,7 +157,7 @@ def test_what_cannot_be_recorded_is_refused_before_the_model_runs(inpaint, monke
 
 
 def test_an_unknown_scheduler_is_refused(inpaint) -> None:
-    with pytest.raises(ValueError, match="diffusers has no such class. Did you mean 'DDIMScheduler'"):
+    with pytest.raises(ValueError, match="diffusers has no such scheduler. Did you mean 'DDIMScheduler'"):
         make(inpaint, scheduler="DDIMSheduler", **arguments(inpaint, "inpaint"))
 
 
