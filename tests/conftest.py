@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TESTS = REPOSITORY / "tests"
 TIERS = ("unit", "notebooks", "browser", "hub", "gpu")
 # The longest files: with several processes they start first, so that none is left computing alone at the end.
-LONG = ("hub/test_chapters.py", "notebooks/test_chapters.py", "notebooks/test_claims_09.py")
+LONG = tuple(f"notebooks/test_{name}.py" for name in ("claims_03", "chapters", "claims_06", "claims_05", "claims_09"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
