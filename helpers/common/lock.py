@@ -1,70 +1,26 @@
-"""Turns: one pipeline call at a time in this process, whichever thread it comes from.
-
-A scheduler counts its steps, and models are shared between pipelines, so two calls at once spoil each other (diffusers
-raises IndexError in both). Callers are served in the order they came.
-"""
+"""One lock for this process: held by a thread while its pipeline call moves models that other threads may share."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
-_change = threading.Condition()
-_waiting: deque[object] = deque()
-_owner: int | None = None  # the thread whose turn it is
-_depth = 0
+T = TypeVar("T")
+_lock = threading.RLock()
 
 
-@contextmanager
-def turn(check: Callable[[], Any] | None = None) -> Iterator[None]:
-    """Wait for this thread's turn and hold it; a thread that has it already goes on.
+def alone(action: Callable[[], T]) -> T:
+    """Return `action()`, run while no other thread is in here; the same thread may come in again.
 
-    check is called again and again while waiting, and ends the wait by raising.
+    An interrupt ends the wait within a twentieth of a second. Wherever it strikes, the lock is not left taken: `extend`
+    takes it and notes so without a bytecode in between, and no call stands before its release.
     """
-    global _owner, _depth
-    me = threading.get_ident()
-    with _change:
-        if _owner != me:
-            ticket = object()
-            _waiting.append(ticket)
-            try:
-                while _owner is not None or _waiting[0] is not ticket:
-                    _change.wait(0.05 if check else None)
-                    if check:
-                        check()
-                _owner = me
-            finally:
-                _waiting.remove(ticket)
-                _change.notify_all()
-        _depth += 1
+    taken: list[bool] = []
     try:
-        yield
+        while True not in taken:  # a signal just before a wait without end would not end it
+            taken.extend(map(_lock.acquire, (True,), (0.05,)))
+        return action()
     finally:
-        with _change:
-            _depth -= 1
-            if not _depth:
-                _owner = None
-                _change.notify_all()
-
-
-def guard(pipe: Any) -> Any:
-    """Make plain calls of this pipeline wait for their turn as well; returns the same pipeline.
-
-    Its class becomes a subclass of the same name that differs in nothing else.
-    """
-    kind = type(pipe)
-    if getattr(kind, "_takes_turns", False):
-        return pipe
-
-    def __call__(self, *args, **kwargs):  # noqa: N807
-        with turn():
-            return kind.__call__(self, *args, **kwargs)
-
-    __call__.__wrapped__ = kind.__call__  # the signature that people and diffusers look at
-    __call__.__doc__ = kind.__call__.__doc__
-    body = {"__call__": __call__, "_takes_turns": True, "__module__": kind.__module__, "__doc__": kind.__doc__}
-    pipe.__class__ = type(kind.__name__, (kind,), body)
-    return pipe
+        if True in taken:
+            _lock.release()

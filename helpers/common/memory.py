@@ -1,4 +1,4 @@
-"""Memory: how far the process grows, how to give back what is free, and which errors say that it ran out."""
+"""Memory: which errors mean that it ran out, how to free what is unused, and how far the process grows."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-# What torch says where it has no error of its own for it: CPU (two systems), MPS, CUDA's libraries.
-SHORT = re.compile(
+# What torch says where it has no error class for it: CPU (two systems), MPS, CUDA's libraries. (accelerate's
+# should_reduce_batch_size knows neither MemoryError nor the last three.)
+OUT_OF_MEMORY = re.compile(
     r"can't allocate memory|not enough memory: you tried to allocate|out of memory|Invalid buffer size"
     r"|_STATUS_ALLOC_FAILED|Cannot allocate memory",
     re.IGNORECASE,
@@ -20,33 +22,46 @@ SHORT = re.compile(
 
 
 def ran_out(error: BaseException | None) -> bool:
-    """Whether this error, or one that led to it, says that memory ran out: on CUDA, MPS or in main memory."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            return True
-        if isinstance(error, RuntimeError) and SHORT.search(str(error)):
-            return True
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return False
+    """Whether this error, or one that led to it, means that memory ran out: on CUDA, on MPS or in main memory."""
+    return any(
+        isinstance(one, MemoryError)
+        or type(one).__name__ == "OutOfMemoryError"
+        or (isinstance(one, RuntimeError) and OUT_OF_MEMORY.search(str(one)) is not None)
+        for one in _chain(error)
+    )
+
+
+def release_traceback(error: BaseException) -> None:
+    """Free what a failed call still holds: the frames of this error and of those that led to it, with their tensors."""
+    for one in _chain(error):
+        one.__traceback__ = None
+    free()
 
 
 def free() -> None:
-    """Give back what nothing holds any more: Python's garbage, the card's cache, the heap's free pages (Linux)."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch is not None and torch.backends.mps.is_available():
-        torch.mps.empty_cache()
+    """Free what nothing refers to: Python's garbage, the GPU's cache, the heap's unused pages (Linux)."""
+    if "torch" in sys.modules:
+        from accelerate.utils.memory import clear_device_cache
+
+        clear_device_cache(garbage_collection=True)
+    else:
+        gc.collect()
     if (trim := _malloc_trim()) is not None:
         trim(0)
 
 
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, then what it was raised from or while handling, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 @cache
 def _malloc_trim() -> Any:
-    """glibc keeps what was freed; other systems' libraries give it back by themselves, or cannot be asked."""
+    """glibc's function that returns freed pages to the system; None where the C library has none."""
     if not sys.platform.startswith("linux"):
         return None
     try:

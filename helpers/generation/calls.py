@@ -1,37 +1,37 @@
-"""One call of a pipeline: its arguments checked, its generator and scheduler set, its picture examined."""
+"""One call of a pipeline: its arguments are checked, its generators and schedulers set, its images examined."""
 
 from __future__ import annotations
 
-import threading
+import io
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from helpers.common.lock import turn
-from helpers.common.validation import did_you_mean
+from helpers.common.validation import did_you_mean, whole
 from helpers.generation import compositing, png_record, provenance
 from helpers.generation.schedulers import class_named
-from helpers.pipelines import inspection
+from helpers.pipelines.inspection import parameters_of
+from helpers.pipelines.twins import exclusively, set_schedulers, twin
 
-# Arguments that say how a result is handed over, or that a record sets itself, and what to do instead.
+# Arguments that a record sets itself, or that change how a result is returned, and what to do instead.
 REFUSED = {
-    "generator": "pass seed=... (a whole number): a generator does not tell where it stands",
-    "num_images_per_prompt": "a record is one picture; sweep over seed for several",
+    "generator": "pass seed=... (a whole number): a generator's state cannot be recorded",
+    "num_images_per_prompt": "a record is one image; sweep over seed for several",
     "return_dict": "leave it out",
-    "callback": "pass watch=..., which may look on but change nothing",
+    "callback": "pass watch=..., which sees every step but changes nothing",
     "callback_steps": "leave it out",
-    "callback_on_step_end": "pass watch=..., which may look on but change nothing",
+    "callback_on_step_end": "pass watch=..., which sees every step but changes nothing",
     "callback_on_step_end_tensor_inputs": "leave it out: watch gets the latents",
 }
 
 
 @dataclass
 class Result:
-    """What a call gave: a picture and perhaps an error for each seed."""
+    """What a call returned: an image for each seed, with an error where it is unusable."""
 
     images: list[Image.Image]
     errors: list[str | None]
@@ -40,16 +40,15 @@ class Result:
 
 
 def check(pipe: Any, call: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `make`, checked against the pipeline's signature and copied; what is None anyway is left out."""
-    known = inspection.parameters_of(pipe)
+    """Return the arguments of `make`, checked against the pipeline's signature and copied, without needless Nones."""
+    known = parameters_of(pipe)
     own = ("seed", "scheduler", *(compositing.NAMES if "mask_image" in known else ()))
     checked = {}
     for name, value in call.items():
         if name in REFUSED:
             raise TypeError(f"{name}: {REFUSED[name]}.")
         if name not in known and name not in own:
-            takes = [known_name for known_name in known if known_name not in REFUSED]
-            hint = did_you_mean(name, [*takes, *own])
+            hint = did_you_mean(name, [*(one for one in known if one not in REFUSED), *own])
             raise TypeError(f"{name}={str(value)[:60]!r}: {type(pipe).__name__} does not take it. {hint}")
         if value is not None or (name in known and known[name].default is not None):
             checked[name] = check_value(pipe, name, value)
@@ -57,25 +56,22 @@ def check(pipe: Any, call: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_value(pipe: Any, name: str, value: Any) -> Any:
-    """One argument, checked as far as its name tells, and copied; a scheduler becomes its class's name."""
+    """Return one argument, checked as far as its name allows, and copied; of a scheduler, the name of its class."""
     if value is None:
         return None
     if name == "seed":
-        if hasattr(value, "item"):
-            value = value.item()
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-            raise TypeError(f"seed={value!r}: expected a whole number, 0 or more.")
-    elif name == "scheduler":
+        return whole(name, value, least=0, most=2**63 - 1)
+    if name == "scheduler":
         value = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
         class_named(value)
         if "scheduler" not in pipe.components:
-            raise TypeError(f"scheduler={value!r}: {type(pipe).__name__} has no scheduler to exchange.")
+            raise TypeError(f"scheduler={value!r}: {type(pipe).__name__} has no scheduler to replace.")
     elif name in compositing.NAMES:
         return compositing.check_value(name, value)
     elif name == "output_type" and value != "pil":
-        raise TypeError(f"output_type={value!r}: a record holds a picture, so it is 'pil'; leave it out.")
+        raise TypeError(f"output_type={value!r}: a record holds a PIL image, so leave it out.")
     elif name == "prompt" and not isinstance(value, str):
-        raise TypeError(f"prompt is a {type(value).__name__}: a record is one picture; pass one text.")
+        raise TypeError(f"prompt is a {type(value).__name__}: a record is one image; pass one string.")
     return png_record.snapshot_argument(value, name=name)
 
 
@@ -94,47 +90,57 @@ def run(
     schedulers: dict[str, Any] | None = None,
     watch: Callable[[Any, int, Any, Any], Any] | None = None,
 ) -> Result:
-    """Call the pipeline once, when it is this thread's turn, with a generator a seed and these schedulers in place."""
+    """Call the pipeline once, with a generator for each seed; with other schedulers, on a twin that has them."""
     import torch
 
-    call, finish = compositing.around(pipe, call)
+    if schedulers:
+        pipe = twin(pipe, quiet=False)
+        set_schedulers(pipe, schedulers)
+    call, finish = compositing.apply_compositing(pipe, call)
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     last: dict[str, Any] = {}
-    decoded: list[bool] = []
-    with turn(), _exchanged(pipe, schedulers or {}), _decodes(pipe, decoded):
-        made = provenance.describe(pipe)
-        start = time.perf_counter()
+    call |= _callbacks(pipe, watch, last) | {"generator": generators if len(generators) > 1 else generators[0]}
+
+    def timed() -> tuple[Any, float, dict[str, Any]]:
+        origin, start = provenance.describe(pipe), time.perf_counter()
         try:
-            output = pipe(
-                **call, **_watching(pipe, watch, last), generator=generators if len(generators) > 1 else generators[0]
-            )
+            return pipe(**call), time.perf_counter() - start, origin
         except BaseException:
-            pipe.maybe_free_model_hooks()  # offloading would keep the models where the call left them
+            pipe.maybe_free_model_hooks()  # or offload would leave the models where the call stopped
             raise
-        seconds = time.perf_counter() - start
+
+    # A NaN becomes 0 where numpy casts the decoded image to bytes. Its error state belongs to this thread alone.
+    casts = io.StringIO()
+    with np.errstate(invalid="log", call=casts):
+        output, seconds, origin = exclusively(pipe, timed)
     images = list(output.images)
     if len(images) != len(seeds) or not all(isinstance(image, Image.Image) for image in images):
-        raise ValueError(f"the call made {len(images)} pictures for {len(seeds)} seeds: pass one prompt and one image.")
-    flagged = getattr(output, "nsfw_content_detected", None) or [False] * len(images)
-    errors = [_fault(place, last.get("latents"), decoded, flagged) for place in range(len(images))]
-    return Result([finish(image, place) for place, image in enumerate(images)], errors, seconds, made)
+        raise ValueError(f"the call made {len(images)} images for {len(seeds)} seeds: pass one prompt and one image.")
+    unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(images)
+    latents = last.get("latents")
+    latents = [None] * len(images) if latents is None or len(latents) != len(images) else latents
+    errors = [
+        output_error(own, "in cast" in casts.getvalue() and (len(images) == 1 or image.getbbox() is None), flag)
+        for own, image, flag in zip(latents, images, unsafe, strict=True)
+    ]
+    return Result([finish(image, place) for place, image in enumerate(images)], errors, seconds, origin)
 
 
-def _fault(place: int, latents: Any, decoded: list[bool], flagged: list[bool]) -> str | None:
-    """Why the picture at `place` is none, if it is none."""
+def output_error(latents: Any, decoded_nan: bool, unsafe: bool) -> str | None:
+    """Why an image is unusable, or None if it is not: from its last latents, and what is known of its decoding."""
     cure = "Load with dtype=torch.float32, or lower guidance_scale."
-    if latents is not None and len(latents) > place and not latents[place].isfinite().all():
-        return f"NaN: the latents stopped being numbers during denoising, so the picture is black or noise. {cure}"
-    if len(decoded) > place and not decoded[place]:
-        return f"NaN: the VAE decoded the latents to what is no number, so the picture is black. {cure}"
-    if flagged[place]:
-        return "black: the safety checker took the picture for unsafe and blackened it. Another seed may pass."
+    if latents is not None and not latents.isfinite().all():
+        return f"NaN: the latents became NaN or Inf during denoising, so the image is black or noise. {cure}"
+    if decoded_nan:
+        return f"NaN: the VAE decoded the latents to NaN, so the image is black. {cure}"
+    if unsafe:
+        return "black: the safety checker flagged the image and blackened it. Another seed may pass."
     return None
 
 
-def _watching(pipe: Any, watch: Callable | None, last: dict[str, Any]) -> dict[str, Any]:
-    """The callback arguments that this pipeline takes; none where it has no callback (then nobody can look on)."""
-    known = inspection.parameters_of(pipe)
+def _callbacks(pipe: Any, watch: Callable | None, last: dict[str, Any]) -> dict[str, Any]:
+    """The callback arguments that this pipeline takes; {} where it has none, so that nothing can be watched."""
+    known = parameters_of(pipe)
 
     def on_step_end(inner: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         last["latents"] = tensors.get("latents")
@@ -149,83 +155,3 @@ def _watching(pipe: Any, watch: Callable | None, last: dict[str, Any]) -> dict[s
         prior = {"prior_callback_on_step_end": on_step_end} if "prior_callback_on_step_end" in known else {}
         return {"callback_on_step_end": on_step_end} | prior
     return {"callback": on_step, "callback_steps": 1} if "callback" in known else {}
-
-
-@contextmanager
-def _exchanged(pipe: Any, schedulers: dict[str, Any]) -> Iterator[None]:
-    """Other schedulers for a while, also in the pipelines that a combined pipeline holds."""
-    holders = [pipe, *(getattr(pipe, name) for name in ("prior_pipe", "decoder_pipe") if hasattr(pipe, name))]
-    swaps = [(getattr(pipe, name), new) for name, new in schedulers.items() if hasattr(pipe, name)]
-    done = []
-    try:
-        for old, new in swaps:
-            for holder in holders:
-                for name in [name for name, part in holder.components.items() if part is old]:
-                    done.append((holder, name, old))
-                    setattr(holder, name, new)
-        yield
-    finally:
-        for holder, name, old in reversed(done):
-            setattr(holder, name, old)
-
-
-@contextmanager
-def _decodes(pipe: Any, finite: list[bool]) -> Iterator[None]:
-    """Note for each picture that the VAE decodes whether it is made of numbers."""
-    parts = [getattr(pipe, name, None) for name in ("vae", "movq")]
-    model = next((part for part in parts if part is not None), None)
-    if model is None:
-        yield
-        return
-    plain = model.decode
-
-    def decode(*args: Any, **kwargs: Any) -> Any:
-        output = plain(*args, **kwargs)
-        finite.extend(bool(sample.isfinite().all()) for sample in output[0])
-        return output
-
-    before = vars(model).get("decode")
-    object.__setattr__(model, "decode", decode)
-    try:
-        yield
-    finally:
-        if before is None:
-            object.__delattr__(model, "decode")
-        else:
-            object.__setattr__(model, "decode", before)
-
-
-@contextmanager
-def silent(pipe: Any) -> Iterator[None]:
-    """No progress bar of the pipeline's own for a while; such whiles may overlap, of several threads too."""
-    with _silencing:
-        held = _silenced.setdefault(id(pipe), [0, getattr(pipe, "_progress_bar_config", None)])
-        held[0] += 1
-        pipe.set_progress_bar_config(disable=True)
-    try:
-        yield
-    finally:
-        with _silencing:
-            held[0] -= 1
-            if not held[0]:  # the last to end puts back what the first has found
-                del _silenced[id(pipe)]
-                pipe.set_progress_bar_config(**held[1] or {})
-
-
-_silencing = threading.Lock()
-_silenced: dict[int, list] = {}  # of each pipeline that is silent: in how many whiles, and its settings before
-
-
-def let_go(error: BaseException) -> None:
-    """Let go of what a failed call still holds: its frames, and with them its tensors."""
-    import gc
-
-    import torch
-
-    chain: BaseException | None = error
-    while chain is not None:
-        chain.__traceback__ = None
-        chain = chain.__cause__ or chain.__context__
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

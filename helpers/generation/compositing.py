@@ -1,6 +1,6 @@
-"""What stands around an inpainting call: a mask that is blurred before it, unmasked pixels that are put back after.
+"""Compositing around an inpainting call: the mask is blurred before it, unmasked pixels are restored after it.
 
-Two arguments of `make`, `sweep` and the Explorer that no pipeline has; both are diffusers' own image processors:
+Two arguments of `make`, `sweep` and the Explorer that no pipeline has; both use diffusers' own image processors:
 
     blur_factor=8        mask = pipe.mask_processor.blur(mask, blur_factor=8), before the call
     keep_unmasked=True   image = pipe.image_processor.apply_overlay(mask, original, image), after it
@@ -8,54 +8,48 @@ Two arguments of `make`, `sweep` and the Explorer that no pipeline has; both are
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
 
+from helpers.common.validation import number
 from helpers.images.masks import by
-from helpers.pipelines import inspection
+from helpers.pipelines.inspection import output_size, size_arguments
 
 NAMES = ("blur_factor", "keep_unmasked")
 
 
 def check_value(name: str, value: Any) -> Any:
-    """One of the two arguments, or a TypeError or ValueError that says what was expected."""
-    if name == "keep_unmasked":
-        if not isinstance(value, bool):
-            raise TypeError(f"keep_unmasked={value!r}: expected True or False.")
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"blur_factor={value!r}: expected a radius in pixels, 0 or more.")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"blur_factor={value!r}: expected a radius in pixels, 0 or more.")
+    """Return one of the two arguments; TypeError or ValueError if it cannot be one."""
+    if name == "blur_factor":
+        number(name, value, low=0)  # a radius in pixels
+    elif not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: expected True or False.")
     return value
 
 
-def around(pipe: Any, call: dict[str, Any]) -> tuple[dict[str, Any], Callable[[Image.Image, int], Image.Image]]:
-    """The call as the pipeline takes it, and what finishes the picture at a place of its batch.
+def apply_compositing(
+    pipe: Any, call: dict[str, Any]
+) -> tuple[dict[str, Any], Callable[[Image.Image, int], Image.Image]]:
+    """Return the call as the pipeline takes it, and the function that finishes the image at an index of its batch.
 
-    ValueError, before any model runs, where there is no PIL mask, or pictures of different sizes to lay together.
+    ValueError, before any model runs, without a PIL mask, and for an image of another size than the mask or the result.
     """
     rest = {name: value for name, value in call.items() if name not in NAMES}
-    blur, keep = call.get("blur_factor"), call.get("keep_unmasked")
-    if not blur and not keep:
-        return rest, lambda picture, place: picture
-    mask = rest.get("mask_image")
-    asked = f"blur_factor={blur}" if blur else "keep_unmasked"
-    if not isinstance(mask, Image.Image):
-        raise ValueError(f"{asked} needs a mask: pass mask_image, a PIL picture.")
+    blur, keep, mask = call.get("blur_factor"), call.get("keep_unmasked"), call.get("mask_image")
+    if (blur or keep) and not isinstance(mask, Image.Image):
+        asked = f"blur_factor={blur}" if blur else "keep_unmasked"
+        raise ValueError(f"{asked} needs a mask: pass mask_image, a PIL image.")
     if blur:
         mask = rest["mask_image"] = _processor(pipe, "mask_processor").blur(mask, blur_factor=blur)
     if not keep:
-        return rest, lambda picture, place: picture
-    originals = rest.get("image")
-    originals = list(originals) if isinstance(originals, (list, tuple)) else [originals]
+        return rest, lambda image, index: image
+    originals = rest["image"] if isinstance(rest.get("image"), (list, tuple)) else [rest.get("image")]
     for original in originals:
-        _check(pipe, rest, original, mask)
-    lay = _processor(pipe, "image_processor").apply_overlay
-    return rest, lambda picture, place: lay(mask, originals[place % len(originals)], picture)
+        _check_sizes(pipe, rest | {"image": original}, mask)
+    overlay = _processor(pipe, "image_processor").apply_overlay
+    return rest, lambda image, index: overlay(mask, originals[index % len(originals)], image)
 
 
 def has_processors(pipe: Any) -> bool:
@@ -69,18 +63,19 @@ def _processor(pipe: Any, name: str) -> Any:
     return getattr(pipe, name) if has_processors(pipe) else VaeImageProcessor()
 
 
-def _check(pipe: Any, call: dict[str, Any], original: Any, mask: Image.Image) -> None:
+def _check_sizes(pipe: Any, call: dict[str, Any], mask: Image.Image) -> None:
+    original = call["image"]
     if not isinstance(original, Image.Image):
-        raise ValueError("keep_unmasked needs the picture before: pass image, a PIL picture.")
+        raise ValueError("keep_unmasked needs the original: pass image, a PIL image.")
     if original.size != mask.size:
         raise ValueError(
             f"keep_unmasked: mask_image is {by(mask.size)} pixels, image {by(original.size)}: they must be equal. "
             "Use mask = fit(mask, image)."
         )
-    made = inspection.output_size(pipe, call | {"image": original})
+    made = output_size(pipe, call)
     if made is not None and made != original.size:
-        sides = inspection.size_arguments(pipe, original.size)
+        wanted = ", ".join(f"{name}={side}" for name, side in size_arguments(pipe, original.size).items())
         raise ValueError(
             f"keep_unmasked: the result will be {by(made)} pixels, image is {by(original.size)}: they must be equal. "
-            f"Pass {', '.join(f'{name}={side}' for name, side in sides.items())}."
+            f"Pass {wanted}."
         )

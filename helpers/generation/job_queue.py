@@ -15,10 +15,11 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from helpers.common.memory import release_traceback
 from helpers.generation import calls
-from helpers.generation.oom import survive
+from helpers.generation.oom import retry_on_oom
 from helpers.generation.records import Record, make
-from helpers.pipelines.twins import twin
+from helpers.pipelines.twins import exclusively, twin
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Job:
     def _run(self) -> None:
         record = error = None
         try:
-            record, self.changes = survive(self._pipe, self._attempt, call=self.call)
+            record, self.changes = retry_on_oom(self._pipe, self._attempt, call=self.call)
             error = NoImage(record.error) if record.error else None
         except _Cancelled:
             pass
@@ -122,12 +123,12 @@ class Job:
                 self.state, self.record, self.error = "failed" if error else "done", record, error
                 self.traceback = "".join(traceback.format_exception(error)) if error else ""
         if error is not None:
-            calls.let_go(error)
+            release_traceback(error)
 
     def _attempt(self) -> Record:
         pipe = twin(self._pipe)  # made now, so that a scheduler exchanged meanwhile counts
         self._check()
-        more = self._prepare(pipe) if self._prepare else {}
+        more = exclusively(pipe, lambda: self._prepare(pipe)) if self._prepare else {}
         return make(pipe, watch=self._watch, **self.call, **more)
 
     def _check(self) -> None:

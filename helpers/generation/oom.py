@@ -1,180 +1,123 @@
-"""Out of memory: give back what is free, change as little as possible, and make the call again.
+"""Out of memory: free what is unused, change as little as possible, and make the call again.
 
-The error is caught outside the frames that failed, so that what they held is free when the next attempt begins. What
-was changed is said, and stays for the calls that follow. (Where Linux lends more main memory than there is, it ends
-the process instead of raising an error; nothing can be caught then.)
+The error is caught outside the frames that failed, so that what they held is free when the next attempt begins. (Where
+Linux overcommits main memory, it ends the process instead of raising an error; nothing can be caught then.)
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from helpers.catalog import devices
 from helpers.common import memory
-from helpers.common.lock import turn
-from helpers.generation import batching, calls
+from helpers.common.sizes import format_size
+from helpers.generation import batching
 from helpers.images.masks import by
-from helpers.pipelines import inspection, loading
+from helpers.pipelines import loading
+from helpers.pipelines.inspection import autoencoder, offload_mode, output_size
+from helpers.pipelines.twins import exclusively, original
 
 T = TypeVar("T")
-VALUES = 18  # that decoding holds for each pixel and each channel of the VAE's widest layer; measured: 12 to 18
-SLICED = {"SlicedAttnProcessor", "SlicedAttnAddedKVProcessor"}
-# Attention that holds no map of all pairs: slicing it makes it slower, and saves nothing.
-SPARING = {"AttnProcessor2_0", "AttnAddedKVProcessor2_0", "XFormersAttnProcessor", "XFormersAttnAddedKVProcessor"}
+# Attention that holds no map of all pairs, so that slicing saves nothing; and what is sliced already.
+SPARING = ("AttnProcessor2_0", "AttnAddedKVProcessor2_0", "XFormersAttnProcessor", "XFormersAttnAddedKVProcessor")
+SLICED = ("SlicedAttnProcessor", "SlicedAttnAddedKVProcessor")
 
 
 def rescue(pipe: Any, **call: Any) -> Any:
-    """`pipe(**call)` that survives running out of memory: returns the pipeline's output.
+    """Return `pipe(**call)`, and if memory runs out, on CUDA, MPS or the CPU, make the call again in less of it.
 
-    After an error of memory, on CUDA, MPS or the CPU, one thing after another is changed that can help where it failed:
-    what no pipeline uses is given back, one picture is made at a time, the VAE works in slices, models are offloaded,
-    attention works in slices, the VAE in tiles (the one step that a picture shows), layers are offloaded. Generators
-    begin again where they stood. A UserWarning says what was changed; it stays so for the calls that follow.
+    One thing after another is changed: unused checkpoints are released, one image is made at a time, models are
+    offloaded, attention works in slices, the VAE works in tiles (the one change that shows), layers are offloaded.
+    Generators start again where they stood. A UserWarning says what was changed; it stays so for the calls that follow.
 
-    Raises MemoryError when nothing helps: it names the size that would fit, and slices and tiles are undone. Every
-    other error is passed on.
+    MemoryError when nothing helps: it says what was tried and which size to try. Every other error is passed on.
     """
-    generators = [one for one in batching.listed(call.get("generator")) if hasattr(one, "get_state")]
+    generator = call.get("generator")
+    generators = generator if isinstance(generator, (list, tuple)) else [] if generator is None else [generator]
     states = [one.get_state() for one in generators]
     parts = [call]
 
     def run() -> Any:
-        for generator, state in zip(generators, states, strict=True):
-            generator.set_state(state)
-        with turn():
-            return batching.joined([pipe(**part) for part in parts])
+        for one, state in zip(generators, states, strict=True):
+            one.set_state(state)
+        return batching.joined([exclusively(pipe, lambda part=part: pipe(**part)) for part in parts])
 
     def split() -> None:
         parts[:] = batching.singles(call)
 
-    output, changes = survive(pipe, run, call=call, split=split if pictures(call) > 1 else None)
+    output, changes = retry_on_oom(pipe, run, call=call, split=split)
     if changes:
-        warnings.warn(said(changes), UserWarning, stacklevel=2)
+        warnings.warn(describe_changes(changes), UserWarning, stacklevel=2)
     return output
 
 
-def survive(
+def retry_on_oom(
     pipe: Any, run: Callable[[], T], *, call: dict[str, Any], split: Callable[[], Any] | None = None
 ) -> tuple[T, list[str]]:
-    """What `run()` returns, and what was changed until it did.
+    """Return `run()`, which calls the pipeline with `call`, and what was changed until it had enough memory.
 
-    `run` calls `pipe`; `call` says what for. split: makes `run` go on with one picture at a time.
+    split: makes `run` go on with one image at a time.
     """
-    failed, result = _attempt(pipe, run)
-    if not failed:
-        return result, []
-    remedies = [_Remedy("what no pipeline uses given back", "", loading.drop_idle)]
-    remedies += [_Remedy("one picture at a time", "", split)] if split else []
-    remedies += _remedies(pipe, call)
-    done: list[_Remedy] = []
-    while failed:
-        memory.free()
-        remedy = next((one for one in remedies if one.part in ("", *failed)), None)
-        if remedy is None:
-            fits = _size_that_fits(pipe, call)
-            for one in reversed(done):
-                one.undo()
-            raise MemoryError(_hopeless(pipe, call, [one.says for one in done], fits))
-        remedies.remove(remedy)
-        remedy.do()
-        done.append(remedy)
-        failed, result = _attempt(pipe, run)
-    return result, [one.says for one in done]
+    changes: list[str] = []
+    remedies: list[tuple[str, bool, Callable[[], Any]]] | None = None
+    while True:
+        try:
+            return run(), changes
+        except Exception as error:
+            if not memory.ran_out(error):
+                raise
+            memory.release_traceback(error)
+        pipe.maybe_free_model_hooks()
+        if remedies is None:
+            remedies = [remedy for remedy in _remedies(pipe, call, split) if remedy[1]]
+        if not remedies:
+            raise MemoryError(_nothing_helped(pipe, call, changes))
+        text, _, change = remedies.pop(0)
+        change()
+        changes.append(text)
 
 
-def said(changes: list[str]) -> str:
-    """What happened, in a sentence."""
+def describe_changes(changes: list[str]) -> str:
+    """What was changed, in a sentence."""
     return f"Memory ran out; the call was made again with: {', '.join(changes)}."
 
 
-def pictures(call: dict[str, Any]) -> int:
-    """How many pictures a call makes."""
-    return batching.prompt_count(call) * (call.get("num_images_per_prompt") or 1)
+def _remedies(
+    pipe: Any, call: dict[str, Any], split: Callable[[], Any] | None
+) -> list[tuple[str, bool, Callable[[], Any]]]:
+    """What to change, in this order: a text, whether it can help, and the change. First what leaves the image alone."""
+    pipe = original(pipe)  # whose offload its twins to come will have
+    vae, size, offload = autoencoder(pipe), _decoded_size(pipe, call), offload_mode(pipe)
+    on_gpu = str(pipe._execution_device).startswith("cuda")
+    kinds = {type(one).__name__ for one in getattr(getattr(pipe, "unet", None), "attn_processors", {}).values()}
+    whole_maps = bool(kinds) and kinds.isdisjoint(SLICED) and not (on_gpu and kinds.issubset(SPARING))
+    tiles = getattr(vae, "use_tiling", True) is False and size is not None and max(size) > vae.tile_sample_min_size
+    return [
+        ("unused checkpoints released", True, loading.drop_idle),
+        ("one image at a time", split is not None and len(batching.singles(call)) > 1, lambda: split and split()),
+        ("model offload", on_gpu and offload == "none", lambda: pipe.enable_model_cpu_offload()),
+        (
+            "attention in slices (pipe.disable_attention_slicing() ends it)",
+            whole_maps,
+            lambda: pipe.enable_attention_slicing("max"),
+        ),
+        ("the VAE in tiles (pipe.vae.disable_tiling() ends it)", tiles, lambda: vae.enable_tiling()),
+        ("sequential offload", on_gpu and offload != "sequential", lambda: pipe.enable_sequential_cpu_offload()),
+    ]
 
 
-@dataclass(eq=False)
-class _Remedy:
-    says: str
-    part: str  # where it helps: the name of a model, or "" for wherever
-    do: Callable[[], Any]
-    undo: Callable[[], Any] = lambda: None
+def _decoded_size(pipe: Any, call: dict[str, Any]) -> tuple[int, int] | None:
+    return output_size(pipe, {**call, "padding_mask_crop": None})  # a crop is painted larger than it is
 
 
-def _attempt(pipe: Any, run: Callable[[], T]) -> tuple[list[str], T | None]:
-    """No names and the result; or the models in which memory ran out, or could have, and nothing left of the frames."""
-    try:
-        return [], run()
-    except Exception as error:
-        if not memory.ran_out(error):
-            raise
-        models = {id(part): name for name, part in inspection.models(pipe).items()}
-        found = [models[mark] for mark in _owners(error) if mark in models]
-        pipe.maybe_free_model_hooks()
-        calls.let_go(error)
-    return found or [*models.values()], None
-
-
-def _owners(error: BaseException) -> Iterator[int]:
-    """The ids of the objects whose methods the error went through."""
-    trace = error.__traceback__
-    while trace is not None:
-        yield id(trace.tb_frame.f_locals.get("self"))
-        trace = trace.tb_next
-
-
-def _remedies(pipe: Any, call: dict[str, Any]) -> list[_Remedy]:
-    """What can still be changed of this pipeline: first what leaves the picture as it is, then what is quick."""
-    found = []
-    name = "movq" if hasattr(pipe, "movq") else "vae"
-    vae, unet, offload = getattr(pipe, name, None), getattr(pipe, "unet", None), inspection.offload_mode(pipe)
-    card = str(pipe._execution_device).startswith("cuda")
-    if getattr(vae, "use_slicing", True) is False and pictures(call) > 1:
-        says = f"the VAE in slices ({name}.disable_slicing() ends it)"
-        found.append(_Remedy(says, name, vae.enable_slicing, vae.disable_slicing))
-    if card and offload == "none":
-        found.append(_Remedy("model offload", "", pipe.enable_model_cpu_offload))
-    kinds = {type(one).__name__ for one in getattr(unet, "attn_processors", {}).values()}
-    if kinds and not kinds & SLICED and not (card and kinds <= SPARING):
-        found.append(_sliced_attention(pipe, unet))
-    if getattr(vae, "use_tiling", True) is False and max(_size(pipe, call)) > vae.tile_sample_min_size:
-        says = f"the VAE in tiles ({name}.disable_tiling() ends it)"
-        found.append(_Remedy(says, name, vae.enable_tiling, vae.disable_tiling))
-    if card and offload != "sequential":
-        found.append(_Remedy("sequential offload", "", pipe.enable_sequential_cpu_offload))
-    return found
-
-
-def _sliced_attention(pipe: Any, unet: Any) -> _Remedy:
-    before = dict(unet.attn_processors)  # disable_attention_slicing() would not bring back every kind
-    says = "attention in slices (pipe.disable_attention_slicing() ends it)"
-    return _Remedy(says, "unet", lambda: pipe.enable_attention_slicing("max"), lambda: unet.set_attn_processor(before))
-
-
-def _size(pipe: Any, call: dict[str, Any]) -> tuple[int, int]:
-    """Width and height of what is decoded, in pixels; of a crop too."""
-    return inspection.output_size(pipe, {**call, "padding_mask_crop": None}) or (0, 0)
-
-
-def _size_that_fits(pipe: Any, call: dict[str, Any]) -> tuple[int, int] | None:
-    """A width and height, estimated from what is free now; None where not even a small picture would fit."""
-    width, height = _size(pipe, call)
-    vae = getattr(pipe, "movq", None) or pipe.vae
-    values = VALUES * vae.config.block_out_channels[0] * width * height
-    share = 0.9 * devices.free_memory(str(pipe._execution_device)) / (values * vae.dtype.itemsize)
-    share = min(share, 0.5) ** 0.5  # of a side; half the area at most, for the whole did not fit
-    step = 64 if min(width, height) >= 128 else 8
-    found = tuple(int(side * share) // step * step for side in (width, height))
-    return found if min(found) >= step else None
-
-
-def _hopeless(pipe: Any, call: dict[str, Any], tried: list[str], fits: tuple[int, int] | None) -> str:
-    free = devices.free_memory(str(pipe._execution_device)) / devices.GB
-    known = inspection.parameters_of(pipe)
-    text = f"memory ran out for {by(_size(pipe, call))} pixels, also with: {', '.join(tried)}. {free:.1f} GB are free. "
-    if fits is None:
-        return text + "Not even a small picture would fit: close what else uses the memory, or call unload()."
-    sides = f"height={fits[1]}, width={fits[0]}" if "height" in known else f"an image of {by(fits)}"
-    return text + f"About {by(fits)} would fit: pass {sides}, or close what else uses the memory, or call unload()."
+def _nothing_helped(pipe: Any, call: dict[str, Any], tried: list[str]) -> str:
+    free = format_size(devices.free_memory(str(pipe._execution_device)))
+    size = _decoded_size(pipe, call)
+    smaller = size and tuple(max(64, side // 128 * 64) for side in size)
+    asked, advice = (f" for {by(size)} pixels", f"Try {by(smaller)} pixels") if size else ("", "Try a smaller image")
+    return (
+        f"memory ran out{asked}, also with: {', '.join(tried)}. {free} are free. "
+        f"{advice}, close what else uses the memory, or call unload()."
+    )

@@ -73,7 +73,8 @@ def offload_mode(pipe: Any) -> str:
     hooked = [model for model in models(pipe).values() if hasattr(model, "_hf_hook")]
     if any(tensor.is_meta for model in hooked for tensor in model.parameters()):
         return "sequential"
-    return "model" if getattr(pipe, "_all_hooks", None) else "none"
+    # Asked of the models: they are hooked for all that share them, whichever pipeline switched offload on.
+    return "model" if hooked else "none"
 
 
 def output_size(pipe: Any, call: dict[str, Any]) -> tuple[int, int] | None:

@@ -21,6 +21,7 @@ from helpers.catalog import devices, editions, memory_plan, miniatures
 from helpers.catalog.checkpoints import CATALOG, Checkpoint
 from helpers.catalog.tasks import class_name
 from helpers.hub import download
+from helpers.pipelines.twins import serialized
 
 if TYPE_CHECKING:
     import torch
@@ -220,7 +221,7 @@ def _build(class_name: str, parts: dict[str, Any], held: _Held) -> DiffusionPipe
         if key in parts:
             part = parts[key]
             kwargs[key] = type(part).from_config(part.config) if "scheduler" in key and part is not None else part
-    pipe = kind(**kwargs)
+    pipe = (kind if held.plan.device == "cpu" else serialized(kind))(**kwargs)
     pipe.register_to_config(_name_or_path=held.config["_name_or_path"])
     if held.plan.offload == "model":
         pipe.enable_model_cpu_offload(device=held.plan.device)

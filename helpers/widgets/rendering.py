@@ -12,7 +12,7 @@ from PIL import Image
 from helpers.common.png import png_bytes
 from helpers.generation.drafts import RenderQueue
 from helpers.generation.job_queue import Job
-from helpers.generation.oom import said
+from helpers.generation.oom import describe_changes
 from helpers.generation.records import Record
 from helpers.images.contact_sheet import show
 from helpers.widgets.still import StillWidget
@@ -86,7 +86,7 @@ class RenderSession:
             changes["text"] = describe_error(job.error)
         elif job.state == "done":
             try:
-                changes |= {"text": said(job.changes) if job.changes else ""} | self.finished(job)
+                changes |= {"text": describe_changes(job.changes) if job.changes else ""} | self.finished(job)
             except Exception as error:  # or it would be "running" for ever
                 changes |= {"phase": "failed", "text": describe_error(error)}
         self.tell(**changes)

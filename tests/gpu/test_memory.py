@@ -49,5 +49,5 @@ def test_a_batch_that_is_too_large_for_the_card_is_made_one_by_one(pipe):
             made = rescue(pipe, **call(16), output_type="np").images
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert any("one picture at a time" in str(note.message) for note in noted)
+    assert any("one image at a time" in str(note.message) for note in noted)
     assert made.shape == wanted.shape and np.abs(made - wanted).max() < 0.05

@@ -178,7 +178,7 @@ def test_all_together_asks_the_unet_less_and_paints_as_well(chapter):
 
 
 def test_a_rescued_batch_is_complete_and_says_how(chapter):
-    assert "one picture at a time" in chapter.said_by["memory"] and len(chapter.pictures) == 3
+    assert "one image at a time" in chapter.said_by["memory"] and len(chapter.pictures) == 3
     assert not chapter.pipe.unet._forward_pre_hooks
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: order, exactness, going on after a kill, failures in their place."""
+"""Sweeps: order, exactness, resuming after a kill, failures in their place."""
 
 from __future__ import annotations
 
@@ -79,33 +79,32 @@ def test_seeds_and_schedulers_and_pictures_can_be_varied(inpaint) -> None:
     assert [record.origin["schedulers"]["scheduler"]["class"] for record in records[::2]] == over["scheduler"]
 
 
+def assert_near(exact: list[Record], batched: list[Record]) -> None:
+    """Another order of the generators' numbers would differ by dozens."""
+    for one, other in zip(exact, batched, strict=True):
+        assert one.parameters.keys() == other.parameters.keys() and one.parameters["seed"] == other.parameters["seed"]
+        assert np.abs(np.asarray(one.image).astype(int) - np.asarray(other.image)).max() <= 2
+
+
 @pytest.mark.parametrize(("name", "strength"), [("sd15-inpaint", 0.6), ("sd15", 0.6), ("sd15-inpaint", 1.0)])
 def test_a_batch_is_near_the_single_calls_and_says_it_is_inexact(name, strength, runs) -> None:
     pipe = load(name, task="inpaint")
-    given = call(pipe) | {"strength": strength}
-    exact = list(sweep(pipe, over={"guidance_scale": [1.0, 3.0], "seed": range(3)}, **without(given, "guidance_scale")))
-    assert runs == [[0], [1], [2]] * 2
-    runs.clear()
+    given = without(call(pipe) | {"strength": strength}, "guidance_scale")
     over = {"guidance_scale": [1.0, 3.0], "seed": range(3)}
-    batched = list(sweep(pipe, over=over, batch=2, **without(given, "guidance_scale")))
-    assert runs == [[0, 1], [2]] * 2
+    exact, batched = (list(sweep(pipe, over=over, batch=batch, **given)) for batch in (False, 2))
+    assert runs == [[0], [1], [2]] * 2 + [[0, 1], [2]] * 2
     assert [record.exact for record in batched] == [False, False, True] * 2
-    for one, other in zip(exact, batched, strict=True):
-        assert {**one.parameters} == {**other.parameters}
-        difference = np.abs(np.asarray(one.image).astype(int) - np.asarray(other.image))
-        assert difference.max() <= 2  # another generator order differs by dozens
+    assert_near(exact, batched)
 
 
-def test_a_batch_shares_one_pictures_embeddings(runs) -> None:
+def test_a_batch_shares_the_embeddings_of_one_prompt(runs) -> None:
     pipe = load("sd15")
-    said = dict(
-        zip(("prompt_embeds", "negative_prompt_embeds"), pipe.encode_prompt("a cat", "cpu", 1, True), strict=True)
-    )
-    given = said | {"num_inference_steps": 4, "guidance_scale": 3.0, "progress": False}
+    names = ("prompt_embeds", "negative_prompt_embeds")
+    given = dict(zip(names, pipe.encode_prompt("a cat", "cpu", 1, True), strict=True))
+    given |= {"num_inference_steps": 4, "guidance_scale": 3.0, "progress": False}
     exact, batched = (list(sweep(pipe, over={"seed": range(3)}, batch=batch, **given)) for batch in (False, True))
     assert runs == [[0], [1], [2], [0, 1, 2]]
-    for one, other in zip(exact, batched, strict=True):
-        assert np.abs(np.asarray(one.image).astype(int) - np.asarray(other.image)).max() <= 2
+    assert_near(exact, batched)
 
 
 def test_a_batch_that_fails_is_made_one_by_one(inpaint, runs, monkeypatch) -> None:
@@ -117,7 +116,7 @@ def test_a_batch_that_fails_is_made_one_by_one(inpaint, runs, monkeypatch) -> No
         return forward(sample, *args, **kwargs)
 
     monkeypatch.setattr(inpaint.unet, "forward", small)
-    with pytest.warns(UserWarning, match="batch: 3 pictures at once failed .too large.; they are made one by one"):
+    with pytest.warns(UserWarning, match="3 images at once failed .MemoryError: too large.; they are made one by one"):
         records = list(sweep(inpaint, over={"seed": range(3)}, batch=True, **call(inpaint)))
     assert runs == [[0, 1, 2], [0], [1], [2]]
     assert all(record.exact and record.error is None for record in records)
@@ -133,58 +132,46 @@ def test_one_that_fails_keeps_its_place(inpaint, tmp_path) -> None:
     assert len(list((tmp_path / "kept").glob("*.png"))) == 3
 
 
-def test_a_sweep_goes_on_where_it_was_and_makes_nothing_twice(inpaint, runs, tmp_path) -> None:
-    folder = tmp_path / "sweep"
-    given = call(inpaint)
-    first = sweep(inpaint, over={"seed": [5, 6, 7]}, folder=folder, **given)
+def test_a_sweep_is_resumed_from_its_folder(inpaint, runs, tmp_path) -> None:
+    given = call(inpaint) | {"folder": tmp_path / "sweep"}
+    first = sweep(inpaint, over={"seed": [5, 6, 7]}, **given)
     started = [next(first), next(first)]
     first.close()
-    rest = list(sweep(load("sd15-inpaint"), over={"seed": [5, 6, 7]}, folder=folder, **given))
+    rest = list(sweep(load("sd15-inpaint"), over={"seed": [5, 6, 7]}, **given))
     assert runs == [[5], [6], [7]]
     assert same(rest[0], started[0]) and same(rest[1], started[1])
     assert [record.parameters["seed"] for record in rest] == [5, 6, 7]
-    more = list(sweep(inpaint, over={"seed": [4, 5, 6, 7]}, folder=folder, **given))
-    assert runs[3:] == [[4]] and same(more[1], rest[0])
-    names = sorted(path.name for path in folder.iterdir())
-    assert [name.split(" ")[:2] for name in names] == [[f"000{place}", f"seed={place + 4}"] for place in range(4)]
+    assert len(list(sweep(inpaint, over={"seed": [4, 5, 6, 7]}, **given))) == 4 and runs[3:] == [[4]]
+    files = sorted(given["folder"].iterdir())
+    assert [file.name.split(" ")[0] for file in files] == [f"seed={seed}" for seed in (4, 5, 6, 7)]
+    files[0].write_bytes(files[0].read_bytes()[:200])
+    with pytest.warns(UserWarning, match="is made again: .*broken or cut off"):
+        next(sweep(inpaint, over={"seed": [4]}, **given))
+    assert runs[4:] == [[4]]
 
 
-def test_another_picture_weight_or_scheduler_is_made_anew(inpaint, runs, tmp_path) -> None:
-    folder = tmp_path / "sweep"
-    given = call(inpaint)
-    list(sweep(inpaint, over={"seed": [1]}, folder=folder, **given))
-    list(sweep(inpaint, over={"seed": [1]}, folder=folder, **given | {"image": noise(8)}))
-    list(sweep(inpaint, over={"seed": [1]}, folder=folder, scheduler="DDIMScheduler", **given))
-    with torch.no_grad():
-        inpaint.unet.conv_in.weight.mul_(1.1)
-    list(sweep(inpaint, over={"seed": [1]}, folder=folder, **given))
-    assert len(runs) == 4 and len(list(folder.iterdir())) == 4
-
-
-def test_an_exact_sweep_does_not_take_pictures_of_a_batch(inpaint, runs, tmp_path) -> None:
+@pytest.mark.parametrize("change", ["image", "argument", "scheduler", "batch", "pipeline"])
+def test_what_was_made_otherwise_is_not_taken_from_the_folder(inpaint, runs, tmp_path, change) -> None:
     folder = tmp_path / "sweep"
     given = call(inpaint) | {"over": {"seed": [1, 2]}, "folder": folder}
-    assert not any(record.exact for record in sweep(inpaint, batch=True, **given))
-    assert all(record.exact for record in sweep(inpaint, **given))
-    assert all(record.exact for record in sweep(inpaint, batch=True, **given))  # takes the better ones
-    assert runs == [[1, 2], [1], [2]]
+    changed = {
+        "image": {"image": noise(8)}, "argument": {"strength": 0.9}, "scheduler": {"scheduler": "DDIMScheduler"},
+        "batch": {"batch": True}, "pipeline": {},
+    }[change]  # fmt: skip
+    list(sweep(inpaint, **given))
+    other = load("sd15", task="inpaint") if change == "pipeline" else inpaint
+    made = list(sweep(other, **given | changed))
+    assert runs == [[1], [2]] + ([[1, 2]] if change == "batch" else [[1], [2]])
+    assert len(list(folder.iterdir())) == 4 and all(record.exact is (change != "batch") for record in made)
+    list(sweep(inpaint, **given))
+    list(sweep(other, **given | changed))
+    assert len(runs) == (3 if change == "batch" else 4)
 
 
-def test_a_broken_file_is_made_again(inpaint, runs, tmp_path) -> None:
-    folder = tmp_path / "sweep"
-    given = call(inpaint) | {"over": {"seed": [1]}, "folder": folder}
-    record = next(sweep(inpaint, **given))
-    (file,) = folder.iterdir()
-    file.write_bytes(file.read_bytes()[:200])
-    with pytest.warns(UserWarning, match="is made again: .*broken or cut off"):
-        assert same(next(sweep(inpaint, **given)), record)
-    assert len(runs) == 2
-
-
-def test_a_killed_sweep_leaves_only_whole_pictures(tmp_path) -> None:
+def test_a_killed_sweep_leaves_only_whole_images(tmp_path) -> None:
     folder = tmp_path / "sweep"
     code = textwrap.dedent(f"""
-        import helpers, torch
+        import helpers
         from pathlib import Path
         from helpers.common import paths
         paths.MINIATURES = Path({str(paths.MINIATURES)!r})
@@ -200,20 +187,21 @@ def test_a_killed_sweep_leaves_only_whole_pictures(tmp_path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
     process.wait()
-    files = sorted(folder.glob("*.png"))
-    records = [Record.load(file) for file in files]
-    assert [record.parameters["seed"] for record in records] == list(range(len(files)))
+    files = list(folder.glob("*.png"))
+    assert sorted(Record.load(file).parameters["seed"] for file in files) == list(range(len(files)))
 
 
-def test_the_pipelines_own_bars_come_back(inpaint, capfd) -> None:
+def test_the_pipeline_stays_as_it_is_while_a_sweep_runs(inpaint, capfd) -> None:
     inpaint.set_progress_bar_config(desc="mine")
-    records = sweep(inpaint, over={"seed": [1, 2]}, **call(inpaint) | {"progress": True})
+    own, config = inpaint.scheduler, dict(inpaint.config)
+    given = call(inpaint) | {"progress": True}
+    records = sweep(inpaint, over={"scheduler": ["DDIMScheduler", "EulerDiscreteScheduler"]}, **given)
     next(records)
-    assert inpaint._progress_bar_config == {"disable": True}
-    records.close()
-    assert inpaint._progress_bar_config == {"desc": "mine"}
+    assert inpaint.scheduler is own and dict(inpaint.config) == config
     shown = capfd.readouterr().err
-    assert "1/2" in shown and "picture" in shown
+    assert "1/2" in shown and "image" in shown and "mine" not in shown
+    inpaint(**without(given, "progress"), generator=torch.Generator("cpu").manual_seed(0))
+    assert "mine" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -231,6 +219,7 @@ def test_the_pipelines_own_bars_come_back(inpaint, capfd) -> None:
         ({"over": {"seed": [1]}, "seed": 2}, ValueError, "seed is in over and in the call as well"),
         ({"over": {"strength": [0.5, 1.5]}}, ValueError, "strength=1.5: expected a number from 0"),
         ({"over": {"num_inference_steps": [4, 0]}}, ValueError, "num_inference_steps=0: expected a whole number"),
+        ({"over": {"num_inference_steps": [4, 2.0]}}, TypeError, "num_inference_steps=2.0: expected a whole number"),
         ({"over": {"strength": [0, 0.5]}}, ValueError, "strength=0 with num_inference_steps=4 .*strength to .* 0.25"),
         ({"over": {"strength": [0.5, 0.2]}}, ValueError, "strength=0.2 with num_inference_steps=4 .*steps to .* 5, or"),
         ({"over": {"seed": [1]}, "strength": 0.2}, ValueError, "strength=0.2 with num_inference_steps=4 leaves no"),
@@ -238,11 +227,11 @@ def test_the_pipelines_own_bars_come_back(inpaint, capfd) -> None:
         ({"over": {"strength": [0, 1], "num_inference_steps": [2, 9]}}, ValueError, "strength=0 with .*steps=9 leaves"),
         ({"over": {"strength": [0.2, 0.4], "num_inference_steps": [2, 9]}}, ValueError, "strength=0.4 with .*steps=2 "),
         ({"over": {"height": [32, 33]}}, ValueError, "height=33 x 33: width and height must be multiples of 8"),
-        ({"over": {"scheduler": ["DDIM"]}}, ValueError, "diffusers has no such scheduler"),
+        ({"over": {"scheduler": ["DDIM"]}}, ValueError, "diffusers has no such class"),
         ({"over": {"guidance_scale": [1, 2]}, "batch": True}, ValueError, "name 'seed' last in over"),
         ({"over": {"seed": [1, 2], "eta": [0.0]}, "batch": True}, ValueError, "name 'seed' last in over"),
-        ({"over": {"seed": [1, 2]}, "batch": -1}, ValueError, "batch=-1: expected True, False or how many"),
-        ({"over": {"seed": [1, 2]}, "batch": True, "padding_mask_crop": 4}, ValueError, "one picture at a time"),
+        ({"over": {"seed": [1, 2]}, "batch": -1}, ValueError, "batch=-1: expected a whole number, 0 or more"),
+        ({"over": {"seed": [1, 2]}, "batch": True, "padding_mask_crop": 4}, ValueError, "one image at a time"),
     ],
 )
 def test_bad_input_is_refused_at_once(inpaint, runs, more, kind, message) -> None:
@@ -266,17 +255,5 @@ def test_a_strength_is_checked_against_the_pipelines_own_steps_where_the_call_na
 
 def test_a_folder_that_cannot_be_is_refused(inpaint, tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="folder=.* cannot be made"):
-        sweep(inpaint, over={"seed": [1]}, folder=tmp_path / "file", **call(inpaint))
-
-
-def test_silence_ends_with_the_last_of_those_who_asked_for_it() -> None:
-    pipe = load("sd15")
-    pipe.set_progress_bar_config(leave=False)
-    one, other = calls.silent(pipe), calls.silent(pipe)
-    one.__enter__()
-    other.__enter__()
-    one.__exit__(None, None, None)
-    assert pipe._progress_bar_config == {"disable": True}
-    other.__exit__(None, None, None)
-    assert pipe._progress_bar_config == {"leave": False}
+    with pytest.raises(ValueError, match="folder=.* cannot be written to"):
+        sweep(inpaint, over={"seed": [1]}, folder=tmp_path / "file", **call(inpaint))  # not even started

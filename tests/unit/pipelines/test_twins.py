@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +12,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, SchedulerMixin
 
-from helpers.pipelines.twins import twin
+from helpers.pipelines import loading
+from helpers.pipelines.twins import original, serialized, set_schedulers, twin
 from tests.support.calls import CALLS, arguments
 from tests.support.tiny import quiet, tiny_course  # noqa: F401
 
@@ -49,13 +53,14 @@ def test_two_at_once_give_the_pixels_that_each_gives_alone(name, task, controlne
             assert list(made) == alone
 
 
-@pytest.mark.parametrize(
-    ("name", "task"), [("sd15-inpaint", None), ("kandinsky22", "text2image"), ("upscale-x4", None)]
-)
+STILL = [("sd15-inpaint", "inpaint"), ("kandinsky22", "text2image"), ("upscale-x4", "upscale")]
+
+
+@pytest.mark.parametrize(("name", "task"), STILL)
 def test_the_original_stays_as_it_was(name, task) -> None:
     pipe = quiet(name, task)
     pipe.set_progress_bar_config(leave=False)
-    call = arguments(pipe, task or ("inpaint" if "inpaint" in name else "upscale"))
+    call = arguments(pipe, task)
     called(pipe, call, "a cat")
     before = state(pipe)
     other = twin(pipe)
@@ -71,16 +76,15 @@ def test_the_original_stays_as_it_was(name, task) -> None:
 def test_another_scheduler_is_used_wherever_the_pipeline_has_its_own() -> None:
     pipe = quiet("kandinsky22", "text2image")
     own, chosen = pipe.scheduler, DDIMScheduler.from_config(pipe.scheduler.config)
-    other = twin(pipe, scheduler=chosen)
+    other = twin(pipe)
+    set_schedulers(other, {"scheduler": chosen})
     assert other.scheduler is other.decoder_pipe.scheduler is chosen
     assert other.prior_scheduler is other.prior_pipe.scheduler is not pipe.prior_scheduler
     assert pipe.scheduler is pipe.decoder_pipe.scheduler is own
 
 
 def test_only_a_twin_that_is_asked_to_be_quiet_is(capfd) -> None:
-    from helpers.pipelines.loading import load
-
-    pipe = load("sd15")
+    pipe = loading.load("sd15")
     call = arguments(pipe, "text2image")
     called(twin(pipe), call, "a cat")
     assert capfd.readouterr().err == ""
@@ -88,3 +92,63 @@ def test_only_a_twin_that_is_asked_to_be_quiet_is(capfd) -> None:
     assert "2/2" in capfd.readouterr().err
     called(pipe, call, "a cat")
     assert "2/2" in capfd.readouterr().err
+
+
+def test_models_stay_in_use_while_a_twin_lives() -> None:
+    other = twin(twin(quiet("sd15")))
+    gc.collect()
+    loading.drop_idle()
+    assert quiet("sd15").unet is other.unet and original(other) is not other
+    assert original(original(other)) is original(other)
+
+
+# With offload, whose hooks move the models that both share
+
+
+@pytest.fixture
+def offloaded():
+    """As load() builds a pipeline where there is a GPU; here the CPU plays it."""
+    pipe = quiet("sd15")
+    pipe = serialized(type(pipe))(**pipe.components, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.enable_model_cpu_offload(device="cpu")
+    return pipe
+
+
+def test_a_serialized_pipeline_is_the_same_pipeline(offloaded, tmp_path) -> None:
+    plain = type(offloaded).__base__
+    assert type(offloaded).__name__ == plain.__name__ and serialized(plain) is type(offloaded)
+    assert inspect.signature(type(offloaded).__call__) == inspect.signature(plain.__call__)
+    offloaded.save_pretrained(tmp_path)
+    assert type(DiffusionPipeline.from_pretrained(tmp_path)) is plain
+
+
+def test_calls_that_move_models_run_one_after_the_other(offloaded) -> None:
+    call = arguments(offloaded, "text2image", num_inference_steps=3)
+    other, order = twin(offloaded), []
+    alone = [called(offloaded, call, prompt) for prompt in PROMPTS]
+    offloaded.unet.register_forward_pre_hook(lambda *_: order.append(threading.get_ident()))
+    started = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as threads:
+        made = threads.map(called, (offloaded, other), (call, call), PROMPTS, (started, started))
+        assert list(made) == alone
+    half = len(order) // 2
+    assert len(set(order[:half])) == len(set(order[half:])) == 1 and len(set(order)) == 2
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals for a thread")
+def test_a_cell_that_waits_for_the_pipeline_can_be_interrupted(offloaded) -> None:
+    call = arguments(offloaded, "text2image")
+    expected = called(offloaded, call, "a cat")
+    reached, opened = threading.Event(), threading.Event()
+    hook = offloaded.unet.register_forward_pre_hook(lambda *_: (reached.set(), opened.wait(120)) and None)
+    with ThreadPoolExecutor(1) as threads:
+        made = threads.submit(called, twin(offloaded), call, "a cat")
+        assert reached.wait(120)
+        with pytest.raises(KeyboardInterrupt):
+            threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+            called(offloaded, call, "a dog")
+        opened.set()
+        assert made.result(120) == expected
+    hook.remove()
+    assert called(offloaded, call, "a cat") == expected
