@@ -29,7 +29,7 @@ FORMAT = 2  # of the JSON
 MODES = ("1", "L", "LA", "RGB", "RGBA")  # of images that a PNG holds unchanged
 DEPTH = 8  # of lists within lists
 INTEGERS = 2**64  # are smaller
-NUMBER = r"-?[0-9.]{1,20}(e[+-]?[0-9]{1,3})?"  # a pattern for `check_fields`
+NUMBER = r"-?[0-9.]{1,25}(e[+-]?[0-9]{1,3})?"  # a pattern for `check_fields`
 
 
 def snapshot_argument(value: Any, *, name: str, depth: int = DEPTH) -> Any:

@@ -74,9 +74,9 @@ _FIELDS = {  # what the JSON of each may be
     "controlnet": f"null|{_PLACE}",
     "revisions": rf'{{({_PLACE}: "[0-9a-f]{{40}}"(, )?)*}}',
     "schedulers": r"\{.*\}",
-    "dtype": '"(float32|float16|bfloat16|float64)"',
+    "dtype": r'"(bfloat16|float[0-9]\w{1,12}|u?int8)"',
     "memory_format": '"(contiguous_format|channels_last)"',
-    "device": '"(cpu|cuda|mps|xpu)(:[0-9]{1,2})?"',
+    "device": '"(cpu|cuda|mps|xpu|hpu|npu|xla)(:[0-9]{1,2})?"',
     "hardware": _TEXT,
     "offload": '"(none|model|sequential)"',
     "threads": "[1-9][0-9]{0,3}",
@@ -86,7 +86,7 @@ _FIELDS = {  # what the JSON of each may be
 
 
 def check(origin: Any) -> dict[str, Any]:
-    """The known fields of a description that was read from a file, or a ValueError that names the first wrong one."""
+    """The fields of a description, which a file may have brought; ValueError, naming the first that is wrong."""
     import diffusers
 
     origin = png_record.check_fields("origin", origin, _FIELDS)

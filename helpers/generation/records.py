@@ -58,18 +58,19 @@ class Record:
     def save(self, path: str | os.PathLike) -> Path:
         """Write a PNG with everything in it; returns its path. The file appears whole or not at all.
 
-        ValueError where there is no image, no such folder, another ending than .png, or over 64 MiB to write.
+        ValueError where there is no image, no such folder, another ending than .png, over 64 MiB to write, or anything
+        else that `load` would refuse.
         """
         if self.image is None:
             raise ValueError(f"this record has no image to save: {self.error}")
         content = {
-            "parameters": {name: png_record.encode(value) for name, value in self.parameters.items()},
+            "parameters": {name: png_record.encode(value) for name, value in _checked(self.parameters).items()},
             "seconds": round(self.seconds, 4),
             "exact": self.exact,
             "error": self.error,
             "axes": list(self.axes),
             "pixels": digest_of(self.image),
-            "origin": self.origin,
+            "origin": provenance.check(self.origin),
         }
         return png_record.write(path, self.image, content)
 

@@ -128,6 +128,8 @@ def test_where_a_record_cannot_be_saved(tmp_path) -> None:
     for name, message in (("a.jpg", r"a\.jpg'.*let the name end in \.png"), ("none/a.png", "there is no folder")):
         with pytest.raises(ValueError, match=message):
             record().save(tmp_path / name)
+    with pytest.raises(ValueError, match="device='moon' is not what this course writes"):
+        record({"device": "moon"}).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match="no image to save: it failed"):
         Record(None, {}, 0, {}, error="it failed").save(tmp_path / "a.png")
 
