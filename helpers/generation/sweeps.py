@@ -75,7 +75,7 @@ def _records(
                 if record is None:
                     record = next(made)
                     if file is not None and record.error is None:
-                        record.save(file)
+                        _write(record, file)
                 record.axes = axes
                 bar.update()
                 yield record
@@ -200,6 +200,14 @@ def _short(value: Any) -> str:
     """A value as part of a file name."""
     text = digest_of(value)[:8] if hasattr(value, "mode") or hasattr(value, "shape") else str(value)
     return re.sub(r"[^\w.+-]+", "_", text)[:32]
+
+
+def _write(record: Record, file: Path) -> None:
+    """Save the record; what cannot be saved, as inputs that are too large, ends no sweep."""
+    try:
+        record.save(file)
+    except ValueError as error:
+        warnings.warn(f"an image is not saved: {error}", stacklevel=3)
 
 
 def _read(file: Path | None) -> Record | None:

@@ -1,4 +1,4 @@
-"""Records: their PNG files, repetition bit for bit, the plain script, and what each refuses."""
+"""Records: the same pixels again from the file and by the plain script, and where an image came from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from helpers.catalog.checkpoints import CATALOG
-from helpers.generation import provenance, records
+from helpers.generation import provenance
 from helpers.generation.records import Record, make
 from helpers.generation.schedulers import KANDINSKY, SCHEDULERS, compatible_schedulers
 from tests.support.calls import CALLS, arguments, quietly, same
@@ -20,7 +20,7 @@ from tests.support.tiny import SIZE, inpaint_pipeline, quiet, tiny_course  # noq
 pytestmark = pytest.mark.usefixtures("tiny_course")
 
 
-def test_a_record_is_the_picture_of_the_plain_call(inpaint) -> None:
+def test_a_record_is_the_image_of_the_plain_call(inpaint) -> None:
     call = arguments(inpaint, "inpaint", strength=0.6, num_inference_steps=4)
     plain = inpaint(**call, generator=torch.Generator("cpu").manual_seed(7)).images[0]
     record = make(inpaint, seed=7, **call)
@@ -109,9 +109,3 @@ def test_inputs_are_copies(inpaint) -> None:
     record = make(inpaint, seed=1, **call)
     call["image"].paste(0, (0, 0, SIZE, SIZE))
     assert same(quietly(record, inpaint), record)
-
-
-def test_the_public_name_is_there() -> None:
-    import helpers
-
-    assert helpers.Record is records.Record

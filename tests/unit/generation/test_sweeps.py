@@ -16,7 +16,7 @@ import torch
 
 import helpers
 from helpers.common import paths
-from helpers.generation import calls
+from helpers.generation import calls, png_record
 from helpers.generation.records import Record
 from helpers.pipelines.loading import load
 from tests.support.calls import arguments, half_mask, noise, same
@@ -148,6 +148,13 @@ def test_a_sweep_is_resumed_from_its_folder(inpaint, runs, tmp_path) -> None:
     with pytest.warns(UserWarning, match="is made again: .*broken or cut off"):
         next(sweep(inpaint, over={"seed": [4]}, **given))
     assert runs[4:] == [[4]]
+
+
+def test_what_is_too_large_for_a_file_ends_no_sweep(inpaint, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(png_record, "MAX_BYTES", 1000)
+    with pytest.warns(UserWarning, match="an image is not saved: .*at most 0 can be read again"):
+        records = list(sweep(inpaint, over={"seed": [1, 2]}, folder=tmp_path / "sweep", **call(inpaint)))
+    assert all(record.image for record in records) and not list((tmp_path / "sweep").iterdir())
 
 
 @pytest.mark.parametrize("change", ["image", "argument", "scheduler", "batch", "pipeline"])
