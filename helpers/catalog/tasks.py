@@ -27,6 +27,8 @@ CLASSES = {
     "upscale-x4": {"upscale": "StableDiffusionUpscalePipeline"},
 }
 
+AUTO = {"text2image": "Text2Image", "image2image": "Image2Image", "inpaint": "Inpainting"}  # AutoPipelineFor...
+
 
 def class_name(checkpoint: Checkpoint, task: str | None = None, controlnet: str | None = None) -> str:
     """The pipeline class for a task, or a ValueError: diffusers would load it and fail at the first call."""

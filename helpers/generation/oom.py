@@ -95,7 +95,7 @@ def _remedies(
     whole_maps = bool(kinds) and kinds.isdisjoint(SLICED) and not (on_gpu and kinds.issubset(SPARING))
     tiles = getattr(vae, "use_tiling", True) is False and size is not None and max(size) > vae.tile_sample_min_size
     return [
-        ("unused checkpoints released", True, loading.drop_idle),
+        ("unused checkpoints released", True, loading.release_unused),
         ("one image at a time", split is not None and len(batching.singles(call)) > 1, lambda: split and split()),
         ("model offload", on_gpu and offload == "none", lambda: pipe.enable_model_cpu_offload()),
         (

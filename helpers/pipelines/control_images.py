@@ -1,18 +1,17 @@
-"""Control pictures: what a ControlNet looks at beside the prompt, exactly as large as the picture they are made of.
+"""Control images: what a ControlNet looks at besides the prompt, of exactly the size of the image they are made from.
 
-    inpaint_condition(image, mask)    controlnet-inpaint: the picture, with -1 where it is repainted
+    inpaint_condition(image, mask)    controlnet-inpaint: the image, with -1 where it is repainted
     depth_map(image)                  controlnet-depth: near is white, far is black
     canny_edges(image)                edges, for a ControlNet that was trained on them
 
-Which argument takes it depends on the pipeline's class. With text-to-image it is `image`, since there is no other
-picture; with image-to-image and inpainting `image` is what is painted over, and the control picture is `control_image`.
+Which argument takes it depends on the pipeline's class. For text-to-image it is `image`, since there is no other
+image; for image-to-image and inpainting `image` is what is painted over, and the control image is `control_image`.
 `control_argument(pipe)` tells. Image-to-image does not resize it, so its size must be that of `image`.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from PIL import Image
 
 from helpers.catalog import memory_plan
 from helpers.catalog.checkpoints import CATALOG, DEPTH_ESTIMATOR
-from helpers.common.validation import check_size
+from helpers.common.validation import check_size, number
 from helpers.hub import download
 from helpers.images import reading
 from helpers.images.digest import digest_of
@@ -30,6 +29,7 @@ from helpers.images.masks import THRESHOLD, check_mask, fit
 from helpers.images.masks import threshold as cut
 from helpers.images.reading import load_image
 from helpers.pipelines import inspection
+from helpers.pipelines.loading import hide_progress_bars
 
 if TYPE_CHECKING:
     import torch
@@ -38,76 +38,75 @@ _GRID = 64  # pixels: controlnet_aux resizes what is no multiple of it
 
 
 def inpaint_condition(image: Any, mask: Any, *, threshold: int = THRESHOLD) -> torch.Tensor:
-    """The picture as controlnet-inpaint wants it: a tensor (1, 3, H, W), 0..1, and -1 where the mask is white.
+    """The image as controlnet-inpaint expects it: a tensor (1, 3, H, W), 0..1, and -1 where the mask is white.
 
-    -1 is no colour, so the net can tell what it must not copy. image: what `load_image` takes, or an array. mask: of
-    the same size, both sides; from `threshold` (1..255) up it is white, and 128 is where the pipelines cut theirs.
-    Sides that are no multiples of 8, and masks that `check_mask` refuses, raise ValueError. The pipelines do not crop
-    tensors: with padding_mask_crop the net would look at the whole picture while its part is painted.
+    -1 is no colour, so the ControlNet can tell what not to copy. image: what `load_image` takes, or an array. mask: of
+    the same size; white from `threshold` (1..255) up, where the pipelines use 128. Sides that are not multiples of
+    8, and masks that `check_mask` refuses, raise ValueError. The pipelines do not crop tensors: with
+    padding_mask_crop the ControlNet would look at the whole image while only the crop is painted.
     """
     import torch
 
-    picture = _picture(image)
-    check_size(picture, name="image")
-    white = np.asarray(cut(check_mask(mask, picture, stacklevel=3), threshold)) > 0  # (H, W)
+    image = _as_image(image)
+    check_size(image, name="image")
+    white = np.asarray(cut(check_mask(mask, image, stacklevel=3), threshold)) > 0  # (H, W)
     if not white.any():
         raise ValueError(f"threshold={threshold}: no pixel of the mask is that bright. Lower it.")
-    values = np.asarray(picture, dtype=np.float32) / 255  # (H, W, 3)
+    values = np.asarray(image, dtype=np.float32) / 255  # (H, W, 3)
     values[white] = -1.0
     return torch.from_numpy(values.transpose(2, 0, 1)[None].copy())
 
 
 def depth_map(image: Any, *, estimate: bool = False) -> Image.Image:
-    """How near everything is: white is the nearest of this picture, black the farthest; mode "RGB", all channels equal.
+    """How near everything is: white is the nearest point of this image, black the farthest; mode "RGB", grey.
 
-    image: what `load_image` takes, or an array. Of the course's own drawings, in any size, the depth is known: the
-    program that drew them kept it. For all others, and with `estimate=True` for these too, a model estimates it:
+    image: what `load_image` takes, or an array. For the course's own drawings, in any size, the depth is known: the
+    program that drew them stored it. For all others, and with `estimate=True` for these too, a model estimates it:
     transformers' "depth-estimation" pipeline with `CATALOG["depth-estimator"]`, which the full edition downloads.
     FileNotFoundError where this edition has no estimator.
     """
-    picture = _picture(image)
-    known = None if estimate else _known(reading.IMAGES, picture.size).get(digest_of(picture))
+    image = _as_image(image)
+    known = None if estimate else _known(reading.IMAGES, image.size).get(digest_of(image))
     if known is not None:
         with Image.open(known) as drawn:
-            depth = np.asarray(drawn.resize(picture.size, Image.Resampling.BILINEAR), dtype=np.float32)
+            depth = np.asarray(drawn.resize(image.size, Image.Resampling.BILINEAR), dtype=np.float32)
     else:
-        depth = _estimate(picture)
+        depth = _estimate(image)
     low, high = float(depth.min()), float(depth.max())
     grey = (depth - low) / max(high - low, 1e-6) * 255
     return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
 
 
 def canny_edges(image: Any, *, low_threshold: float = 100, high_threshold: float = 200) -> Image.Image:
-    """The picture's edges by controlnet_aux's `CannyDetector`: white lines on black; mode "RGB", the picture's size.
+    """The image's edges by controlnet_aux's `CannyDetector`: white lines on black; mode "RGB", the image's size.
 
     A step in brightness above `high_threshold` begins a line, and one above `low_threshold` continues it. Raises
     ValueError unless 0 <= low_threshold <= high_threshold. (Canny, https://doi.org/10.1109/TPAMI.1986.4767851)
     """
-    for name, value in (("low_threshold", low_threshold), ("high_threshold", high_threshold)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-            raise ValueError(f"{name}={value!r}: expected a step in brightness, a number of 0 or more.")
+    number("low_threshold", low_threshold, low=0)
+    number("high_threshold", high_threshold, low=0)
     if low_threshold > high_threshold:
         raise ValueError(f"low_threshold={low_threshold} is above high_threshold={high_threshold}: swap them.")
-    picture = _picture(image)
+    image = _as_image(image)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about detectors that nobody asked for
         from controlnet_aux import CannyDetector  # takes seconds: after all that can be wrong
-    height, width = picture.height, picture.width
+    height, width = image.height, image.width
     # Repeated border pixels bring it to sizes that the detector leaves alone; they add no edges, and are cut off again.
-    padded = np.pad(np.asarray(picture), ((0, -height % _GRID), (0, -width % _GRID), (0, 0)), mode="edge")
+    padded = np.pad(np.asarray(image), ((0, -height % _GRID), (0, -width % _GRID), (0, 0)), mode="edge")
     same = dict.fromkeys(("detect_resolution", "image_resolution"), min(padded.shape[:2]))
     edges = CannyDetector()(padded, low_threshold=low_threshold, high_threshold=high_threshold, **same)
     return Image.fromarray(edges[:height, :width].copy())
 
 
 def control_argument(pipe: Any) -> str | None:
-    """The argument of this pipeline's call that takes the control picture; None where it has no ControlNet."""
+    """The argument of this pipeline's call that takes the control image; None where it has no ControlNet."""
     if "controlnet" not in getattr(pipe, "components", {}):
         return None
     return "control_image" if "control_image" in inspection.parameters_of(pipe) else "image"
 
 
-def _picture(image: Any) -> Image.Image:
+def _as_image(image: Any) -> Image.Image:
     if hasattr(image, "shape") and not isinstance(image, Image.Image):
         image = reading.as_image(image)
     return load_image(image)
@@ -115,18 +114,18 @@ def _picture(image: Any) -> Image.Image:
 
 @functools.lru_cache(maxsize=8)
 def _known(folder: Path, size: tuple[int, int]) -> dict[str, Path]:
-    """The files of the known depths, by the digest of their picture in this size."""
+    """The files of the known depths, by the digest of their image in this size."""
     files = {folder / f"{file.stem.removesuffix('_depth')}.png": file for file in sorted(folder.glob("*_depth.png"))}
-    pairs = ((fit(load_image(picture), size), depth) for picture, depth in files.items() if picture.is_file())
-    return {digest_of(picture): depth for picture, depth in pairs}
+    pairs = ((fit(load_image(image), size), depth) for image, depth in files.items() if image.is_file())
+    return {digest_of(image): depth for image, depth in pairs}
 
 
-def _estimate(picture: Image.Image) -> np.ndarray:
+def _estimate(image: Image.Image) -> np.ndarray:
     """Depth (H, W) by the model, larger is nearer."""
     checkpoint = CATALOG[DEPTH_ESTIMATOR]
     source = checkpoint.source if checkpoint.mini else download.folders(checkpoint)[0]
-    with np.errstate(invalid="ignore"):  # a flat picture has no range; ours is spread above
-        found = _estimator(source, memory_plan.plan_memory(checkpoint).device)(picture)
+    with np.errstate(invalid="ignore"):  # a flat image has no range; ours is spread above
+        found = _estimator(source, memory_plan.plan_memory(checkpoint).device)(image)
         return found["predicted_depth"].float().cpu().numpy()
 
 
@@ -134,13 +133,7 @@ def _estimate(picture: Image.Image) -> np.ndarray:
 def _estimator(source: str, device: str) -> Any:
     import transformers
 
-    kwargs, bars = CATALOG[DEPTH_ESTIMATOR].load_kwargs, transformers.utils.logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()  # it takes a moment, and the bar would stay in the notebook
-    try:
-        return transformers.pipeline(
-            "depth-estimation", model=source, device=device, dtype=kwargs.pop("dtype"), model_kwargs=kwargs
-        )
-    finally:
-        if shown:
-            bars.enable_progress_bar()
+    hide_progress_bars()
+    kwargs = CATALOG[DEPTH_ESTIMATOR].load_kwargs
+    dtype = kwargs.pop("dtype")
+    return transformers.pipeline("depth-estimation", model=source, device=device, dtype=dtype, model_kwargs=kwargs)

@@ -1,13 +1,12 @@
 """handoff(): what one pipeline made, checked for the next before any model runs.
 
-Latents mean something only in the latent space they were made in, and a tensor does not say which that is: so it is
-told both pipelines. Which pipelines take latents, and which spaces are one, is in `helpers.pipelines.latent_spaces`.
+Latents mean something only in the latent space they were made in, and a tensor does not say which that is, so both
+pipelines are passed. Which pipelines take latents, and which spaces match, is in `helpers.pipelines.latent_spaces`.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -16,29 +15,36 @@ from PIL import Image
 from helpers.common.validation import did_you_mean
 from helpers.images.masks import by
 from helpers.images.reading import as_images, to_rgb
-from helpers.pipelines import inspection
-from helpers.pipelines.inspection import autoencoder, family, name_of, output_size, pixels_a_latent, size_arguments
-from helpers.pipelines.latent_spaces import other_space, pictures_only
+from helpers.pipelines.inspection import (
+    autoencoder,
+    family,
+    name_of,
+    output_size,
+    parameters_of,
+    pixels_a_latent,
+    size_arguments,
+)
+from helpers.pipelines.latent_spaces import latent_space_mismatch, latents_rejected_reason
 
 
 def handoff(output: Any, source: Any, target: Any, **call: Any) -> Any:
-    """Return what `source` made as the `image` of the next call: a picture (several: a list), or latents (B, C, h, w).
+    """Return what `source` made as the `image` of the next call: an image (several: a list), or latents (B, C, h, w).
 
     output: what the call of `source` returned, its .images, or one of them. source, target: the two pipelines.
     call: what else the next call gets; mask_image, height, width, masked_image_latents and padding_mask_crop are
         checked with it.
 
-    Raises ValueError, before any model runs, where the next call would fail or quietly give something else: latents of
-    another latent space or scaling, not finite, or where `target` takes pictures only; sizes that do not fit; a plain
-    black picture. TypeError for what is no output, no pipeline, or no argument of the next call.
+    Raises ValueError, before any model runs, where the next call would fail or silently give something else: latents of
+    another latent space or scaling, not finite, or where `target` takes images only; sizes that do not fit; a plain
+    black image. TypeError for what is no output, no pipeline, or no argument of the next call.
     """
     for name, pipe in (("source", source), ("target", target)):
         if not hasattr(pipe, "components") or autoencoder(pipe) is None:
             raise TypeError(f"{name}: expected a diffusers pipeline, as load() returns it, got {type(pipe).__name__}.")
-    known = inspection.parameters_of(target)
+    known = parameters_of(target)
     if "image" not in known:
         raise ValueError(
-            f"target: {name_of(target)} paints from words alone and takes no image. "
+            f"target: {name_of(target)} starts from the prompt alone and takes no image. "
             "Load its checkpoint with task='image2image' or task='inpaint', or use switch(target, 'image2image')."
         )
     for name in call:
@@ -46,12 +52,17 @@ def handoff(output: Any, source: Any, target: Any, **call: Any) -> Any:
             raise TypeError(f"{name}: {name_of(target)} has no such argument. {did_you_mean(name, known)}")
     latents = _latents(output, source)
     if latents is not None:
-        return _hand_on_latents(latents, source, target, call)
-    return _hand_on_pictures(output, target, call)
+        _check_latents(latents, source, target, call)
+        return latents
+    images = _images(output)
+    for image in images:
+        _check_mask(call.get("mask_image"), image.size)
+        _check_size(image.size, target, call)
+    return images[0] if len(images) == 1 else images
 
 
 def _latents(output: Any, source: Any) -> Any:
-    """The output as latents (B, C, h, w), or None where it is pictures."""
+    """The output as latents (B, C, h, w), or None where it is images."""
     import torch
 
     found = getattr(output, "images", output)
@@ -66,31 +77,22 @@ def _latents(output: Any, source: Any) -> Any:
     if found.ndim != 4 or found.shape[1] not in (3, channels):
         raise ValueError(
             f"output has the shape {tuple(found.shape)}; expected latents of {name_of(source)}, (batch, {channels}, "
-            "height, width), or pictures of 3 channels. Pass on what the call returned."
+            "height, width), or images of 3 channels. Pass on what the call returned."
         )
     return found if found.shape[1] == channels else None
 
 
-def _hand_on_latents(latents: Any, source: Any, target: Any, call: dict[str, Any]) -> Any:
+def _check_latents(latents: Any, source: Any, target: Any, call: dict[str, Any]) -> None:
     if not latents.isfinite().all():
         raise ValueError(
-            f"output holds latents that are not finite: {name_of(source)} ran out of its numbers, as half precision "
-            "does. Load it with dtype='float32', or turn guidance_scale down."
+            f"output holds latents that are not finite: {name_of(source)} overflowed, as float16 often does. "
+            "Load it with dtype='float32', or lower guidance_scale."
         )
-    faults = [fault for fault in (pictures_only(target, call), other_space(source, target)) if fault]
-    if faults:
+    reasons = [latents_rejected_reason(target, call), latent_space_mismatch(source, target)]
+    if any(reasons):
         raise ValueError(
-            f"output is latents of {name_of(source)}, which {name_of(target)} cannot take: {' Besides, '.join(faults)} "
-            f"Hand over pictures: call {name_of(source)} without output_type='latent'."
-        )
-    scaling = autoencoder(source).config.get("scaling_factor") or 1.0
-    spread = latents.float().std().item()
-    if scaling < 0.3 and spread > 0.6 / scaling:
-        warnings.warn(
-            f"output has latents with a standard deviation of {spread:.1f}; pipelines pass them on near 1. If they "
-            f"come straight from the encoder, multiply them by vae.config.scaling_factor, {scaling:g}.",
-            UserWarning,
-            stacklevel=3,
+            f"output is latents of {name_of(source)}, which {name_of(target)} cannot take: "
+            f"{' Besides, '.join(filter(None, reasons))} Hand over images: call {name_of(source)} without output_type='latent'."
         )
     pixels = pixels_a_latent(source)
     size = latents.shape[3] * pixels, latents.shape[2] * pixels
@@ -104,44 +106,39 @@ def _hand_on_latents(latents: Any, source: Any, target: Any, call: dict[str, Any
     asked = _asked(target, call)
     if asked is not None and asked != size:
         raise ValueError(
-            f"output has latents of a picture of {by(size)} pixels, and the next call will make {by(asked)}: latents "
+            f"output has latents of an image of {by(size)} pixels, and the next call will make {by(asked)}: latents "
             f"cannot be resized. Pass height={size[1]}, width={size[0]} to it, and to handoff."
         )
-    return latents
 
 
-def _hand_on_pictures(output: Any, target: Any, call: dict[str, Any]) -> Any:
+def _images(output: Any) -> list[Image.Image]:
     found = getattr(output, "images", output)
     if isinstance(found, tuple) and found and not isinstance(found[0], Image.Image):
         found = found[0]  # return_dict=False
     values = found.detach().cpu().float().numpy() if hasattr(found, "detach") else found
     if isinstance(values, np.ndarray) and not np.isfinite(values).all():
         raise ValueError(
-            "output holds pixels that are not finite: the decoder ran out of its numbers, as half precision does. "
+            "output holds pixels that are not finite: the decoder overflowed, as float16 often does. "
             "Load the source with dtype='float32'."
         )
-    pictures = [to_rgb(picture, name="output") for picture in as_images(values, name="output")]
-    if not pictures:
-        raise ValueError("output holds no picture: pass on what the call returned.")
-    for picture in pictures:
-        if picture.getextrema() == ((0, 0),) * 3:
+    images = [to_rgb(image, name="output") for image in as_images(values, name="output")]
+    if not images:
+        raise ValueError("output holds no image: pass on what the call returned.")
+    for image in images:
+        if image.getextrema() == ((0, 0),) * 3:
             raise ValueError(
-                "output is a plain black picture: its numbers were not finite when it was decoded (load the source "
+                "output is a plain black image: its values were not finite when it was decoded (load the source "
                 "with dtype='float32'), or a safety checker blackened it (try another seed or prompt)."
             )
-        _check_mask(call.get("mask_image"), picture.size)
-        _check_picture(picture.size, target, call)
-    return pictures[0] if len(pictures) == 1 else pictures
+    return images
 
 
-def _check_picture(size: tuple[int, int], target: Any, call: dict[str, Any]) -> None:
-    """What the pipelines do to a picture's size without a word: cut it down, press it into a square, swap its sides."""
-    inpaints = "mask_image" in inspection.parameters_of(target)
-    kandinsky = family(target) == "kandinsky22"
-    multiple = 64 if kandinsky and inpaints else pixels_a_latent(target)
+def _check_size(size: tuple[int, int], target: Any, call: dict[str, Any]) -> None:
+    """Refuse what the pipelines do to an image's size silently: round it down, squeeze it into a square, swap sides."""
+    squares = family(target) == "kandinsky22" and "mask_image" in parameters_of(target)
+    multiple = 64 if squares else pixels_a_latent(target)
     asked = _asked(target, call)
-    made = asked and (call.get("width") or asked[0], call.get("height") or asked[1])
-    made = made or size
+    made = (call.get("width") or asked[0], call.get("height") or asked[1]) if asked else size
     if made[0] % multiple or made[1] % multiple:
         down = tuple(max(multiple, side // multiple * multiple) for side in made)
         raise ValueError(
@@ -152,7 +149,7 @@ def _check_picture(size: tuple[int, int], target: Any, call: dict[str, Any]) -> 
     if asked is not None and not cropped and not math.isclose(asked[0] / asked[1], size[0] / size[1], rel_tol=0.05):
         sides = size_arguments(target, size)
         raise ValueError(
-            f"output is {by(size)} pixels, and the next call would press it into {by(asked)}. "
+            f"output is {by(size)} pixels, and the next call would squeeze it into {by(asked)}. "
             f"Pass height={sides['height']}, width={sides['width']}, or others in that proportion, to it and to handoff"
             f"{' (this pipeline takes the two the other way round)' if sides['height'] != size[1] else ''}."
         )

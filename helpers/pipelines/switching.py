@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.catalog.tasks import class_name
+from helpers.catalog.tasks import AUTO, class_name
 from helpers.pipelines import inspection
-
-AUTO = {"text2image": "Text2Image", "image2image": "Image2Image", "inpaint": "Inpainting"}
 
 
 def switch(pipe: Any, task: str) -> Any:
-    """Return a pipeline for another task around the same models: nothing is loaded, copied or cast.
+    """Return a pipeline for another task on the same models: nothing is loaded, copied or cast.
 
     task: "text2image", "image2image" or "inpaint". diffusers' `from_pipe` does this with two surprises:
-    `DiffusionPipeline.from_pipe` casts the shared models to float32 unless it is told dtype=, and both pipelines share
-    one scheduler object, so that a change for one is a change for both. Here dtypes stay and each scheduler is new.
+    `DiffusionPipeline.from_pipe` casts the shared models to float32 unless dtype= is passed, and both pipelines share
+    one scheduler object, so a change to one is a change to both. Here dtypes stay and each scheduler is new.
 
     Raises ValueError for what the models cannot do: diffusers would build it, and fail at its first call.
     """
@@ -31,11 +29,11 @@ def switch(pipe: Any, task: str) -> Any:
     channels = getattr(getattr(pipe, "unet", None), "config", {}).get("in_channels")
     if channels == 9 and task != "inpaint":
         raise ValueError(
-            f"task is {task!r}, and this pipeline's UNet takes 9 channels: latents, a mask and a masked picture. "
+            f"task is {task!r}, and this pipeline's UNet takes 9 channels: latents, a mask and a masked image. "
             "It can inpaint only."
         )
     if task == "text2image" and type(pipe).__name__.startswith("StableDiffusionXL") and pipe.text_encoder is None:
-        raise ValueError("task is 'text2image', and a refiner (one text encoder) cannot begin a picture from words.")
+        raise ValueError("task is 'text2image', and a refiner (one text encoder) cannot start an image from a prompt.")
     schedulers = {
         name: type(part).from_config(part.config)
         for name, part in pipe.components.items()
@@ -43,6 +41,6 @@ def switch(pipe: Any, task: str) -> Any:
     }
     made = getattr(diffusers, f"AutoPipelineFor{AUTO[task]}").from_pipe(pipe, **schedulers)
     made.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
-    if getattr(pipe, "_all_hooks", None):  # moved to the card by turns: the new pipeline needs to know
+    if inspection.offload_mode(pipe) == "model":  # the new pipeline needs hooks of its own
         made.enable_model_cpu_offload(device=pipe._offload_device)
     return made

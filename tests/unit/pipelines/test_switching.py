@@ -125,8 +125,8 @@ def stranger(name: str, task: str | None = None) -> DiffusionPipeline:
         (lambda: load("sd15-inpaint"), "text2image", "'sd15-inpaint' can do 'inpaint' only"),
         (lambda: load("sdxl-refiner"), "text2image", "'sdxl-refiner' can do 'image2image' and 'inpaint' only"),
         (lambda: load("upscale-x2"), "image2image", "'upscale-x2' can do 'upscale' only"),
-        (lambda: stranger("sd15-inpaint"), "image2image", "takes 9 channels: latents, a mask and a masked picture"),
-        (lambda: stranger("sdxl-refiner"), "text2image", "a refiner (one text encoder) cannot begin a picture"),
+        (lambda: stranger("sd15-inpaint"), "image2image", "takes 9 channels: latents, a mask and a masked image"),
+        (lambda: stranger("sdxl-refiner"), "text2image", "a refiner (one text encoder) cannot start an image"),
         (lambda: load("sd15"), "img2img", "task is 'img2img'; expected 'text2image' or 'image2image' or 'inpaint'"),
     ],
 )
