@@ -92,7 +92,8 @@ def _check_latents(latents: Any, source: Any, target: Any, call: dict[str, Any])
     if any(reasons):
         raise ValueError(
             f"output is latents of {name_of(source)}, which {name_of(target)} cannot take: "
-            f"{' Besides, '.join(filter(None, reasons))} Hand over images: call {name_of(source)} without output_type='latent'."
+            f"{' Besides, '.join(filter(None, reasons))} "
+            f"Hand over images: call {name_of(source)} without output_type='latent'."
         )
     pixels = pixels_a_latent(source)
     size = latents.shape[3] * pixels, latents.shape[2] * pixels

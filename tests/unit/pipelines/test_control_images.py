@@ -1,4 +1,4 @@
-"""Control pictures: against the guides' own arithmetic, cv2, the drawn world's depth and transformers' pipeline."""
+"""Control images: against the guides' own arithmetic, cv2, the drawn world's depth and transformers' pipeline."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.support.calls import half_mask, noise
 from tests.support.tiny import SIZE, tiny_course  # noqa: F401
 
 
-def pixels(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture).astype(int)
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
 
 
 # ---- inpaint_condition
 
 
-def test_masked_pixels_are_minus_one_and_the_rest_is_the_picture():
+def test_masked_pixels_are_minus_one_and_the_rest_is_the_image():
     image, mask = load_image("castle"), load_mask("castle")
     made = inpaint_condition(image, mask)
     assert made.shape == (1, 3, image.height, image.width) and made.dtype == torch.float32 and made.is_contiguous()
@@ -38,19 +38,10 @@ def test_masked_pixels_are_minus_one_and_the_rest_is_the_picture():
     plain[np.array(mask.convert("L")).astype(np.float32) / 255.0 > 0.5] = -1.0
     assert torch.equal(made, torch.from_numpy(np.expand_dims(plain, 0).transpose(0, 3, 1, 2)))
     assert (made == -1).any() and made[made != -1].min() >= 0 and made.max() <= 1
-
-
-def test_it_is_what_the_miniature_was_trained_on():
-    image, mask = load_image("castle"), load_mask("castle")
     rgb, white = (torch.from_numpy(np.array(one))[None] for one in (image, mask))
-    assert torch.equal(inpaint_condition(image, mask), trained_on(rgb, white))
-
-
-def test_names_arrays_and_pictures_are_taken_alike():
-    image, mask = load_image("road"), load_mask("road")
-    expected = inpaint_condition(image, mask)
-    assert torch.equal(inpaint_condition("road", mask), expected)
-    assert torch.equal(inpaint_condition(np.asarray(image), np.asarray(mask)), expected)
+    assert torch.equal(made, trained_on(rgb, white))
+    assert torch.equal(inpaint_condition("castle", mask), made)
+    assert torch.equal(inpaint_condition(np.asarray(image), np.asarray(mask)), made)
 
 
 def test_the_threshold_moves_the_rim():
@@ -72,13 +63,8 @@ def test_both_sides_of_the_mask_are_compared(size):
     [
         (noise(1), Image.new("L", (SIZE, SIZE)), {}, "mask is all black"),
         (noise(1, size=36), box_mask(36, (0, 0, 9, 9)), {}, "image=36 x 36: width and height must be multiples of 8"),
-        (
-            noise(1),
-            box_mask(SIZE, (0, 0, 9, 9)).point(lambda v: v // 2 + 20),
-            {"threshold": 200},
-            "threshold=200: no p",
-        ),
-        (noise(1), box_mask(SIZE, (0, 0, 9, 9)), {"threshold": 0}, "at=0: expected a grey level"),
+        (noise(1), half_mask().point(lambda v: v // 2 + 20), {"threshold": 200}, "threshold=200: no p"),
+        (noise(1), box_mask(SIZE, (0, 0, 9, 9)), {"threshold": 0}, "at=0: expected a whole number from 1 to 255"),
         ("castel", half_mask(), {}, "castle"),
     ],
 )
@@ -92,7 +78,7 @@ def test_what_makes_no_condition_is_refused(image, mask, more, message):
 
 
 @pytest.mark.parametrize("name", gallery.PICTURES)
-def test_the_depth_of_the_courses_pictures_is_the_drawn_one(name, monkeypatch):
+def test_the_depth_of_the_courses_images_is_the_drawn_one(name, monkeypatch):
     monkeypatch.setattr(control_images, "_estimate", None)
     scene, _ = gallery.PICTURES[name]
     for size in (gallery.SIZE, 128, (160, 96)):
@@ -106,16 +92,16 @@ def test_the_depth_of_the_courses_pictures_is_the_drawn_one(name, monkeypatch):
     assert depth_map(name).size == load_image(name).size
 
 
-def test_the_foot_of_a_picture_is_near_and_its_sky_far():
+def test_the_foot_of_a_image_is_near_and_its_sky_far():
     grey = pixels(depth_map("castle"))[..., 0]
     subject = np.asarray(load_mask("castle")) > 0
     assert grey[0].max() == 0 and grey[-1].min() > 240
     assert grey[subject].mean() > grey[:40].mean() + 100
 
 
-def test_a_changed_picture_is_estimated(tiny_course, monkeypatch):  # noqa: F811
+def test_a_changed_image_is_estimated(tiny_course, monkeypatch):  # noqa: F811
     asked = []
-    monkeypatch.setattr(control_images, "_estimate", lambda picture: asked.append(picture.size) or np.eye(8))
+    monkeypatch.setattr(control_images, "_estimate", lambda image: asked.append(image.size) or np.eye(8))
     castle = load_image("castle", size=64)
     depth_map(castle)
     assert asked == []
@@ -130,9 +116,9 @@ def test_a_changed_picture_is_estimated(tiny_course, monkeypatch):  # noqa: F811
 def test_the_estimate_is_that_of_the_plain_pipeline(tiny_course, size):  # noqa: F811
     import transformers
 
-    picture = noise(1, size=96).resize(size)
-    plain = transformers.pipeline("depth-estimation", model=CATALOG["depth-estimator"].source, device="cpu")(picture)
-    found = depth_map(picture)
+    image = noise(1, size=96).resize(size)
+    plain = transformers.pipeline("depth-estimation", model=CATALOG["depth-estimator"].source, device="cpu")(image)
+    found = depth_map(image)
     assert found.mode == "RGB" and found.size == plain["depth"].size == size
     assert np.abs(pixels(found)[..., 0] - pixels(plain["depth"])).max() <= 1  # it cuts where we round
     assert pixels(found).max() == 255 and pixels(found).min() == 0
@@ -147,67 +133,47 @@ def test_the_estimator_is_read_once_and_without_a_bar(tiny_course, capfd):  # no
     assert (after.hits, after.misses) == (before.hits + 1, before.misses)
 
 
-def test_a_picture_without_depth_is_black(monkeypatch):
-    monkeypatch.setattr(control_images, "_estimate", lambda picture: np.full((SIZE, SIZE), 0.3))
-    assert not pixels(depth_map(noise(1))).any()
-
-
 def test_without_an_estimator_it_says_what_to_do(tiny_course):  # noqa: F811
     (tiny_course / "checkpoints.json").write_text("{}")
+    assert not [name for name in reading.course_images() if "depth" in name]
     with pytest.raises(FileNotFoundError, match="does not ship the miniature 'depth-estimator' yet. Train it"):
         depth_map(noise(1))
-
-
-def test_the_depth_pictures_have_no_name_of_their_own():
-    assert not [name for name in reading.course_images() if "depth" in name]
-    with pytest.raises(ValueError, match="'castle_depth' is neither an image of the course"):
-        load_image("castle_depth")
-
-
-def test_the_estimator_makes_no_pictures(tiny_course):  # noqa: F811
-    with pytest.raises(ValueError, match=r"'depth-estimator' makes no pictures: depth_map\(image\)"):
-        load("depth-estimator")
-    with pytest.raises(ValueError, match="controlnet is 'depth-estimator', which is none"):
-        load("sd15", controlnet="depth-estimator")
 
 
 # ---- canny_edges
 
 
 @pytest.mark.parametrize("size", [(128, 128), (72, 40), (100, 97)])
-def test_edges_are_those_of_opencv_in_the_pictures_size(size):
-    picture = load_image("castle").resize(size)
-    found = canny_edges(picture)
+def test_edges_are_those_of_opencv_in_the_images_size(size):
+    image = load_image("castle").resize(size)
+    found = canny_edges(image)
     assert found.mode == "RGB" and found.size == size
-    expected = cv2.Canny(np.asarray(picture), 100, 200)
+    expected = cv2.Canny(np.asarray(image), 100, 200)
     grey = pixels(found)
     assert (grey == grey[..., :1]).all() and set(np.unique(grey)) == {0, 255}
+    assert pixels(canny_edges(image, low_threshold=300, high_threshold=600)).mean() < grey.mean()
     assert (grey[1:-1, 1:-1, 0] == expected[1:-1, 1:-1]).mean() > 0.998  # but for what the frame's end continues
-
-
-def test_higher_thresholds_leave_fewer_edges():
-    white = [pixels(canny_edges("castle", low_threshold=low, high_threshold=2 * low)).mean() for low in (30, 100, 300)]
-    assert white[0] > white[1] > white[2]
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"low_threshold": -1}, "low_threshold=-1: expected a step in brightness"),
-        ({"high_threshold": "200"}, "high_threshold='200': expected a step"),
+        ({"low_threshold": -1}, "low_threshold=-1: expected a number, 0 or more"),
+        ({"high_threshold": "200"}, "high_threshold='200': expected a number"),
         ({"low_threshold": float("nan")}, "low_threshold=nan"),
         ({"low_threshold": 250}, "low_threshold=250 is above high_threshold=200: swap them"),
     ],
 )
 def test_thresholds_that_cannot_be_are_refused(more, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         canny_edges("castle", **more)
 
 
 def test_the_slow_library_is_imported_late_and_without_a_word():
     code = (
-        "import sys, helpers.conditioning; print('controlnet_aux' in sys.modules or 'torch' in sys.modules); "
-        "helpers.pipelines.control_images.canny_edges('castle'); print('controlnet_aux' in sys.modules)"
+        "import sys; from helpers.pipelines.control_images import canny_edges; "
+        "print('controlnet_aux' in sys.modules or 'torch' in sys.modules); "
+        "canny_edges('castle'); print('controlnet_aux' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "True"] and shown.stderr == ""
@@ -245,7 +211,3 @@ def test_the_pipeline_says_which_argument_takes_it_and_the_control_steers(tiny_c
     ]  # fmt: skip
     assert all(one.size == image.size for one in made)
     assert made[0].tobytes() != made[1].tobytes() and made[2].tobytes() == made[3].tobytes()
-
-
-def test_what_is_no_pipeline_has_no_such_argument():
-    assert control_images.control_argument(3) is None
