@@ -97,7 +97,7 @@ def test_only_a_twin_that_is_asked_to_be_quiet_is(capfd) -> None:
 def test_models_stay_in_use_while_a_twin_lives() -> None:
     other = twin(twin(quiet("sd15")))
     gc.collect()
-    loading.drop_idle()
+    loading.release_unused()
     assert quiet("sd15").unet is other.unet and original(other) is not other
     assert original(original(other)) is original(other)
 
