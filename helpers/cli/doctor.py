@@ -145,7 +145,7 @@ def needed() -> list[str]:
     if not file.is_file():
         return []
     listed = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["dependencies"]
-    return [re.match(r"[\w.-]+", entry)[0] for entry in listed]
+    return [re.split(r"[^\w.-]", entry)[0] for entry in listed]
 
 
 def _packages() -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-UNET = {"sample_size": 64, "in_channels": 4, "out_channels": 4}
+UNET: dict[str, Any] = {"sample_size": 64, "in_channels": 4, "out_channels": 4}
 SD = UNET | {"cross_attention_dim": 768, "attention_head_dim": 8}
 XL = UNET | {
     "sample_size": 128, "use_linear_projection": True, "addition_embed_type": "text_time",
@@ -31,17 +31,22 @@ KANDINSKY = UNET | {
     "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
     "up_block_types": ("SimpleCrossAttnUpBlock2D",) * 3 + ("ResnetUpsampleBlock2D",),
 }  # fmt: skip
-VAE = {
+VAE: dict[str, Any] = {
     "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4, "force_upcast": False,
     "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
 }  # fmt: skip
-MOVQ = {
+MOVQ: dict[str, Any] = {
     "block_out_channels": (128, 256, 256, 512), "layers_per_block": 2, "latent_channels": 4, "norm_type": "spatial",
     "down_block_types": ("DownEncoderBlock2D",) * 3 + ("AttnDownEncoderBlock2D",), "vq_embed_dim": 4,
     "up_block_types": ("AttnUpDecoderBlock2D",) + ("UpDecoderBlock2D",) * 3, "num_vq_embeddings": 16384,
 }  # fmt: skip
-PRIOR = {"num_attention_heads": 32, "attention_head_dim": 64, "num_layers": 20, "embedding_dim": 1280}
-TEXT = {"vocab_size": 49408, "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}  # the tokenizer's below
+PRIOR: dict[str, Any] = {"num_attention_heads": 32, "attention_head_dim": 64, "num_layers": 20, "embedding_dim": 1280}
+TEXT: dict[str, Any] = {
+    "vocab_size": 49408,
+    "bos_token_id": 512,
+    "eos_token_id": 513,
+    "pad_token_id": 513,
+}  # the tokenizer's below
 CLIP_L = TEXT | {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
     "projection_dim": 768,
@@ -50,11 +55,11 @@ BIG_G = TEXT | {
     "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
     "projection_dim": 1280, "hidden_act": "gelu",
 }  # fmt: skip
-VISION = {
+VISION: dict[str, Any] = {
     "hidden_size": 1664, "intermediate_size": 8192, "num_hidden_layers": 48, "num_attention_heads": 16,
     "image_size": 224, "patch_size": 14, "projection_dim": 1280, "hidden_act": "gelu",
 }  # fmt: skip
-BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
 def models(name: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +73,10 @@ def free_space() -> int:
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
-def repo_kwargs(repo: str) -> dict[str, str]:
+def repo_kwargs(repo: str, **more: Any) -> dict[str, Any]:
     """The arguments of huggingface_hub's functions for a repository as the course writes it: "datasets/owner/name"."""
     kind = "dataset" if repo.startswith("datasets/") else "model"
-    return {"repo_id": repo.removeprefix("datasets/"), "repo_type": kind}
+    return {"repo_id": repo.removeprefix("datasets/"), "repo_type": kind, **more}
 
 
 @cache
@@ -96,7 +97,7 @@ def commit_of(repo: str, *, name: str = "", revision: str | None = None) -> str:
     with errors_in_words(repo, name):
         while True:
             try:
-                return str(HfApi().repo_info(**repo_kwargs(repo), revision=revision).sha)
+                return str(HfApi().repo_info(**repo_kwargs(repo, revision=revision)).sha)
             except HfHubHTTPError as error:
                 reason = TRANSIENT.get(error.response.status_code)
                 if not waits or not reason:
@@ -123,12 +124,12 @@ def to_hub_error(error: Exception, *, repo: str, name: str = "") -> Exception:
 
     if isinstance(error, HubError):
         return error
-    chain = [error]
+    chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
     answers = (errors.HfHubHTTPError, errors.OfflineModeIsEnabled)
     answer = next((one for one in chain if isinstance(one, answers)), error)
-    status = getattr(getattr(answer, "response", None), "status_code", None)
+    status: Any = getattr(getattr(answer, "response", None), "status_code", None)
     kept_off = isinstance(answer, errors.OfflineModeIsEnabled)
     network = (errors.HTTPError, ConnectionError, TimeoutError)
     cut_off = status is None and not kept_off and any(isinstance(one, network) for one in chain)

@@ -77,7 +77,7 @@ def find(repo: str, checkpoint: Checkpoint) -> Snapshot | None:
     from huggingface_hub import get_cached_repo_tree, snapshot_download
     from huggingface_hub.errors import CachedRepoTreeNotFoundError, IncompleteSnapshotError, LocalEntryNotFoundError
 
-    asked = client.repo_kwargs(repo) | {"revision": revisions.revision(repo)}
+    asked = client.repo_kwargs(repo, revision=revisions.revision(repo))
     try:
         folder = Path(snapshot_download(**asked, local_files_only=True, allow_patterns=repo_files.INDEX))
     except IncompleteSnapshotError as error:
@@ -147,16 +147,17 @@ def _ready(repo: str, checkpoint: Checkpoint) -> Snapshot:
 
 def _plan(repo: str, checkpoint: Checkpoint, *, commit: str | None = None) -> DownloadPlan:
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.hf_api import RepoFile
     from tqdm import tqdm
 
     silent: Any = partial(tqdm, disable=True)  # it takes a moment
     name, pin = checkpoint.name, commit or revisions.revision(repo)
     commit = client.commit_of(repo, name=name, revision=pin)
-    asked = client.repo_kwargs(repo) | {"revision": commit}
+    asked = client.repo_kwargs(repo, revision=commit)
     folder = _store(repo) / "snapshots" / commit
     with client.errors_in_words(repo, name):
         tree = HfApi().list_repo_tree(**asked, recursive=True)
-        sizes = {file.path: file.size for file in tree if hasattr(file, "size")}  # folders have none
+        sizes = {file.path: file.size for file in tree if isinstance(file, RepoFile)}
         if repo_files.INDEX in sizes:
             _discard_damaged(folder, [repo_files.INDEX], sizes)
             hf_hub_download(**asked, filename=repo_files.INDEX)
@@ -190,7 +191,7 @@ def _fetch(planned: DownloadPlan, *, verify: bool) -> None:
     from huggingface_hub import HfApi, snapshot_download
 
     snapshot, name = planned.snapshot, planned.name
-    asked = client.repo_kwargs(snapshot.repo) | {"revision": snapshot.commit}
+    asked = client.repo_kwargs(snapshot.repo, revision=snapshot.commit)
     for last in (False, True):
         try:
             snapshot_download(**asked, allow_patterns=_patterns(snapshot))

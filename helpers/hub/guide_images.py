@@ -56,7 +56,7 @@ def cached(name: str) -> tuple[Path, Path] | None:
     from huggingface_hub import try_to_load_from_cache
 
     repo, *paths = GUIDES[name]
-    asked = client.repo_kwargs(repo) | {"revision": revisions.revision(repo)}
+    asked = client.repo_kwargs(repo, revision=revisions.revision(repo))
     image, mask = (try_to_load_from_cache(filename=path, **asked) for path in paths)
     return (Path(image), Path(mask)) if isinstance(image, str) and isinstance(mask, str) else None
 
@@ -66,7 +66,7 @@ def fetch(name: str) -> tuple[Path, Path]:
     from huggingface_hub import hf_hub_download
 
     repo, *paths = GUIDES[name]
-    asked = client.repo_kwargs(repo) | {"revision": revisions.revision(repo)}
+    asked = client.repo_kwargs(repo, revision=revisions.revision(repo))
     if client.offline():
         raise client.HubError("HF_HUB_OFFLINE=1 is set. Unset it, then: course download pictures")
     with client.errors_in_words(repo, "pictures"):

@@ -1,5 +1,5 @@
 # ruff: noqa: F811  (a fixture)
-"""In the full edition a course name means the guide's picture; where that cannot be had, the drawn one, said once."""
+"""In the full edition a course name means the guide's image; where that is unavailable, the drawn one, said once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from helpers import load_image, load_mask
+from helpers import depth_map, load_image, load_mask
 from helpers.catalog import editions, revisions
 from helpers.hub import guide_images
 from helpers.images.reading import course_images, open_image
@@ -27,7 +27,7 @@ def png(colour: str, mode: str = "RGB") -> bytes:
 
 @pytest.fixture
 def guides(desk):
-    """The Hub with pictures that are not the drawn ones: all red, and masks with a white left half."""
+    """The Hub with images that are not the drawn ones: all red, and masks with a white left half."""
     mask = Image.new("L", (512, 512))
     mask.paste(255, (0, 0, 256, 512))
     file = io.BytesIO()
@@ -42,7 +42,7 @@ def is_drawn(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", guide_images.GUIDES)
-def test_a_course_name_means_the_guides_picture_and_mask(guides, name):
+def test_a_course_name_means_the_guides_image_and_mask(guides, name):
     image, mask = load_image(name), load_mask(name, image=name)
     assert image.size == mask.size == (512, 512)
     assert image.getpixel((9, 9)) == (255, 0, 0) and mask.getbbox() == (0, 0, 256, 512)
@@ -55,7 +55,11 @@ def test_the_mini_edition_and_other_names_ask_nothing(guides, monkeypatch):
     assert guides.requests == []
 
 
-def test_a_picture_is_fetched_once_and_needs_no_network_afterwards(guides, no_network, caplog):
+def test_the_depth_of_a_drawn_image_needs_no_estimator(desk):
+    assert depth_map(load_image("jungle", size=64)).size == (64, 64) and desk.requests == []
+
+
+def test_an_image_is_fetched_once_and_needs_no_network_afterwards(guides, no_network, caplog):
     load_image("castle")
     assert sorted(guides.fetched()) == ["diffusers/inpaint.png", "diffusers/inpaint_mask.png"]
     guides.requests.clear()
@@ -91,7 +95,7 @@ def test_a_pair_is_never_half_drawn(guides, gone, caplog):
 
 
 @pytest.mark.parametrize("kind", ["gone", "broken", "busy", "altered", "short"])
-def test_whatever_the_hub_does_there_is_a_picture(guides, kind, caplog):
+def test_whatever_the_hub_does_there_is_an_image(guides, kind, caplog):
     guides.misbehave(kind, repo="huggingface/documentation-images")
     assert is_drawn("castle")
     assert "drawn images" in caplog.text
