@@ -170,14 +170,11 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return tuple(bytes.fromhex(colour[1:]))
-
-
 def _standing_out(image: Image.Image) -> str:
     """Choose the first colour that even the nearest tenth of the image is far from, or else the farthest."""
     pixels = np.asarray(image.resize((32, 32)), np.float32).reshape(-1, 3)
-    gaps = [np.quantile(np.linalg.norm(pixels - np.float32(_rgb(colour)), axis=1), 0.1) for colour in COLOURS]
+    colours = np.array([[*bytes.fromhex(colour[1:])] for colour in COLOURS], np.float32)
+    gaps = np.quantile(np.linalg.norm(pixels - colours[:, None], axis=2), 0.1, axis=1)
     return next((colour for colour, gap in zip(COLOURS, gaps, strict=True) if gap > 100), COLOURS[int(np.argmax(gaps))])
 
 

@@ -109,7 +109,8 @@ class RenderWidget(StillWidget):
     @property
     def image(self) -> Image.Image | None:
         """The image on the screen."""
-        return None if self.record is None else self.record.image.copy()
+        record = self.record
+        return None if record is None or record.image is None else record.image.copy()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is running; False if `timeout` seconds were not enough."""
@@ -127,9 +128,10 @@ class RenderWidget(StillWidget):
 
     def _follow(self) -> None:
         """Show what the session says; with its lock held."""
-        if self.record is not self._drawn:
-            self._drawn = self.record
-            self._picture = png_bytes(self.record.image)
+        record = self.record
+        if record is not None and record is not self._drawn and record.image is not None:
+            self._drawn = record
+            self._picture = png_bytes(record.image, quick=True)
         self._state = self._session.state
 
     def _caption(self) -> str:
@@ -138,12 +140,13 @@ class RenderWidget(StillWidget):
     def _still(self) -> Image.Image | None:
         if self.record is None:
             self.wait(STILL_WAIT)
-        return None if self.record is None else show(self.record.image, titles=self._caption())
+        return None if self.image is None else show(self.image, titles=self._caption())
 
 
 def describe_error(error: BaseException) -> str:
     """An error and what it came from, a line each."""
-    lines = [f"{type(error).__name__}: {error}"]
-    while (error := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
-        lines.append(f"from {type(error).__name__}: {error}")
+    lines, at = [], error
+    while at is not None:
+        lines.append(f"{'from ' * bool(lines)}{type(at).__name__}: {at}")
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
     return "\n".join(lines)

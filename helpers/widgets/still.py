@@ -23,7 +23,7 @@ class StillWidget(anywidget.AnyWidget):
 
     def __init__(self, known: tuple[str, ...] = (), others: dict[str, Any] | None = None, **state: Any) -> None:
         """Opens with its whole state at once. others: what the caller passed besides, of which `known` is taken."""
-        others = others or {}
+        others = dict(others or {})
         for name in others.keys() - {*known, "layout"}:
             advice = did_you_mean(name, (*known, "layout"))
             raise TypeError(f"{type(self).__name__} has no argument {name!r}. {advice}")
@@ -39,7 +39,7 @@ class StillWidget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         """Adds the still to the view."""
         still = self._still()
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         if still is not None:
             data["image/png"] = base64.b64encode(png_bytes(still)).decode()
         return data, metadata

@@ -110,7 +110,7 @@ class TokenWeights(RenderWidget):
 
     def _go(self, weights: list[float] | None = None, *, interactive: bool = False) -> None:
         """Make the image of these weights, else of the present ones."""
-        weights = self.weights if weights is None else weights
+        weights = list(self.weights if weights is None else weights)
         self._weighted = _written(self._parts, weights)
         shown = _written(self._parts, [1.0] * len(weights)) if self.plain and not interactive else self._weighted
         prepare = partial(weigh, prompt=shown, negative_prompt=self._negative)

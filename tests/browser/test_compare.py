@@ -2,7 +2,6 @@
 
 import io
 
-import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -110,17 +109,6 @@ def test_the_divider_follows_the_keys_and_says_so(open_compare):
     assert settled(compare.page, compare.python, [1.0, 0, 1]) == [1.0, 0, 1]
 
 
-def test_every_control_is_reached_by_keyboard(open_compare):
-    compare = open_compare("flat('red'), flat('blue'), flat('green')")
-    compare.handle.focus()
-    names = []
-    for _ in range(6):
-        compare.page.keyboard.press("Tab")
-        names.append(compare.page.evaluate("document.activeElement.getAttribute('aria-label')"))
-    assert names[:3] == ["Left picture", "Swap left and right", "Right picture"]
-    assert names[3] == "Zoom out" and names[4].endswith("Fit the picture") and names[5] == "Zoom in"
-
-
 def test_any_two_of_several_are_compared(open_compare):
     compare = open_compare("flat('red'), flat('blue'), flat('green'), titles=['r', 'b', 'g']")
     compare.root.get_by_label("Right picture").select_option("g")
@@ -162,32 +150,3 @@ def test_a_finger_drags_the_divider(open_notebook):
     compare = start(notebook, "flat('red'), flat('blue')")
     compare.page.touchscreen.tap(*compare.at(0.3))
     assert compare.now() == 30
-
-
-def test_two_views_are_one(open_compare):
-    compare = open_compare()
-    compare.notebook.write(1, "c")
-    compare.notebook.run(1)
-    second = Comparison(compare.notebook, 1)
-    second.keys("Home")
-    assert compare.now() == second.now() == 0
-
-
-def test_dark_and_light_follow_the_theme(open_notebook, open_compare):
-    light, dark = open_compare(), start(open_notebook("", theme="dark"), "flat('red'), flat('blue')")
-
-    def brightness(compare):
-        box = compare.root.locator(".cm-bar").bounding_box()
-        clip = {"x": box["x"] + box["width"] / 2, "y": box["y"] + 4, "width": 8, "height": 4}
-        return np.asarray(Image.open(io.BytesIO(compare.page.screenshot(clip=clip))).convert("L")).mean()
-
-    assert brightness(dark) < 90 < 200 < brightness(light)
-
-
-def test_without_a_kernel_a_still_picture_is_seen(open_notebook, lab):
-    notebook = open_notebook("")
-    start(notebook, "flat('red'), flat('blue')")
-    notebook.save()
-    saved = nbformat.read(notebook.path, 4)
-    outputs = [output for output in saved.cells[0].outputs if "image/png" in output.get("data", {})]
-    assert len(outputs) == 1

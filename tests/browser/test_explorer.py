@@ -7,7 +7,6 @@ import io
 import json
 import re
 
-import nbformat
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -37,7 +36,9 @@ class Explored:
         return self.root.locator(".ex-thumb")
 
     def values(self):
-        return json.loads(self.notebook.python("import json; print(json.dumps(explorer._values))"))
+        return json.loads(
+            self.notebook.python("import json; print(json.dumps(explorer.get_state('_values')['_values']))")
+        )
 
     def at(self, name, share):
         """Where a slider's thumb stands when it is at `share` of its way."""
@@ -242,24 +243,9 @@ def test_two_pictures_are_pinned_and_compared(explore) -> None:
     explorer.root.locator(".ex-name", has_text="Now").wait_for()
 
 
-def test_everything_has_a_name_and_keys_stay_in_the_widget(explore) -> None:
+def test_every_press_of_a_key_is_a_draft_and_the_last_the_full_image(explore) -> None:
     explorer = explore()
-    fields = explorer.root.locator("button, input:not([type=file]), textarea, select")
-    names = [fields.nth(i).evaluate(ACCESSIBLE) for i in range(fields.count())]
-    assert all(names), names
-    for name in ("Strength", "Guidance scale", "Steps", "Mask blur", "Crop around the mask"):
-        assert explorer.slider(name).count() == 1
-    assert explorer.root.get_by_role("textbox", name="Prompt", exact=True).count() == 1
-
-    cells = explorer.page.locator(".jp-Notebook:visible .jp-Cell").count()
-    explorer.thumbs().first.focus()
-    for key in "ddxbbz0":
-        explorer.page.keyboard.press(key)
     explorer.slider("Guidance scale").focus()
-    explorer.page.keyboard.press("d")
-    explorer.page.keyboard.press("d")
-    assert explorer.page.locator(".jp-Notebook:visible .jp-Cell").count() == cells
-
     before = float(explorer.slider("Guidance scale").input_value())
     for _ in range(3):
         explorer.page.keyboard.press("ArrowRight")
@@ -267,10 +253,6 @@ def test_everything_has_a_name_and_keys_stay_in_the_widget(explore) -> None:
     explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)  # one full picture, for the last of the three
     explorer.status("Full picture")
     assert explorer.thumbs().count() == 2 and explorer.values()["guidance_scale"] == before + 1.5
-
-
-ACCESSIBLE = """(node) => node.getAttribute("aria-label") || node.textContent.trim() || [...(node.labels ?? [])]
-    .map((label) => label.textContent).join(" ")"""
 
 
 def test_a_prompt_is_taken_with_enter(explore) -> None:
@@ -303,9 +285,9 @@ def test_an_error_is_shown_with_its_cause_and_work_goes_on(explore) -> None:
 
 
 def test_a_stroke_on_the_painter_makes_a_picture(explore) -> None:
-    explorer = explore("pipe, None, MaskPainter(image)")
+    explorer = explore("pipe, None, (painter := MaskPainter(image))")
     explorer.root.get_by_role("alert").get_by_text("Nothing is painted yet").wait_for()
-    explorer.notebook.python("explorer._painter.mask = mask")
+    explorer.notebook.python("painter.mask = mask")
     explorer.status("Full picture")
     assert explorer.thumbs().count() == 1 and not explorer.root.get_by_role("alert").is_visible()
 
@@ -324,7 +306,7 @@ steered = StableDiffusionControlNetInpaintPipeline(**parts, requires_safety_chec
 def test_a_controlnet_has_a_tab_and_its_picture_follows_the_mask(explore, ready) -> None:
     assert explore().root.get_by_role("tab").count() == 0
     ready.python(CONTROLNET)
-    explorer = explore("steered, None, MaskPainter(image, mask)", control="inpaint")
+    explorer = explore("steered, None, (painter := MaskPainter(image, mask))", control="inpaint")
     explorer.status("Full picture")
     picture, strength = explorer.root.locator(".ex-control"), explorer.slider("Strength")
     assert strength.is_visible() and not picture.is_visible()
@@ -333,7 +315,7 @@ def test_a_controlnet_has_a_tab_and_its_picture_follows_the_mask(explore, ready)
     assert picture.get_attribute("alt") == "Control picture: The picture with a hole"
     holes = [hole(explorer)]
     assert holes[0] == float(ready.python("from helpers import share; print(round(share(mask), 3))"))
-    ready.python("from helpers import invert; explorer._painter.mask = invert(mask)")
+    ready.python("from helpers import invert; painter.mask = invert(mask)")
     explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)
     holes.append(hole(explorer))
     assert abs(sum(holes) - 1) < 0.01
@@ -375,14 +357,16 @@ def hole(explorer) -> float:
 
 def test_a_cell_that_runs_again_puts_the_old_one_to_sleep(explore) -> None:
     explorer = explore()
-    explorer.notebook.python("old = explorer")
-    explorer.notebook.run(0, timeout=240)
-    deadline = "import time\nfor _ in range(100):\n    if old._asleep: break\n    time.sleep(0.1)\nprint(old._asleep)"
-    assert explorer.notebook.python(deadline) == "True"
-    assert explorer.notebook.python("print(explorer._asleep); old.close()") == "False"
+    explorer.notebook.python("old = explorer; old.set(num_inference_steps=900)")
+    explorer.notebook.run(0, timeout=240)  # which waits for the new one's image, behind the old one's
+    assert (
+        explorer.notebook.python("print(old.wait(60), old.get_state('_state')['_state']['phase'])") == "True cancelled"
+    )
+    explorer.status("Full picture")
+    explorer.notebook.python("old.close()")
 
 
-def test_it_fits_narrow_cells_and_a_still_stays_in_the_file(explore) -> None:
+def test_it_fits_narrow_cells(explore) -> None:
     explorer = explore()
     page = explorer.page
     page.keyboard.press("Control+b")  # without the file browser
@@ -395,22 +379,3 @@ def test_it_fits_narrow_cells_and_a_still_stays_in_the_file(explore) -> None:
     assert panel["y"] >= stage["y"] + stage["height"] - 1
     page.set_viewport_size({"width": 1280, "height": 1000})
     page.keyboard.press("Control+b")
-    explorer.notebook.save()
-    outputs = nbformat.read(explorer.notebook.path, 4).cells[0].outputs
-    stills = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-    with Image.open(io.BytesIO(base64.b64decode(stills[0]))) as still:
-        assert still.width >= 256 and still.height > still.width - 30
-    assert "strength=1" in outputs[-1].data["text/plain"]
-
-
-def test_it_is_legible_in_the_dark(open_notebook) -> None:
-    code = f"{SETUP}\nexplorer = Explorer(pipe, image, mask, prompt='a red cat', num_inference_steps=4)\nexplorer"
-    notebook = open_notebook(code, theme="dark")
-    notebook.run(0, timeout=240)
-    explorer = Explored(notebook)
-    explorer.status("Full picture")
-    script = """(node) => { const light = (colour) => { const [r, g, b] = colour.match(/[\\d.]+/g).map(Number);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b; }; const style = getComputedStyle(node);
-        return light(style.color) - light(getComputedStyle(node.closest(".explorer")).backgroundColor); }"""
-    for part in (".ex-row label", ".ex-hint", ".ex-button", "textarea", "select"):
-        assert explorer.root.locator(part).first.evaluate(script) > 90, part

@@ -2,7 +2,6 @@
 
 import io
 
-import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -141,16 +140,6 @@ def test_without_weights_and_back(sliders):
     assert np.abs(sliders.shown() - before)[40:].mean() < 1
 
 
-def test_two_views_are_one(sliders):
-    sliders.notebook.write(1, "w")
-    sliders.notebook.run(1)
-    second = Sliders(sliders.notebook, 1)
-    second.slider("castle").focus()
-    sliders.page.keyboard.press("End")
-    sliders.root.get_by_text("a red (castle)2 at night", exact=True).wait_for()
-    assert sliders.value("castle") == second.value("castle") == 2
-
-
 def test_a_narrow_page_sets_the_words_below_the_picture(sliders):
     picture, rows = sliders.root.locator(".tw-frame"), sliders.root.locator(".tw-rows")
     assert rows.bounding_box()["x"] > picture.bounding_box()["x"] + picture.bounding_box()["width"]
@@ -158,10 +147,3 @@ def test_a_narrow_page_sets_the_words_below_the_picture(sliders):
     sliders.page.wait_for_timeout(300)
     assert rows.bounding_box()["y"] > picture.bounding_box()["y"] + picture.bounding_box()["height"] - 1
     sliders.page.set_viewport_size({"width": 1280, "height": 1000})
-
-
-def test_without_a_kernel_a_still_picture_is_seen(sliders):
-    sliders.notebook.save()
-    saved = nbformat.read(sliders.notebook.path, 4)
-    outputs = [output for output in saved.cells[0].outputs if "image/png" in output.get("data", {})]
-    assert len(outputs) == 1

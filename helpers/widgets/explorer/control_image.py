@@ -26,7 +26,7 @@ class ControlImage:
     """
 
     def __init__(self, pipe: Any, given: Any = None) -> None:
-        self.argument: str = control_images.control_argument(pipe)
+        self.argument = str(control_images.control_argument(pipe))
         self.given = None if given is None else calls.check_value(pipe, self.argument, given)
         self.source = self.given if self.argument == "image" else None
         masked = "mask_image" in parameters_of(pipe)

@@ -48,7 +48,7 @@ class Control:
     def check(self, value: Any) -> Any:
         """The value in its proper type; TypeError or ValueError, naming it, if the control cannot hold it."""
         shown = f"{self.name}={value!r}"
-        if value is None and self.optional:
+        if self.optional and value is None:
             return None
         if self.kind in ("text", "switch"):
             if not isinstance(value, str if self.kind == "text" else bool):
@@ -61,7 +61,8 @@ class Control:
                     f"{shown}: this pipeline does not work with it. {did_you_mean(str(value), self.choices)}"
                 )
             return value
-        value = value.item() if hasattr(value, "item") else value
+        if hasattr(value, "item"):
+            value = value.item()
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise TypeError(f"{shown}: expected a number.")
         if self.whole and value != int(value):
@@ -121,7 +122,7 @@ class ControlSet:
         for control in _TABLE:
             if control.name not in known and not own.get(control.name):
                 continue
-            default = known[control.name].default if control.name in known else control.default
+            default: Any = known[control.name].default if control.name in known else control.default
             if control.name == "scheduler":
                 control, default = replace(control, choices=tuple(schedulers)), self.own_scheduler
             elif control.name == "control" and control_image is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from helpers.generation.records import Record
+from helpers.images.digest import digest_of
 
 LIMIT = 64 * 2**20  # bytes, of one Explorer
 THUMB = 96  # pixels
@@ -48,11 +49,13 @@ class History(dict[int, Entry]):
 
     def add(self, record: Record, values: dict[str, Any]) -> int:
         """Keep an image, once; returns its number."""
-        for entry in self.values():
-            if entry.values == values and entry.record.image.tobytes() == record.image.tobytes():
-                return entry.number
+        image = record.image
+        assert image is not None  # nothing else is shown
+        for number, entry in self.items():
+            if entry.values == values and digest_of(entry.record.image) == digest_of(image):
+                return number
         number = next(self._numbers)
-        self[number] = Entry(number, record, values, _thumb(record.image))
+        self[number] = Entry(number, record, values, _thumb(image))
         for old in [*self]:
             if self.size <= self.limit:
                 break

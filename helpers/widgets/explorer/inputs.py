@@ -38,7 +38,7 @@ def input_images(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
     takes, or a MaskPainter, whose mask is left out here: it changes. With a ControlNet, text-to-image has an image too.
     """
     kind, name = task(pipe), type(pipe).__name__
-    painter = isinstance(mask, MaskPainter)
+    painter = mask if isinstance(mask, MaskPainter) else None
     if kind != "inpaint" and mask is not None:
         other = f"load(..., task='inpaint'){' for a mask' if kind == 'image2image' else ''}"
         raise ValueError(f"mask: {name} takes none. Leave it out, or use {other}.")
@@ -49,19 +49,19 @@ def input_images(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
                 f"image: {name} makes images from the prompt alone. Leave it out, or use load(..., task='image2image')."
             )
         return _own_size(pipe)
-    if image is None and not painter:
+    if image is None and painter is None:
         role = "takes a control image" if controlled else "starts from an image"
         raise ValueError(f"image: {name} {role}. Pass one: Explorer(pipe, image{', mask' * (kind == 'inpaint')}).")
-    image = mask.image if image is None else load_image(image)
+    image = painter.image if painter and image is None else load_image(image)
     check_size(image, multiple=64 if family(pipe) in ("kandinsky22", "upscale-x2") else 8, name="image")
     found: dict[str, Any] = {"image": image}
     if kind == "inpaint":
         if mask is None:
             raise ValueError(f"mask: {name} needs one. Pass a mask, or a MaskPainter(image) to paint it.")
-        if not painter:
+        if painter is None:
             found["mask_image"] = _mask(mask, image)
-        elif mask.image.size != image.size:
-            check_mask(Image.new("L", mask.image.size, 255), image)  # says what to do about the sizes
+        elif painter.image.size != image.size:
+            check_mask(Image.new("L", painter.image.size, 255), image)  # says what to do about the sizes
     if {"height", "width"} <= parameters_of(pipe).keys():  # or the result has the UNet's size, not the image's
         found |= {"height": image.height, "width": image.width}
     return found

@@ -142,9 +142,9 @@ class ExplorerSession(RenderSession):
             self._adopt(record, values, text=" ".join(notes))
 
     def finished(self, job: Job) -> dict[str, Any]:
-        number = None if job.interactive else self.history.add(job.record, job.values)
+        changes = super().finished(job)
         self._drafted = job.values if job.draft else None
-        return super().finished(job) | {"shown": number}
+        return changes | {"shown": None if job.interactive else self.history.add(self.shown(), job.values)}
 
     def _arguments(self, values: dict[str, Any]) -> dict[str, Any]:
         call = self.controls.arguments(values) | self._fixed

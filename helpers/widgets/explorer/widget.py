@@ -121,7 +121,7 @@ class Explorer(RenderWidget):
         return f"Explorer({session.controls.pipeline}, {summary(session.controls.arguments(session.values))})"
 
     def _caption(self) -> str:
-        return summary(self.record.parameters)
+        return summary(self._session.shown().parameters)
 
     def _receive(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
         """What the browser asks for; beside the cell that runs, so nothing here waits for a model."""
