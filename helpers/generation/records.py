@@ -33,6 +33,7 @@ _FIELDS = {  # of a file, besides the parameters and the origin: what the JSON o
     "exact": "true|false",
     "error": 'null|".*"',
     "axes": r'\[("[a-z][a-z0-9_]{0,59}"(, )?)*\]',
+    "control": 'null|"[a-z]{1,20}"',
     "pixels": '"[0-9a-f]{64}"',
 }
 
@@ -45,6 +46,7 @@ class Record:
         name) where it was chosen. seconds: what the call took. origin: where the models came from, and the machine and
         versions, see `generation.provenance`. exact: False for one of a batch, whose pixels may differ a little from a
         single call's. error: why the image is unusable, else None; image may then be None. axes: what a sweep varied.
+        control: how an Explorer made the control image ("depth", "canny", "inpaint"), which it restores.
     """
 
     image: Image.Image | None
@@ -54,6 +56,7 @@ class Record:
     exact: bool = True
     error: str | None = None
     axes: tuple[str, ...] = ()
+    control: str | None = None
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write a PNG with everything in it; returns its path. The file appears whole or not at all.
@@ -69,6 +72,7 @@ class Record:
             "exact": self.exact,
             "error": self.error,
             "axes": list(self.axes),
+            "control": self.control,
             "pixels": digest_of(self.image),
             "origin": provenance.check(self.origin),
         }
@@ -126,8 +130,8 @@ def loaded(path: str | os.PathLike | bytes) -> tuple[Record, bool]:
         origin = provenance.check(content.get("origin"))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{png_record.label(path)}: its record is damaged or forged: {error}.") from error
-    record = Record(image, parameters, kept["seconds"], origin, kept["exact"], kept["error"], tuple(kept["axes"]))
-    return record, kept["pixels"] != digest_of(image)
+    axes, pixels = tuple(kept.pop("axes")), kept.pop("pixels")
+    return Record(image, parameters, origin=origin, axes=axes, **kept), pixels != digest_of(image)
 
 
 def _checked(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_its_text_is_legible_in_the_theme(root, name, theme) -> None:
     script = """(root) => {
         const light = (colour) => { const [r, g, b] = colour.match(/[\\d.]+/g).map(Number);
             return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-        const opaque = (colour) => !/, 0(\\.[0-3]\\d*)?\\)$|transparent/.test(colour);
+        const opaque = (colour) => !/[,/] 0(\\.[0-3]\\d*)?\\)$|transparent/.test(colour);
         return [...root.querySelectorAll("*")].filter((node) => node.checkVisibility({ visibilityProperty: true })
             && [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim())).map((node) => {
             const behind = (at) => { const colour = getComputedStyle(at).backgroundColor;

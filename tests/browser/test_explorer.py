@@ -312,7 +312,7 @@ def test_a_controlnet_has_a_tab_and_its_picture_follows_the_mask(explore, ready)
     assert strength.is_visible() and not picture.is_visible()
     explorer.root.get_by_role("tab", name="ControlNet").click()
     assert picture.is_visible() and not strength.is_visible()
-    assert picture.get_attribute("alt") == "Control picture: The picture with a hole"
+    assert picture.get_attribute("alt") == "Control image: The image with a hole"
     holes = [hole(explorer)]
     assert holes[0] == float(ready.python("from helpers import share; print(round(share(mask), 3))"))
     ready.python("from helpers import invert; painter.mask = invert(mask)")
@@ -320,7 +320,7 @@ def test_a_controlnet_has_a_tab_and_its_picture_follows_the_mask(explore, ready)
     holes.append(hole(explorer))
     assert abs(sum(holes) - 1) < 0.01
 
-    explorer.root.get_by_role("combobox", name="Control picture").select_option("depth")
+    explorer.root.get_by_role("combobox", name="Control image").select_option("depth")
     explorer.page.wait_for_function("(img) => img.alt.endsWith('Depth')", arg=picture.element_handle())
     explorer.root.locator(".ex-thumb").nth(2).wait_for(timeout=SOON)
     same = "from helpers import depth_map; print(explorer.record.parameters['control_image'] == depth_map(image))"

@@ -70,6 +70,13 @@ class ControlImage:
                 f"Use {self.argument} = fit({self.argument}, image)."
             )
 
+    def take(self, kind: str, call: dict[str, Any]) -> None:
+        """Use a record's control image from now on, where this kind is chosen."""
+        if kind == "given":
+            self.given = call.get(self.argument)
+        elif self.source is None:
+            self._made[self._key(kind, call)] = call.get(self.argument)
+
     def shown(self, call: dict[str, Any]) -> Image.Image | None:
         """The control image of a call for the eye: "RGBA", transparent where it is masked."""
         control = call.get(self.argument)
@@ -85,14 +92,18 @@ class ControlImage:
                 others = " or ".join(repr(name) for name in self.kinds if name != "given")
                 raise ValueError(f'control="given", but none was: pass {self.argument}=..., or choose {others}.')
             return self.given
-        image, mask = call["image"] if self.source is None else self.source, call.get("mask_image")
-        key = (kind, digest_of(image), digest_of(mask) if kind == "inpaint" else "")
+        key = self._key(kind, call)
         if key not in self._made:
+            image = call["image"] if self.source is None else self.source
             if kind == "inpaint":
-                self._made[key] = control_images.inpaint_condition(image, mask)
+                self._made[key] = control_images.inpaint_condition(image, call["mask_image"])
             else:
                 make = control_images.depth_map if kind == "depth" else control_images.canny_edges
                 self._made[key] = make(image)
             while len(self._made) > KEPT:
                 del self._made[next(iter(self._made))]
         return self._made[key]
+
+    def _key(self, kind: str, call: dict[str, Any]) -> tuple[str, str, str]:
+        image = call["image"] if self.source is None else self.source
+        return kind, digest_of(image), digest_of(call["mask_image"]) if kind == "inpaint" else ""

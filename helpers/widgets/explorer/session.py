@@ -143,6 +143,8 @@ class ExplorerSession(RenderSession):
 
     def finished(self, job: Job) -> dict[str, Any]:
         changes = super().finished(job)
+        if job.values.get("control") not in (None, "given"):
+            self.shown().control = job.values["control"]
         self._drafted = job.values if job.draft else None
         return changes | {"shown": None if job.interactive else self.history.add(self.shown(), job.values)}
 
@@ -182,7 +184,8 @@ class ExplorerSession(RenderSession):
         if used and "scheduler" in values:
             values |= self.controls.check({"scheduler": used})
         if self._control is not None:
-            values["control"] = "given"
+            restorable = self._control.source is None and record.control in self._control.kinds
+            values["control"] = record.control if restorable else "given"
         return values
 
     def _adopt(self, record: Record, values: dict[str, Any], *, text: str = "") -> None:
@@ -198,9 +201,8 @@ class ExplorerSession(RenderSession):
             self._restoring = False
         self.queue.drop()
         if self._control is not None:
-            control = fixed.pop(self._control.argument, None)
-            if values["control"] == "given":
-                self._control.given = control
+            fixed.pop(self._control.argument, None)
+            self._control.take(values["control"], call)
             self.control_shown = self._control.shown(call)
         self.values, self._fixed, self._spent = values, fixed, True
         self.record, self._drafted = record, None

@@ -1,7 +1,7 @@
 // @ts-check
 // Two images in one place under a divider. They lie on each other, and the upper one is clipped where the divider is.
 // The divider is a slider for the keyboard and for screen readers; a pointer may drag it from anywhere.
-import { button, clamp, element, follow, imageURL, listen, mark, onResize, save } from "./dom.js";
+import { button, clamp, element, follow, imageURL, keepKeys, listen, mark, onResize, save } from "./dom.js";
 
 const ZOOMS = [1, 2, 3, 4, 6, 8, 12, 16];  // screen pixels a pixel of the largest image
 const NATURAL = 384;  // screen pixels that a small image is enlarged to, where it fits
@@ -62,7 +62,7 @@ class Comparison {
     for (const type of ["pointerup", "pointercancel"]) {
       listen(stage, type, () => this.timer && this.move(model.get("position")), signal);
     }
-    listen(handle, "keydown", (event) => this.key(event) && event.preventDefault(), signal);
+    keepKeys(this.root, signal, (event) => event.target === handle && this.key(event));
     follow(model, ["left", "right"], () => this.show(), signal);
     follow(model, ["position"], () => this.divide(), signal);
     onResize(this.mat, () => { if (this.scale === null) this.layout(); }, signal);

@@ -38,7 +38,7 @@ class Panel {
     const control = controls.find(({ name }) => name === "control"), { num_inference_steps: steps, strength } = rows;
     if (control) {
       setImage(this.seen, store.urls.control);
-      this.seen.alt = `Control picture: ${control.labels[control.choices.indexOf(store.value("control"))]}`;
+      this.seen.alt = `Control image: ${control.labels[control.choices.indexOf(store.value("control"))]}`;
     }
     if (!steps?.hint || !strength) return;
     const chosen = store.value("num_inference_steps"), run = stepsRun(chosen, store.value("strength"));
