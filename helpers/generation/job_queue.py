@@ -128,7 +128,8 @@ class Job:
     def _attempt(self) -> Record:
         pipe = twin(self._pipe)  # made now, so that a scheduler exchanged meanwhile counts
         self._check()
-        more = exclusively(pipe, lambda: self._prepare(pipe)) if self._prepare else {}
+        prepare = self._prepare
+        more = {} if prepare is None else exclusively(pipe, lambda: prepare(pipe))
         return make(pipe, watch=self._watch, **self.call, **more)
 
     def _check(self) -> None:
