@@ -27,21 +27,17 @@ def draw(costs: Costs, *, title: str | None = None, unit: str = "seconds") -> An
     figure = new_figure(8.6, 1.5 + 0.42 * len(rows))
     figure.numbers = rows
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    places = range(len(rows))
-    seconds = [row["seconds"] for row in rows]
-    runs = [one.runs for one in costs.values()]
-    reach = [[one - min(found) for one, found in zip(seconds, runs, strict=True)]]
-    reach.append([max(found) - one for one, found in zip(seconds, runs, strict=True)])
-    left.barh(places, seconds, xerr=reach, color=BAND, ecolor=LINE, capsize=3, height=0.62)
-    ends = [max(found) for found in runs]
-    for place, row in enumerate(rows):
-        text = f"{row['seconds']:.3g} s" + (f"  (× {row['ratio']:.2f})" if place else "")
-        left.text(ends[place] + 0.02 * max(ends), place, text, va="center", fontsize=9)
-    left.set_xlim(0, 1.45 * max(ends) or 1)
+    places, seconds = range(len(rows)), [row["seconds"] for row in rows]
+    fastest, slowest = ([end(one.runs) for one in costs.values()] for end in (min, max))
+    whiskers = [[abs(end - one) for end, one in zip(ends, seconds, strict=True)] for ends in (fastest, slowest)]
+    bars = left.barh(places, seconds, xerr=whiskers, color=BAND, ecolor=LINE, capsize=3, height=0.62)
+    ratios = ["", *(f"  (× {row['ratio']:.2f})" for row in rows[1:])]
+    texts = [f"{one:.3g} s{ratio}" for one, ratio in zip(seconds, ratios, strict=True)]
+    left.bar_label(bars, texts, padding=4, fontsize=9)
+    left.set_xlim(0, 1.45 * max(slowest) or 1)
     sizes = [row["memory"] / MIB for row in rows]
-    right.barh(places, sizes, color=ORANGE, alpha=0.55, height=0.62)
-    for place, size in enumerate(sizes):
-        right.text(size + 0.02 * max(sizes), place, f"{size:.0f} MiB", va="center", fontsize=9)
+    bars = right.barh(places, sizes, color=ORANGE, alpha=0.55, height=0.62)
+    right.bar_label(bars, [f"{size:.0f} MiB" for size in sizes], padding=4, fontsize=9)
     right.set_xlim(0, 1.4 * max(sizes) or 1)
     left.set_yticks(places, [textwrap.fill(row["variant"], 26) for row in rows])
     left.invert_yaxis()
