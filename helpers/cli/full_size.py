@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 UNET: dict[str, Any] = {"sample_size": 64, "in_channels": 4, "out_channels": 4}
@@ -64,39 +65,34 @@ BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedul
 
 def models(name: str) -> dict[str, Any]:
     """The models of a checkpoint by component name, in float32, on the device that `torch.device` is entered for."""
-    from diffusers import AutoencoderKL, PriorTransformer, UNet2DConditionModel, VQModel
-    from transformers import (
-        CLIPTextConfig,
-        CLIPTextModel,
-        CLIPTextModelWithProjection,
-        CLIPVisionConfig,
-        CLIPVisionModelWithProjection,
-    )  # fmt: skip
-
+    diffusers, transformers = import_module("diffusers"), import_module("transformers")
+    text, text_2 = transformers.CLIPTextModel, transformers.CLIPTextModelWithProjection
+    clip_l, big_g = transformers.CLIPTextConfig(**CLIP_L), transformers.CLIPTextConfig(**BIG_G)
     if name.startswith("kandinsky22"):
         return {
-            "unet": UNet2DConditionModel(**KANDINSKY),
-            "movq": VQModel(**MOVQ),
-            "prior_prior": PriorTransformer(**PRIOR, num_embeddings=77),
-            "prior_image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)),
-            "prior_text_encoder": CLIPTextModelWithProjection(CLIPTextConfig(**BIG_G)),
+            "unet": diffusers.UNet2DConditionModel(**KANDINSKY),
+            "movq": diffusers.VQModel(**MOVQ),
+            "prior_prior": diffusers.PriorTransformer(**PRIOR, num_embeddings=77),
+            "prior_image_encoder": transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**VISION)),
+            "prior_text_encoder": text_2(big_g),
         }
     unets = {"sd15": SD, "sd15-inpaint": SD | {"in_channels": 9}, "sdxl-inpaint": SDXL, "sdxl-refiner": REFINER}
-    found = {"unet": UNet2DConditionModel(**unets[name])}
+    found = {"unet": diffusers.UNet2DConditionModel(**unets[name])}
     if name != "sdxl-refiner":
-        found["text_encoder"] = CLIPTextModel(CLIPTextConfig(**CLIP_L))
+        found["text_encoder"] = text(clip_l)
     if name.startswith("sdxl"):
-        found["text_encoder_2"] = CLIPTextModelWithProjection(CLIPTextConfig(**BIG_G))
+        found["text_encoder_2"] = text_2(big_g)
     sdxl = {"sample_size": 1024, "scaling_factor": 0.13025}
-    return found | {"vae": AutoencoderKL(**VAE, **(sdxl if name.startswith("sdxl") else {"sample_size": 512}))}
+    return found | {
+        "vae": diffusers.AutoencoderKL(**VAE, **(sdxl if name.startswith("sdxl") else {"sample_size": 512}))
+    }
 
 
 def pipeline(name: str, models: dict[str, Any]) -> Any:
     """The checkpoint's own pipeline of these models, with a tokenizer of letters."""
-    import diffusers
     import tokenizers
-    import transformers
 
+    diffusers, transformers = import_module("diffusers"), import_module("transformers")
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: number for number, word in enumerate(words)}

@@ -131,7 +131,7 @@ def to_hub_error(error: Exception, *, repo: str, name: str = "") -> Exception:
     answer = next((one for one in chain if isinstance(one, answers)), error)
     status: Any = getattr(getattr(answer, "response", None), "status_code", None)
     kept_off = isinstance(answer, errors.OfflineModeIsEnabled)
-    network = (errors.HTTPError, ConnectionError, TimeoutError)
+    network = (errors.HTTPError, ConnectionError, TimeoutError)  # pyright: ignore[reportPrivateImportUsage]
     cut_off = status is None and not kept_off and any(isinstance(one, network) for one in chain)
     full = any(isinstance(one, OSError) and one.errno in DISK_FULL for one in chain)
 
@@ -158,7 +158,10 @@ def to_hub_error(error: Exception, *, repo: str, name: str = "") -> Exception:
             f"{repo} has lost a file that it needs. Try its newest commit: {pin}. {mini}",
         ),
         (kept_off, f"HF_HUB_OFFLINE=1 is set, and {repo} is incomplete on this machine. Unset it, then: {again}"),
-        (status in TRANSIENT, f"{endpoint()} {TRANSIENT.get(status)} ({status}). Wait a few minutes, then: {again}"),
+        (
+            status in TRANSIENT,
+            f"{endpoint()} {TRANSIENT.get(status or 0)} ({status}). Wait a few minutes, then: {again}",
+        ),
         (status is not None, f"{endpoint()} refuses {repo} ({status}). Look at {page}, then: {again}"),
         (full, f"the disk of {cache_folder()} is full. Free space, or set HF_HOME to a larger disk, then: {again}"),
         (

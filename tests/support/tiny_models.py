@@ -20,11 +20,10 @@ def builders(
 
     words: entries of the tokenizer. blocks: of the UNets and ControlNets. vae, movq, vision: their other settings.
     """
-    net = {"norm_num_groups": 8, "layers_per_block": 1, "attention_head_dim": 2, "cross_attention_dim": WIDTH}
-    net: dict[str, Any] = net | {
-        "block_out_channels": blocks["block_out_channels"],
-        "down_block_types": blocks["down_block_types"],
-    }
+    net: dict[str, Any] = {
+        "norm_num_groups": 8, "layers_per_block": 1, "attention_head_dim": 2, "cross_attention_dim": WIDTH,
+        "block_out_channels": blocks["block_out_channels"], "down_block_types": blocks["down_block_types"],
+    }  # fmt: skip
     unet = partial(_unet, {"in_channels": 4, "out_channels": 4, **net, **blocks})
     xl = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
     image = {"encoder_hid_dim": WIDTH, "encoder_hid_dim_type": "image_proj", "addition_embed_type": "image"}
