@@ -61,7 +61,8 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     flat = [origin | origin.get("versions", {}) for origin in (then, now)]
     left_out = ("schedulers", "versions", "checkpoint", "edition")  # a checkpoint has a source of its own
     names = [name for name in dict.fromkeys([*flat[0], *flat[1]]) if name not in left_out]
-    return [f"{n} was {flat[0].get(n)}, is {flat[1].get(n)}" for n in names if flat[0].get(n) != flat[1].get(n)]
+    pairs = [(name, flat[0].get(name), flat[1].get(name)) for name in names]
+    return [f"{name} was {before} and is now {after}" for name, before, after in pairs if before != after]
 
 
 _PLACE = r'"(\w|\\u[0-9a-f]{4})([\w .+-]|\\u[0-9a-f]{4}){0,99}(/\w[\w.-]{0,99})?"'  # a Hub id, or a folder's name
@@ -107,7 +108,7 @@ def _class_of(pipe: Any) -> str:
 
 def _source(part: Any) -> str | None:
     """A Hub id or the name of a folder, never its path: an image should not tell whose machine made it."""
-    source = str(part.config.get("_name_or_path") or "")
+    source = str(getattr(part, "config", {}).get("_name_or_path") or "")
     path = Path(source)
     return (path.name if path.is_absolute() or path.is_dir() else source) or None
 

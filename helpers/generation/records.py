@@ -93,8 +93,8 @@ class Record:
     def repeat(self, pipe: Any) -> Record:
         """Make the image again with this pipeline; the same weights, machine and versions give the same pixels.
 
-        The recorded scheduler is used, and the pipeline keeps its own. A UserWarning says what differs of where the
-        models came from, the machine and the versions, and by how much the pixels do.
+        The recorded scheduler is used, and the pipeline keeps its own. A UserWarning names what has changed (where the
+        models came from, the machine, the versions) and says by how much the pixels differ.
         """
         call = {name: value for name, value in self.parameters.items() if name not in _NOT_IN_CALL}
         built = {name: schedulers.build(kept) for name, kept in self.origin["schedulers"].items()}
@@ -104,7 +104,9 @@ class Record:
         changed = "; ".join(provenance.differences(self.origin, made.origin))
         difference = _pixel_difference(self, made)
         if changed or difference:
-            message = f"repeat: {changed or 'nothing that is recorded has changed'}. {difference or 'Equal pixels.'}"
+            message = (
+                f"repeat: {changed or 'nothing that is recorded has changed'}. {difference or 'The pixels are equal.'}"
+            )
             warnings.warn(message, UserWarning, stacklevel=2)
         return made
 
@@ -135,7 +137,7 @@ def loaded(path: str | os.PathLike | bytes) -> tuple[Record, bool]:
 
 
 def _checked(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters that may have come from a file, if they could be those of a call: else ValueError or TypeError."""
+    """The parameters, which a file may have brought; ValueError or TypeError if no call can have had them."""
     if parameters.get("seed") is None:
         raise ValueError("the call has no seed")
     for name, value in parameters.items():
