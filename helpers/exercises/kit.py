@@ -99,9 +99,11 @@ def equal(one: Any, other: Any) -> bool:
     """Whether two values are of one type and equal, images, tensors and arrays included."""
     if isinstance(one, Image.Image) and isinstance(other, Image.Image):
         return one.mode == other.mode and one.size == other.size and one.tobytes() == other.tobytes()
-    if type(one) is not type(other):
+    shapes = [getattr(value, "shape", None) for value in (one, other)]
+    if type(one) is not type(other) or shapes[0] != shapes[1]:
         return False
-    return one.shape == other.shape and bool((one == other).all()) if hasattr(one, "shape") else one == other
+    same: Any = one == other
+    return bool(same if shapes[0] is None else same.all())
 
 
 def called(function: Any, *given: Any, told: str, more: str = "", **named: Any) -> Any:
