@@ -68,9 +68,9 @@ def _for_display(image: Image.Image) -> Image.Image:
     goal = min(max(longer, SMALLEST), LARGEST)
     if goal == longer:
         return image
-    size = tuple(max(1, round(side * goal / longer)) for side in image.size)
+    width, height = (max(1, round(side * goal / longer)) for side in image.size)
     sharp = is_mask and goal > longer
-    return image.resize(size, Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS)
+    return image.resize((width, height), Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS)
 
 
 def wrap(text: str, width: int, font: Any) -> list[str]:

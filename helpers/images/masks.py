@@ -159,7 +159,7 @@ def has_holes(image: Image.Image) -> bool:
     """Tell whether any pixel is at least partly transparent."""
     if image.mode.startswith("I"):  # 16-bit grey, whose one transparent grey level nobody paints
         return False
-    return image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    return image.has_transparency_data and any(image.convert("RGBA").getchannel("A").histogram()[:255])
 
 
 def strokes(image: Image.Image) -> Image.Image | None:
@@ -228,9 +228,10 @@ def fit(what: Any, image: Any = None, *, multiple: int = 8) -> Image.Image:
     what = as_image(what, name="what")
     if image is None:
         multiple = whole("multiple", multiple, least=1)
-        size = tuple(max(multiple, side // multiple * multiple) for side in what.size)
+        width, height = (max(multiple, side // multiple * multiple) for side in what.size)
     else:
-        size = as_size(image, name="image")
+        width, height = as_size(image, name="image")
+    size = width, height
     mask = to_grey(what) if what.mode in ("L", "1") else strokes(what)
     if mask is None:
         rgb = to_rgb(what)

@@ -46,7 +46,8 @@ def target_size(what: Any, size: int | tuple[int, int] | None) -> tuple[int, int
     """The size, (width, height), in which `what` is loaded; None for its own. See `load_image`."""
     if size is not None:
         return check_size(size)
-    return (CATALOG["sd15"].size,) * 2 if is_course_name(what) else None
+    side = CATALOG["sd15"].size
+    return (side, side) if is_course_name(what) else None
 
 
 def course_images() -> list[str]:
@@ -184,8 +185,9 @@ def _checked(image: Image.Image, label: str) -> Image.Image:
     if image.width < 1 or image.height < 1:
         raise ValueError(f"{label} has no pixels.")
     # A phone's JPEG may carry a second image (MPO); its first is the photograph.
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        raise ValueError(f"{label} is animated ({image.n_frames} frames): save one frame as PNG and pass that.")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise ValueError(f"{label} is animated ({frames} frames): save one frame as PNG and pass that.")
     try:
         image.load()
     except Exception as error:

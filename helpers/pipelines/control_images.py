@@ -94,8 +94,10 @@ def canny_edges(image: Any, *, low_threshold: float = 100, high_threshold: float
     height, width = image.height, image.width
     # Repeated border pixels bring it to sizes that the detector leaves alone; they add no edges, and are cut off again.
     padded = np.pad(np.asarray(image), ((0, -height % _GRID), (0, -width % _GRID), (0, 0)), mode="edge")
-    same = dict.fromkeys(("detect_resolution", "image_resolution"), min(padded.shape[:2]))
-    edges = CannyDetector()(padded, low_threshold=low_threshold, high_threshold=high_threshold, **same)
+    detector: Any = CannyDetector()
+    side = min(padded.shape[:2])
+    thresholds = {"low_threshold": low_threshold, "high_threshold": high_threshold}
+    edges = detector(padded, **thresholds, detect_resolution=side, image_resolution=side)
     return Image.fromarray(edges[:height, :width].copy())
 
 

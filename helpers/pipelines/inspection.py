@@ -100,11 +100,11 @@ def output_size(pipe: Any, call: dict[str, Any]) -> tuple[int, int] | None:
         if type(pipe).__name__ == "StableDiffusionPipeline" and not (width and height):
             width = height = None  # it takes both or neither
         return width or columns * multiple, height or rows * multiple
-    sides = call.get("width") or (given and given[0]), call.get("height") or (given and given[1])
-    if None in sides:
+    width, height = call.get("width") or (given and given[0]), call.get("height") or (given and given[1])
+    if width is None or height is None:
         return None
     scale = {"upscale-x2": 2, "upscale-x4": 4}.get(kind, 1)
-    return tuple(side // multiple * multiple * scale for side in sides)
+    return width // multiple * multiple * scale, height // multiple * multiple * scale
 
 
 def size_arguments(pipe: Any, size: tuple[int, int]) -> dict[str, int]:

@@ -113,7 +113,7 @@ def _check_latents(latents: Any, source: Any, target: Any, call: dict[str, Any])
 
 
 def _images(output: Any) -> list[Image.Image]:
-    found = getattr(output, "images", output)
+    found: Any = getattr(output, "images", output)
     if isinstance(found, tuple) and found and not isinstance(found[0], Image.Image):
         found = found[0]  # return_dict=False
     values = found.detach().cpu().float().numpy() if hasattr(found, "detach") else found
@@ -141,7 +141,7 @@ def _check_size(size: tuple[int, int], target: Any, call: dict[str, Any]) -> Non
     asked = _asked(target, call)
     made = (call.get("width") or asked[0], call.get("height") or asked[1]) if asked else size
     if made[0] % multiple or made[1] % multiple:
-        down = tuple(max(multiple, side // multiple * multiple) for side in made)
+        down = max(multiple, made[0] // multiple * multiple), max(multiple, made[1] // multiple * multiple)
         raise ValueError(
             f"the next call would make {by(made)} pixels, and {name_of(target)} needs multiples of {multiple}: "
             + (f"pass another height and width, such as {by(down)}." if asked else f"use fit(image, {down}) first.")

@@ -71,7 +71,7 @@ def step(pipe: Any, latents: Any) -> Image.Image | None:
     from the scheduler (DPMSolverMultistep, UniPC and PNDM keep theirs). See `preview`.
     """
     found = None if latents is None else _predicted(pipe, latents)
-    return preview(pipe, latents if found is None or found.shape != latents.shape else found)
+    return preview(pipe, found if found is not None and found.shape == latents.shape else latents)
 
 
 def map_of(vae: Any) -> LatentMap | None:
@@ -101,7 +101,7 @@ def windows(latents: np.ndarray) -> np.ndarray:
 
 def _predicted(pipe: Any, latents: Any) -> Any:
     """The clean latents that the last step predicted, None where the scheduler does not keep them."""
-    scheduler = getattr(pipe, "scheduler", None)
+    scheduler: Any = getattr(pipe, "scheduler", None)
     kind, config = type(scheduler).__name__, getattr(scheduler, "config", {})
     if kind == "UniPCMultistepScheduler" and config.get("predict_x0"):
         return scheduler.model_outputs[-1]

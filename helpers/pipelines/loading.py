@@ -22,7 +22,7 @@ from helpers.pipelines.twins import serialized
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
 @dataclass
@@ -33,7 +33,7 @@ class LoadedCheckpoint:
     plan: memory_plan.Plan
     components: dict[str, Any]
     config: dict[str, Any]
-    entries: dict[str, tuple] = field(default_factory=dict)  # of checkpoints.json: equal entries, same component
+    hashes: dict[str, str] = field(default_factory=dict)  # miniatures only: equal hash, same component
     users: weakref.WeakSet = field(default_factory=weakref.WeakSet)  # the pipelines made from it
     dtypes: dict[str, torch.dtype] = field(init=False)  # of the models, as they were loaded
 
@@ -160,27 +160,30 @@ def _hold(
 def _read(checkpoint: Checkpoint, source: str, plan: memory_plan.Plan) -> LoadedCheckpoint:
     import diffusers
     import torch
+    from diffusers.models.controlnets.controlnet import ControlNetModel
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     kwargs: dict[str, Any] = checkpoint.load_kwargs | {"dtype": plan.dtype, "local_files_only": True}
-    entries, folder, prior = {}, source, None
+    hashes: dict[str, str] = {}
+    folder, prior = source, None
     if checkpoint.mini:
-        entries = miniatures.parts(checkpoint.name)
+        hashes = miniatures.parts(checkpoint.name)
         hide_progress_bars()
     else:
         folder, prior, kwargs["variant"] = download.folders(checkpoint)
         kwargs.pop("revision", None)  # the folder is that commit
     if checkpoint.family == "controlnet":
-        net = diffusers.ControlNetModel.from_pretrained(folder, **kwargs)
+        net: Any = ControlNetModel.from_pretrained(folder, **kwargs)
         net.register_to_config(_name_or_path=source)  # not the folder of this machine's cache
         components, config = {"controlnet": net}, {}
     else:
         # diffusers would look for a prior on the Hub, at this checkpoint's commit.
-        loader = diffusers.DiffusionPipeline if prior else getattr(diffusers, class_name(checkpoint))
-        pipe = loader.from_pretrained(folder, **(kwargs | _shared(entries, plan)))
+        loader = DiffusionPipeline if prior else getattr(diffusers, class_name(checkpoint))
+        pipe = loader.from_pretrained(folder, **(kwargs | _shared(hashes, plan)))
         components = dict(pipe.components)
         config = {key: value for key, value in pipe.config.items() if key not in components}
         if prior:
-            parts = diffusers.DiffusionPipeline.from_pretrained(prior, **kwargs).components
+            parts = DiffusionPipeline.from_pretrained(prior, **kwargs).components
             components |= {f"prior_{name}": part for name, part in parts.items()}
     for part in components.values():
         if isinstance(part, torch.nn.Module):
@@ -188,17 +191,17 @@ def _read(checkpoint: Checkpoint, source: str, plan: memory_plan.Plan) -> Loaded
                 part.to(memory_format=torch.channels_last)  # makes convolutions faster
             if plan.offload == "none":
                 part.to(plan.device)
-    return LoadedCheckpoint(checkpoint.name, plan, components, config | {"_name_or_path": source}, entries)
+    return LoadedCheckpoint(checkpoint.name, plan, components, config | {"_name_or_path": source}, hashes)
 
 
-def _shared(entries: dict[str, tuple], plan: memory_plan.Plan) -> dict[str, Any]:
+def _shared(hashes: dict[str, str], plan: memory_plan.Plan) -> dict[str, Any]:
     """Components that another checkpoint in memory has too, such as the VAE of sd15 and sd15-inpaint."""
     found = {}
     for held in _loaded.values():
         if (held.plan.device, held.plan.dtype) == (plan.device, plan.dtype):
             unfit = held.dtype_changed()
-            same = {entry: held.components.get(part) for part, entry in held.entries.items() if part not in unfit}
-            found |= {part: same[entry] for part, entry in entries.items() if same.get(entry) is not None}
+            same = {digest: held.components.get(part) for part, digest in held.hashes.items() if part not in unfit}
+            found |= {part: same[digest] for part, digest in hashes.items() if same.get(digest) is not None}
     return found
 
 

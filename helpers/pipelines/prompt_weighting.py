@@ -48,10 +48,10 @@ def weigh(
 
     with torch.no_grad():
         joined = torch.cat([_embed(pipe, read, *part) for part in parts], dim=-1)
-        found = dict(zip(("prompt_embeds", "negative_prompt_embeds"), joined.chunk(2), strict=True))
+        found: dict[str, Any] = dict(zip(("prompt_embeds", "negative_prompt_embeds"), joined.chunk(2), strict=True))
         if _pooled(pipe):
             pooled = torch.cat([_pool(pipe, one, *parts[-1]) for one in read])
-            found |= zip(("pooled_prompt_embeds", "negative_pooled_prompt_embeds"), pooled.chunk(2), strict=True)
+            found |= dict(zip(("pooled_prompt_embeds", "negative_pooled_prompt_embeds"), pooled.chunk(2), strict=True))
     if zeros:
         found |= {name: torch.zeros_like(value) for name, value in found.items() if name.startswith("negative")}
     return found
@@ -67,8 +67,8 @@ class _Encoder:
         self.model, self.device, self.dtype = model, device, model.dtype
 
     def __call__(self, ids: Any, mask: Any = None, **options: Any) -> Any:
-        hides = mask is not None and not bool(mask.all())
-        return self.model(ids.to(self.device), attention_mask=mask.to(self.device) if hides else None, **options)
+        mask = None if mask is None or bool(mask.all()) else mask.to(self.device)
+        return self.model(ids.to(self.device), attention_mask=mask, **options)
 
 
 def _embed(pipe: Any, read: list[Any], tokenizer: Any, model: Any) -> Any:
@@ -81,9 +81,10 @@ def _embed(pipe: Any, read: list[Any], tokenizer: Any, model: Any) -> Any:
     learnt = set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)  # textual inversions
     inversions = learnt and hasattr(pipe, "maybe_convert_prompt") and pipe.tokenizer is tokenizer
     tokenizer.deprecation_warnings[_TOO_LONG] = True  # a text that is too long for one pass gets several
+    encoder: Any = _Encoder(model, device)
     compel = Compel(
         tokenizer,
-        _Encoder(model, device),
+        encoder,
         textual_inversion_manager=DiffusersTextualInversionManager(pipe) if inversions else None,
         truncate_long_prompts=False,
         returned_embeddings_type=kinds.PENULTIMATE_HIDDEN_STATES_NON_NORMALIZED

@@ -37,7 +37,7 @@ def switch(pipe: Any, task: str) -> Any:
     schedulers = {
         name: type(part).from_config(part.config)
         for name, part in pipe.components.items()
-        if isinstance(part, diffusers.SchedulerMixin)
+        if hasattr(part, "set_timesteps")
     }
     made = getattr(diffusers, f"AutoPipelineFor{AUTO[task]}").from_pipe(pipe, **schedulers)
     made.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))

@@ -46,7 +46,12 @@ def pale(name: str) -> Image.Image:
 
 
 def test_the_shipped_maps_belong_to_the_shipped_vaes():
-    for name, folder in (("sd15", "vae"), ("kandinsky22", "movq"), ("sdxl-inpaint", "delta-sdxl-vae")):
+    for name, folder in (
+        ("sd15", "vae"),
+        ("kandinsky22", "movq"),
+        ("sdxl-inpaint", "delta-sdxl-vae"),
+        ("upscale-x4", "vae-upscale-x4"),
+    ):
         pipe = load(name)
         vae = getattr(pipe, "vae", None) or pipe.movq
         kept = json.loads((paths.MINIATURES / folder / latent_preview.FILE).read_text())
