@@ -113,10 +113,12 @@ def _check_latents(latents: Any, source: Any, target: Any, call: dict[str, Any])
 
 
 def _images(output: Any) -> list[Image.Image]:
-    found: Any = getattr(output, "images", output)
+    found = getattr(output, "images", output)
     if isinstance(found, tuple) and found and not isinstance(found[0], Image.Image):
         found = found[0]  # return_dict=False
-    values = found.detach().cpu().float().numpy() if hasattr(found, "detach") else found
+    values: Any = found
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().float().numpy()
     if isinstance(values, np.ndarray) and not np.isfinite(values).all():
         raise ValueError(
             "output holds pixels that are not finite: the decoder overflowed, as float16 often does. "

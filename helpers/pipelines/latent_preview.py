@@ -70,8 +70,10 @@ def step(pipe: Any, latents: Any) -> Image.Image | None:
     Only for latents that the pipeline's callback_on_step_end has just been given, in its thread: the prediction is read
     from the scheduler (DPMSolverMultistep, UniPC and PNDM keep theirs). See `preview`.
     """
-    found = None if latents is None else _predicted(pipe, latents)
-    return preview(pipe, found if found is not None and found.shape == latents.shape else latents)
+    if latents is None:
+        return None
+    found = _predicted(pipe, latents)
+    return preview(pipe, latents if found is None or found.shape != latents.shape else found)
 
 
 def map_of(vae: Any) -> LatentMap | None:
