@@ -168,6 +168,7 @@ DEEP = json.loads("[" * 500 + "]" * 500)
         (("exact",), [1, None]),
         (("error",), [1, DEEP]),
         (("axes",), [None, [1], [EVIL]]),
+        (("control",), [EVIL, 1]),
         (("pixels",), [None]),
         (("origin",), [None, [], DEEP]),
         (("origin", "pipeline"), [EVIL, "AutoencoderKL", f"Pipeline\n{EVIL}\nPipeline", None, DEEP]),
