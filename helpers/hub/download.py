@@ -1,8 +1,8 @@
-"""Fetch what the full edition reads of a repository, and find what of it is on this machine.
+"""Fetch the files that the full edition reads, and find out which of them are on this machine.
 
-huggingface_hub does the work: only those files, several at once, into the cache that every program shares, so that
-plain from_pretrained finds them with HF_HUB_OFFLINE=1 too. What was fetched is compared with the Hub's hashes, and
-"main" moves on to a new commit when all of it is there.
+huggingface_hub downloads them, several at once, into the cache that every program shares, so plain from_pretrained
+finds them with HF_HUB_OFFLINE=1 too. New files are compared with the Hub's hashes, and the cache's "main" moves to a
+new commit only when all of it is there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import json
 import logging
-import os
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -65,7 +65,7 @@ def fetch(plans: Sequence[DownloadPlan], *, verify: bool = False) -> None:
     client.check_room(sum(one.size for one in plans), name=" ".join(dict.fromkeys(one.name for one in plans)))
     for one in plans:
         with client.errors_in_words(one.snapshot.repo, one.name):
-            _fetch(one, verify=verify or one.size > 0)
+            _fetch(one, verify=verify)
 
 
 def find(repo: str, checkpoint: Checkpoint) -> Snapshot | None:
@@ -100,9 +100,8 @@ def find(repo: str, checkpoint: Checkpoint) -> Snapshot | None:
 def folders(checkpoint: Checkpoint) -> tuple[str, str | None, str | None]:
     """Where from_pretrained finds `checkpoint` and its prior on this machine, and the variant to ask for there.
 
-    What is here is used without asking the Hub for a newer commit: `course download` does that; what is not is fetched
-    now. Of pickles only the converted copy is read, and ValueError says how to make it. Raises HubError where
-    something is missing and cannot be had.
+    What is here is used without asking the Hub for a newer commit (`course download` asks); what is missing is fetched
+    now, or HubError raised. Of pickles only the converted copy is read, and ValueError says how to make it.
     """
     if checkpoint.pickled:
         return str(convert_pickles.folder(checkpoint)), None, None
@@ -119,7 +118,7 @@ def warn_of_variant(checkpoint: Checkpoint, found: Snapshot) -> None:
 
 
 def forget(fetched: DownloadPlan) -> None:
-    """Take what this download has brought out of the cache again, and nothing that was there before."""
+    """Remove from the cache what this download has fetched, and nothing that was there before."""
     from huggingface_hub import scan_cache_dir
 
     snapshot = fetched.snapshot
@@ -182,7 +181,7 @@ def _snapshot(repo: str, folder: Path, sizes: dict[str, int], checkpoint: Checkp
 
 
 def _missing(folder: Path, files: Iterable[str], sizes: dict[str, int]) -> tuple[str, ...]:
-    """The files that are not there, or not as long as the Hub says."""
+    """The files that are not there, or not of the size that the Hub lists."""
     whole = {path for path in files if (folder / path).is_file() and (folder / path).stat().st_size == sizes[path]}
     return tuple(path for path in files if path not in whole)
 
@@ -192,6 +191,9 @@ def _fetch(planned: DownloadPlan, *, verify: bool) -> None:
 
     snapshot, name = planned.snapshot, planned.name
     asked = client.repo_kwargs(snapshot.repo, revision=snapshot.commit)
+    main = _store(snapshot.repo) / "refs" / "main"
+    moves = planned.moves_main and not (main.is_file() and main.read_text() == snapshot.commit)
+    verify = verify or moves or planned.size > 0
     for last in (False, True):
         try:
             snapshot_download(**asked, allow_patterns=_patterns(snapshot))
@@ -209,16 +211,15 @@ def _fetch(planned: DownloadPlan, *, verify: bool) -> None:
             again = f"Try another network or HF_ENDPOINT, then: course download {name}"
             raise HubError(f"{name}: {what}, twice; nothing of it was kept. {again}")
         logger.warning("%s: fetching again.", what)
-    if planned.moves_main:
-        main = _store(snapshot.repo) / "refs" / "main"
+    if moves:
         main.parent.mkdir(parents=True, exist_ok=True)
-        draft = main.with_name(f"main.{os.getpid()}.tmp")
+        draft = main.with_name(f"main.{uuid.uuid4().hex}.tmp")
         draft.write_text(snapshot.commit)
         draft.replace(main)
 
 
 def _discard_damaged(folder: Path, files: Iterable[str], sizes: dict[str, int]) -> None:
-    """Take those out of the cache that are there, but not as long as the Hub says."""
+    """Remove from the cache the files whose size is not the one that the Hub lists."""
     damaged = [path for path in _missing(folder, files, sizes) if (folder / path).is_file()]
     for path in damaged:
         logger.warning("%s is damaged: fetching it again.", folder / path)
@@ -226,7 +227,7 @@ def _discard_damaged(folder: Path, files: Iterable[str], sizes: dict[str, int]) 
 
 
 def _discard(paths: Iterable[Path]) -> None:
-    """Take files out of the cache, with the blobs that they point to."""
+    """Remove files from the cache, with the blobs that they point to."""
     for path in paths:
         target = path.resolve()
         path.unlink(missing_ok=True)

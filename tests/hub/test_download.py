@@ -102,6 +102,17 @@ def test_an_interrupted_download_goes_on_with_the_missing_files(desk, monkeypatc
     assert cached(UNET).read_bytes() == desk.files(SD)[UNET].bytes
 
 
+def test_what_was_interrupted_before_its_hashes_were_compared_is_compared_the_next_time(desk):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    desk.misbehave("altered", file=UNET, times=1)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("huggingface_hub.HfApi.verify_repo_checksums", interrupted)
+        fetch()
+    assert (fetch().folder / UNET).read_bytes() == desk.files(SD)[UNET].bytes
+
+
 def test_two_at_once_fetch_each_file_once(desk):
     with ThreadPoolExecutor(2) as pool:
         folders = list(pool.map(lambda _: download.folders(SD15), range(2)))
