@@ -41,8 +41,8 @@ def singles(call: dict[str, Any]) -> list[dict[str, Any]]:
         place, count = (index, prompts * each) if name in ONE_EACH else (index // each, prompts)
         if name == "num_images_per_prompt":
             return 1
-        if isinstance(value, (list, tuple)) and name in (*PROMPTS, *IMAGES, *ONE_EACH) and len(value) == count:
-            return value[place]
+        if isinstance(value, (list, tuple)):
+            return value[place] if name in (*PROMPTS, *IMAGES, *ONE_EACH) and len(value) == count else value
         if hasattr(value, "shape") and len(value) == count and (value.ndim > 3 or name not in IMAGES):
             return value[place : place + 1]
         return value

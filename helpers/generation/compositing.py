@@ -63,7 +63,7 @@ def _processor(pipe: Any, name: str) -> Any:
     return getattr(pipe, name) if has_processors(pipe) else VaeImageProcessor()
 
 
-def _check_sizes(pipe: Any, call: dict[str, Any], mask: Image.Image) -> None:
+def _check_sizes(pipe: Any, call: dict[str, Any], mask: Any) -> None:
     original = call["image"]
     if not isinstance(original, Image.Image):
         raise ValueError("keep_unmasked needs the original: pass image, a PIL image.")

@@ -115,8 +115,10 @@ def _decoded_size(pipe: Any, call: dict[str, Any]) -> tuple[int, int] | None:
 def _nothing_helped(pipe: Any, call: dict[str, Any], tried: list[str]) -> str:
     free = format_size(devices.free_memory(str(pipe._execution_device)))
     size = _decoded_size(pipe, call)
-    smaller = size and tuple(max(64, side // 128 * 64) for side in size)
-    asked, advice = (f" for {by(size)} pixels", f"Try {by(smaller)} pixels") if size else ("", "Try a smaller image")
+    asked, advice = "", "Try a smaller image"
+    if size is not None:
+        width, height = (max(64, side // 128 * 64) for side in size)
+        asked, advice = f" for {by(size)} pixels", f"Try {by((width, height))} pixels"
     return (
         f"memory ran out{asked}, also with: {', '.join(tried)}. {free} are free. "
         f"{advice}, close what else uses the memory, or call unload()."

@@ -73,7 +73,8 @@ def serialized(kind: type) -> type:
 
 def _twin(pipe: Any, copies: dict[int, Any]) -> Any:
     """The twin of one pipeline; `copies`: what is copied already, by id, since one part may have several names."""
-    from diffusers import DiffusionPipeline, SchedulerMixin
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from diffusers.schedulers.scheduling_utils import SchedulerMixin
     from transformers import PreTrainedTokenizerBase
 
     made = copy.copy(pipe)
@@ -83,7 +84,7 @@ def _twin(pipe: Any, copies: dict[int, Any]) -> Any:
             continue
         if id(part) not in copies:
             if isinstance(part, SchedulerMixin):  # a new one, not a copy: a call may be using it
-                copies[id(part)] = type(part).from_config(part.config)
+                copies[id(part)] = _renewed(part)
             elif isinstance(part, PreTrainedTokenizerBase):
                 copies[id(part)] = copy.deepcopy(part)
             elif isinstance(part, DiffusionPipeline):
@@ -92,3 +93,7 @@ def _twin(pipe: Any, copies: dict[int, Any]) -> Any:
                 continue
         setattr(made, name, copies[id(part)])
     return made
+
+
+def _renewed(scheduler: Any) -> Any:
+    return type(scheduler).from_config(scheduler.config)
