@@ -6,8 +6,10 @@ not the seconds of two runs.
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -168,7 +170,7 @@ class _Watched:
         if cuda:
             cuda.synchronize()
             cuda.reset_peak_memory_stats()
-        with memory.Resident() if first else nullcontext() as resident:
+        with Resident() if first else nullcontext() as resident:
             start = time.perf_counter()
             self.result = self.fn()
             if cuda:
@@ -187,6 +189,41 @@ class _Watched:
         return Measurement(
             tuple(self.seconds), self.resident or 0, allocated, self.reserved if allocated else None, self.result
         )
+
+
+class Resident:
+    """`with Resident() as resident:` samples how far this process grows; `.growth` is its peak, in bytes."""
+
+    def __enter__(self) -> Resident:
+        import psutil
+
+        self._process = psutil.Process(os.getpid())
+        self._first = self._peak = self._process.memory_info().rss
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.003):
+            self._sample()
+
+    def _sample(self) -> None:
+        self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def stop(self) -> None:
+        """End the sampling before the block ends."""
+        if not self._done.is_set():
+            self._done.set()
+            self._thread.join()
+            self._sample()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def growth(self) -> int:
+        return self._peak - self._first
 
 
 def _cuda() -> Any:

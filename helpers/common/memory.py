@@ -1,13 +1,11 @@
-"""Memory: which errors mean that it ran out, how to free what is unused, and how far the process grows."""
+"""Memory: which errors mean that it ran out, and how to free what is unused."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import re
 import sys
-import threading
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -68,38 +66,3 @@ def _malloc_trim() -> Any:
         return ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):  # musl
         return None
-
-
-class Resident:
-    """`with Resident() as resident:` samples how far this process grows; `.growth` is its peak, in bytes."""
-
-    def __enter__(self) -> Resident:
-        import psutil
-
-        self._process = psutil.Process(os.getpid())
-        self._first = self._peak = self._process.memory_info().rss
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.003):
-            self._sample()
-
-    def _sample(self) -> None:
-        self._peak = max(self._peak, self._process.memory_info().rss)
-
-    def stop(self) -> None:
-        """End the sampling before the block ends."""
-        if not self._done.is_set():
-            self._done.set()
-            self._thread.join()
-            self._sample()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def growth(self) -> int:
-        return self._peak - self._first

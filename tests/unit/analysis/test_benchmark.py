@@ -8,6 +8,7 @@ import threading
 import time
 import types
 
+import accelerate.utils.memory
 import numpy as np
 import pytest
 
@@ -124,8 +125,8 @@ class Gpu:
 @pytest.fixture
 def gpu(monkeypatch):
     one = Gpu()
-    backends = types.SimpleNamespace(mps=types.SimpleNamespace(is_available=lambda: False))
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=one, backends=backends))
+    monkeypatch.setattr(accelerate.utils.memory, "clear_device_cache", lambda garbage_collection: one.empty_cache())
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=one))
     return one
 
 

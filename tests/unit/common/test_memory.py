@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from helpers.analysis.benchmark import Resident
 from helpers.common import memory
 from helpers.common.sizes import MIB
 
@@ -47,11 +48,11 @@ def test_what_is_freed_leaves_the_process():
     def pieces() -> list:  # small ones, which a heap keeps
         return [np.ones(MIB // 16, np.uint8) for _ in range(1600)]
 
-    with memory.Resident() as resident:
+    with Resident() as resident:
         first, last = pieces(), pieces()
     assert resident.growth > 128 * MIB
     del first  # it lies below what is still in use
     memory.free()
-    with memory.Resident() as again:
+    with Resident() as again:
         second = pieces()
     assert again.growth > 64 * MIB, f"{len(second)} pieces found room that was not given back, below {len(last)}"
