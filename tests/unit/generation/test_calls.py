@@ -33,7 +33,7 @@ NAN = float("nan")
         ({"image": Image.new("CMYK", (8, 8))}, TypeError, "image is .* mode 'CMYK'"),
         ({"cross_attention_kwargs": {"f": print}}, TypeError, r"cross_attention_kwargs\['f'\]="),
         ({"strength": NAN}, TypeError, "strength='?nan"),
-        ({"scheduler": "DDIMSheduler"}, ValueError, "diffusers has no such class. Did you mean 'DDIMScheduler'"),
+        ({"scheduler": "DDIMSheduler"}, ValueError, "diffusers has no such scheduler. Did you mean 'DDIMScheduler'"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused_before_the_model_runs(inpaint, monkeypatch, wrong, error, message) -> None:

@@ -234,7 +234,7 @@ def test_the_pipeline_stays_as_it_is_while_a_sweep_runs(inpaint, capfd) -> None:
         ({"over": {"strength": [0, 1], "num_inference_steps": [2, 9]}}, ValueError, "strength=0 with .*steps=9 leaves"),
         ({"over": {"strength": [0.2, 0.4], "num_inference_steps": [2, 9]}}, ValueError, "strength=0.4 with .*steps=2 "),
         ({"over": {"height": [32, 33]}}, ValueError, "height=33 x 33: width and height must be multiples of 8"),
-        ({"over": {"scheduler": ["DDIM"]}}, ValueError, "diffusers has no such class"),
+        ({"over": {"scheduler": ["DDIM"]}}, ValueError, "diffusers has no such scheduler"),
         ({"over": {"guidance_scale": [1, 2]}, "batch": True}, ValueError, "name 'seed' last in over"),
         ({"over": {"seed": [1, 2], "eta": [0.0]}, "batch": True}, ValueError, "name 'seed' last in over"),
         ({"over": {"seed": [1, 2]}, "batch": -1}, ValueError, "batch=-1: expected a whole number, 0 or more"),
