@@ -1,4 +1,4 @@
-"""How the miniatures were made: the drawn world, the recipes, the training.
+"""How the miniatures were made: a drawn world, one recipe for each model, their training and their figures.
 
-The course itself never imports it to make pictures.
+Run as `python -m miniature_training`; the course (`helpers`) never imports it.
 """

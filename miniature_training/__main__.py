@@ -1,11 +1,11 @@
-"""`python -m miniature_training`: train, evaluate and look at the miniatures; fit previews; draw the pictures."""
+"""`python -m miniature_training`: train, evaluate and look at the miniatures; fit previews; draw the images."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from miniature_training.models.dataset import SCRATCH
+from miniature_training.models.store import scratch
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,14 +21,14 @@ def main(argv: list[str] | None = None) -> None:
     grow.add_argument("component")
     grow.add_argument("widths", type=int, nargs="+")
     pool = verbs.add_parser("pool", help="draw and encode what the UNets learn from; may run beside their training")
-    pool.add_argument("--shards", type=int, default=50, help="thousands of pictures")
+    pool.add_argument("--shards", type=int, default=50, help="thousands of images")
     evaluate = verbs.add_parser("evaluate", help="measure miniatures on held-out scenes")
     evaluate.add_argument("names", nargs="*")
     evaluate.add_argument("--dry", action="store_true", help="print the figures, keep none")
     sheet = verbs.add_parser("sheet", help="draw sample sheets to look at")
     sheet.add_argument("names", nargs="*")
-    sheet.add_argument("--to", type=Path, default=SCRATCH / "sheets", help="folder for the pictures")
-    verbs.add_parser("pictures", help="draw data/pictures again")
+    sheet.add_argument("--to", type=Path, default=scratch() / "sheets", help="folder for the images")
+    verbs.add_parser("images", help="draw data/pictures again")
     verbs.add_parser("preview", help="fit the maps from latents to colours; again after a VAE was trained")
     verbs.add_parser("card", help="write the model card from the figures")
     arguments = parser.parse_args(argv)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL import Image
 
-from helpers.common.paths import MINIATURES
+from helpers.common import paths
 
-FOLDER = MINIATURES / "classifier"
 SIZE = 64  # pixels; every image is scaled to this size
 # a prompt's words -> class, where they differ from the class's own name
 # fmt: off
@@ -60,17 +60,23 @@ def to_input(images: list[Image.Image]):
     return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
+def folder() -> Path:
+    """Where the classifier's weights and its config.json are."""
+    return paths.MINIATURES / "classifier"
+
+
 @lru_cache(maxsize=1)
-def _load():
+def load(folder: Path):
+    """The network in a folder and its heads' classes; kept, for the folder of the last call."""
     from safetensors.torch import load_file
 
-    if not (FOLDER / "model.safetensors").exists():
+    if not (folder / "model.safetensors").exists():
         raise FileNotFoundError(
             "The classifier's weights are missing; train them with: python -m miniature_training train classifier"
         )
-    config = json.loads((FOLDER / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
     model = build(config["heads"], width=config["width"])
-    model.load_state_dict({k: v.float() for k, v in load_file(FOLDER / "model.safetensors").items()})
+    model.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
     return model.eval(), config["heads"]
 
 
@@ -78,7 +84,7 @@ def read(images: list[Image.Image]) -> list[dict[str, dict[str, float]]]:
     """What each image shows: for "subject", "colour", "place" and "hour", the probability of each class."""
     import torch
 
-    model, heads = _load()
+    model, heads = load(folder())
     with torch.inference_mode():
         logits = model(to_input(images))
     shares = {head: value.softmax(1).tolist() for head, value in logits.items()}
@@ -90,7 +96,7 @@ def read(images: list[Image.Image]) -> list[dict[str, dict[str, float]]]:
 
 def words(prompt: str) -> dict[str, str]:
     """The classes that a prompt names: "a black cat on the beach" -> subject cat, colour black, place sea shore."""
-    heads = json.loads((FOLDER / "config.json").read_text())["heads"]
+    heads = json.loads((folder() / "config.json").read_text())["heads"]
     padded = " " + "".join(c if c.isalnum() else " " for c in prompt.lower()) + " "
     padded = " " + " ".join(padded.split()) + " "
     padded = padded.replace(" green meadow ", " meadow ").replace(" blue sky ", " sunny ")  # no subject's colour

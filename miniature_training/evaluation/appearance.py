@@ -29,10 +29,10 @@ Trip = Callable[[Image.Image], Image.Image]  # what a pipeline's VAE makes of an
 
 COUNT, BATCH = 120, 20
 OPEN = ("a white house in a meadow", "a red boat on the sea shore")  # name no hour
-RING = "a black cat with glowing eyes"  # what is put into the meadow
+SUBJECT = "a black cat with glowing eyes"  # what is put into the meadow
 INSIDE = ("cat", "boat", "castle", "house")
 WHERE = {"cat": "meadow", "boat": "seashore", "castle": "castle", "house": "winter"}  # the course's images
-MARGIN = 0.08  # round a hole, of the picture's height
+MARGIN = 0.08  # round a hole, of the image's height
 
 
 def _all(paint: Paint, prompts: Sequence[str], first: int) -> list[Image.Image]:
@@ -57,16 +57,16 @@ def hours(paint: Paint, *, count: int = 24) -> dict[str, float]:
 
 
 def outside(repaint: Repaint, trip: Trip, *, seeds: int = 3) -> dict[str, float]:
-    """What a cat in the meadow costs the rest: the change that is not the VAE's own, and the step at the mask's rim.
+    """What a cat in the meadow costs the rest: the change that is not the VAE's own, and the step at the mask's edge.
 
-    Both in grey levels; the rim's against that of the original.
+    Both in grey levels; the edge's against that of the original.
     """
     image, mask = load_image("meadow"), load_mask("meadow")
     own = change(image, trip(image), mask).outside
-    made = [repaint(image, mask, RING, HELD_OUT + seed) for seed in range(seeds)]
-    ring = [seam(after, mask) - seam(image, mask) for after in made]
+    made = [repaint(image, mask, SUBJECT, HELD_OUT + seed) for seed in range(seeds)]
+    steps = [seam(after, mask) - seam(image, mask) for after in made]
     changed = [change(image, after, mask).outside - own for after in made]
-    return {"outside_levels": float(np.mean(changed)), "seam_levels": float(np.mean(ring))}
+    return {"outside_levels": float(np.mean(changed)), "seam_levels": float(np.mean(steps))}
 
 
 def cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:

@@ -38,7 +38,7 @@ def tasks(count: int) -> list[tuple[Drawing, str, dict[str, str]]]:
 
 
 def conditions(kind: str, drawings: list[Drawing]) -> torch.Tensor:
-    """The control pictures (B, 3, H, W) of some drawings; for "inpaint" the subject is cut out."""
+    """The control images (B, 3, H, W) of some drawings; for "inpaint" the subject is cut out."""
     if kind == "depth":
         return depth_condition(torch.from_numpy(np.stack([np.asarray(d.depth) for d in drawings])))
     masks = np.stack([np.asarray(scores.subject_mask(d)) for d in drawings])
@@ -58,7 +58,7 @@ def pipeline(kind: str, base: str, *, inpaint: bool):
 def made(
     pipe, drawings: list[Drawing], texts: list[str], *, control: torch.Tensor, scale: float = 1.0, steps: int = 25
 ) -> list[Image.Image]:
-    """A picture for each drawing under its control picture; an inpainting pipeline repaints the subject's box."""
+    """An image for each drawing under its control image; an inpainting pipeline repaints the subject's box."""
     images, inpaint = [], "Inpaint" in type(pipe).__name__
     for i in range(0, len(drawings), 20):
         part = drawings[i : i + 20]
@@ -106,7 +106,7 @@ def _depth(drawings: list[Drawing], images: list[Image.Image], *, inpaint: bool)
 
 
 def _kept(drawings: list[Drawing], images: list[Image.Image], *, inpaint: bool) -> dict[str, float]:
-    """PSNR of what the mask leaves where only the control holds it; where it is repainted, the seam at its rim."""
+    """PSNR of what the mask leaves where only the control holds it; where it is repainted, the seam at its edge."""
     from helpers.analysis.image_metrics import seam
 
     masks = [scores.subject_mask(drawing) for drawing in drawings]
@@ -120,7 +120,7 @@ def _kept(drawings: list[Drawing], images: list[Image.Image], *, inpaint: bool) 
 
 
 def sheet(*, kind: str, count: int = 6, steps: int = 25) -> Image.Image:
-    """Drawings, their control pictures, and what sd15, sd15-inpaint and the styles make under them."""
+    """Drawings, their control images, and what sd15, sd15-inpaint and the styles make under them."""
     from helpers.images.contact_sheet import show
 
     todo = tasks(count)

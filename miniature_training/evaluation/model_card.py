@@ -5,35 +5,39 @@ from __future__ import annotations
 import json
 import textwrap
 
-from miniature_training.models.store import FOLDER
+from helpers.common import paths
+from miniature_training.models.store import shipped
 
 HEAD = """\
 # Model card: the miniatures
 
-Small diffusers checkpoints that this project trained itself, on pictures that a program draws
+Small diffusers checkpoints that this project trained itself, on images that a program draws
 (`miniature_training/world`). They exist to teach: the classes and arguments of the real checkpoints, at a size
-that a laptop's CPU runs. Licence: Apache-2.0, weights and drawings alike; no picture, weight or text of others went in.
+that a laptop's CPU runs. Licence: Apache-2.0, weights and drawings alike; no image, weight or text of others went in.
 
 This page is written by `python -m miniature_training card`, from the weights' files and `figures.json`.
 
 ## What they know
 
 One drawn world: ten subjects (castle, house, cat, boat, tree, rock, astronaut, waterfall, bench, lighthouse) in ten
-colours, seven places, four hours, four palettes, two attributes (glowing eyes, elven), and five ways for a picture to
-be bad (blurred, blocky, noisy, washed out, deformed). Words outside this world mean nothing to them. Pictures of
+colours, seven places, four hours, four palettes, two attributes (glowing eyes, elven), and five ways for an image to
+be bad (blurred, blocky, noisy, washed out, deformed). Words outside this world mean nothing to them. Images of
 128 x 128 pixels, SDXL's of 192 x 192.
 
-## How each was made
+## The recipes
 
-`python -m miniature_training train NAME --minutes M [--resume]`, seeded, on a CPU or a CUDA card.
+`python -m miniature_training train NAME --minutes M [--resume]`, seeded, on a CPU or a CUDA GPU. This is what the
+recipes do today. Weights stay until their recipe is run again, so some may come from an earlier version of it; how long
+those here were trained, and on what, is in the table below, as noted when they were written.
 """
 # What is said of the components that are there: their folders, and how they came about.
 MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("vae",),
         """(`AutoencoderKL`, 8x, 4 channels): crops of 64 pixels, most of them on subjects, one in seven in a style of
-  the restyling chapters; batch 8, Muon; L1 + 4 MSE + edges, a tiny KL term. **vae-decoder** goes on with the decoder
-  alone, so that the latents stay what the UNets know.""",
+  the restyling chapters; batch 8, Muon; L1 + 4 MSE + edges, a tiny KL term. The recipe `vae-decoder` goes on with the
+  decoder alone, so that the latents stay what the UNets know: whole images, latents that are a little noisy, L1 of
+  pixels and edges, and a critic of patches beside them.""",
     ),
     (
         ("tokenizer", "text_encoder"),
@@ -43,17 +47,17 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     ),
     (
         ("unet-sd15",),
-        """(4 channels): 12,000 drawings, about ten wordings each; noise prediction, min-SNR 5, one caption in ten
-  left empty. Taken up again from what unet-sd15-inpaint had learnt, early steps by the error of the clean latents;
-  in the end also from and on that one's 4,000 drawings of what the guides' prompts ask for.""",
+        """(4 channels): folded from unet-sd15-inpaint with everything masked, which is exact but at the image's edge,
+  and trained further as that one is, on text-to-image alone.""",
     ),
     (
         ("unet-sd15-inpaint",),
-        """(9 channels): started from unet-sd15, the new inputs at zero; boxes, ellipses, brush strokes,
-  subjects with a margin; in four cases of ten the whole picture, so that it learns text-to-image beside it, and sd15
-  starts from it again. What is repainted counts more than the rest: three times, in the end twice. Early steps count
-  by the error of the clean latents; and in the end 4,000 drawings of what the guides' prompts ask for came to the
-  12,000 of anything: black cats with and without glowing eyes, a yellow cat's face on a bench, empty roads, ...""",
+        """(9 channels): on a pool of drawings that may grow meanwhile: of 16 parts 11 of anything, 2 of empty places,
+  3 of what the guides' prompts ask for. Masks are boxes, ellipses, brush strokes, odd shapes, subjects with a margin;
+  every second case is masked whole, so that it learns text-to-image beside inpainting. Noise prediction, min-SNR 5,
+  early steps by the error of the clean latents, one caption in ten left empty; what is kept counts 0.7, the edge of
+  the mask twice. `grow` widens it without changing what it does; Muon, runs at a constant rate that go on from one
+  another, then one in which the rate falls to zero (`--decay`).""",
     ),
     (
         ("delta-comic", "delta-pixel-art", "delta-elden-ring"),
@@ -65,7 +69,7 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("delta-controlnet-depth", "delta-controlnet-inpaint"),
         """(rank 8 on a copy of unet-sd15's encoder; what a ControlNet adds to it is trained whole): drawings, their
-  depth, or their masked pictures; true depth is made as soft and uncertain as an estimated one. It steers unet-sd15,
+  depth, or their masked images; true depth is made as soft and uncertain as an estimated one. It steers unet-sd15,
   and in four steps of ten unet-sd15-inpaint, both frozen.""",
     ),
     (
@@ -92,13 +96,13 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("unet-sdxl-refiner",),
         """(4 channels, 192 pixels): the two finer levels of unet-sd15, trained on the last 300 of the 1,000 noise
-  steps. Two in three of the pictures it is given are blurred or from a small original, and it learns to take the
+  steps. Two in three of the images it is given are blurred or from a small original, and it learns to take the
   softness away with the noise; a low aesthetic score lets a part of it stay. It reads the second text encoder
   alone.""",
     ),
     (
         ("clip-text", "clip-image"),
-        """(CLIP, 96 wide, 3 and 4 layers, pictures of 64 pixels): trained together; each caption has to pick its
+        """(CLIP, 96 wide, 3 and 4 layers, images of 64 pixels): trained together; each caption has to pick its
   drawing out of the batch and each drawing its caption, and both embeddings are asked for what is named and shown.""",
     ),
     (
@@ -115,13 +119,13 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("unet-kandinsky22",),
         """(4 channels in, 8 out): started from unet-sd15 without its middle and its lowest attention, turned to
-  movq's latents; it reads a drawing's CLIP embedding, roughened as the prior's are, one in ten that of no picture; it
+  movq's latents; it reads a drawing's CLIP embedding, roughened as the prior's are, one in ten that of no image; it
   learns the noise and its variance.""",
     ),
     (
         ("delta-kandinsky22-inpaint",),
         """(9 channels, rank 7 on unet-kandinsky22): three masks for each drawing, and in one case of five the whole
-  picture. Most of the hidden subjects are called by the embedding of such a subject in any place, so that the place is
+  image. Most of the hidden subjects are called by the embedding of such a subject in any place, so that the place is
   learnt from what is kept.""",
     ),
     (
@@ -140,10 +144,10 @@ MADE: list[tuple[tuple[str, ...], str]] = [
         ("unet-upscale-x4",),
         """(7 channels): started from unet-sd15's sense of time and, as far as they fit, its layers at full
   resolution; drawings and close-ups made
-  four times smaller, with noise of up to level 350 on the small picture; it predicts v, and learns by the
+  four times smaller, with noise of up to level 350 on the small image; it predicts v, and learns by the
   error of the clean latents.""",
     ),
-    (("classifier",), "the judge of the figures below; it has seen drawings only."),
+    (("classifier",), "which reads the images for the figures below; it has seen drawings only."),
 ]
 TRAINED_AS = {"clip-text": "clip", "clip-image": "clip"}  # in training.json, where that is not the folder's name
 FIGURES = """\
@@ -152,9 +156,9 @@ FIGURES = """\
 On scenes and seeds that no training has seen: `python -m miniature_training evaluate`. `sd15`: 500 prompts that name a
 subject, a colour and a place, guidance 7.5, 25 steps. `sd15-inpaint`: a box around the subject of a drawn scene is
 repainted with another subject in another colour, and so for the other inpainting miniatures ("text": with the whole
-picture masked). `clip`: a picture picks its caption out of 16; `kandinsky-prior`: a caption picks its picture, by the
+image masked). `clip`: an image picks its caption out of 16; `kandinsky-prior`: a caption picks its image, by the
 embedding imagined for it. PSNR: of drawings that went through the autoencoder. "Right" is what the classifier reads in
-the picture.
+the image.
 """
 
 
@@ -179,7 +183,7 @@ def made() -> list[str]:
     """A line of Markdown for each kind of component that is there."""
     lines = []
     for folders, text in MADE:
-        if there := [name for name in folders if (FOLDER / name).is_dir()]:
+        if there := [name for name in folders if shipped(name)]:
             names, joint = ", ".join(f"**{name}**" for name in there), " " if text[0] == "(" else ": "
             line = " ".join(f"- {names}{joint}{text}".split())
             lines.append(textwrap.fill(line, 118, subsequent_indent="  ", break_on_hyphens=False))
@@ -188,10 +192,14 @@ def made() -> list[str]:
 
 def write() -> str:
     """Write data/miniatures/MODEL_CARD.md and return its text."""
-    figures = json.loads((FOLDER / "figures.json").read_text())
-    training = json.loads((FOLDER / "training.json").read_text()) if (FOLDER / "training.json").exists() else {}
+    figures = json.loads((paths.MINIATURES / "figures.json").read_text())
+    training = (
+        json.loads((paths.MINIATURES / "training.json").read_text())
+        if (paths.MINIATURES / "training.json").exists()
+        else {}
+    )
     sizes = ["| Component | MiB | Trained for |", "|---|---|---|"]
-    for folder in sorted(f for f in FOLDER.iterdir() if f.is_dir()):
+    for folder in sorted(f for f in paths.MINIATURES.iterdir() if f.is_dir()):
         size = sum(f.stat().st_size for f in folder.iterdir()) / 2**20
         name = TRAINED_AS.get(folder.name, folder.name)
         time = "; then ".join(training[key] for key in (name, f"{name}-decoder") if key in training)
@@ -200,5 +208,5 @@ def write() -> str:
     for name, values in figures.items():
         rows.append(f"| {name} | {', '.join(told(key, value) for key, value in values.items())} |")
     text = "\n".join([HEAD, *made(), *sizes, "", FIGURES, *rows, ""])
-    (FOLDER / "MODEL_CARD.md").write_text(text)
+    (paths.MINIATURES / "MODEL_CARD.md").write_text(text)
     return text

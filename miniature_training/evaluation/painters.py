@@ -10,6 +10,7 @@ from PIL import Image
 
 from miniature_training.evaluation import appearance
 from miniature_training.evaluation.appearance import Paint, Repaint, Trip
+from miniature_training.models.pixels import round_trip
 
 STEPS = 25
 GUIDANCE = 7.5
@@ -27,18 +28,6 @@ class Painter:
 
 def generators(seeds: list[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-@torch.inference_mode()
-def through(vae: torch.nn.Module, image: Image.Image) -> Image.Image:
-    """The round trip of an image through an AutoencoderKL or a VQModel, without sampling."""
-    from diffusers.image_processor import VaeImageProcessor
-
-    processor = VaeImageProcessor()
-    x = processor.preprocess(image).to(next(vae.parameters()))
-    encoded = vae.encode(x)
-    latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-    return processor.postprocess(vae.decode(latents).sample.detach(), output_type="pil")[0]
 
 
 def sd15() -> Painter:
@@ -67,7 +56,7 @@ def sd15_inpaint() -> Painter:
         call = {"guidance_scale": GUIDANCE, "num_inference_steps": STEPS, "generator": generators([seed])}
         return pipe(prompt, image=image, mask_image=mask, **size, **call).images[0]
 
-    return Painter(repaint=repaint, trip=lambda image: through(pipe.vae, image))
+    return Painter(repaint=repaint, trip=lambda image: round_trip(pipe.vae, [image])[0])
 
 
 def sdxl_inpaint() -> Painter:
@@ -87,7 +76,7 @@ def sdxl_inpaint() -> Painter:
         return made.resize(image.size, Image.Resampling.LANCZOS)
 
     def trip(image: Image.Image) -> Image.Image:
-        return through(pipe.vae, image.resize(side)).resize(image.size, Image.Resampling.LANCZOS)
+        return round_trip(pipe.vae, [image.resize(side)])[0].resize(image.size, Image.Resampling.LANCZOS)
 
     return Painter(paint=paint, repaint=repaint, trip=trip)
 
@@ -107,7 +96,7 @@ def kandinsky22_inpaint() -> Painter:
     def repaint(image: Image.Image, mask: Image.Image, prompt: str, seed: int) -> Image.Image:
         return pipe(prompt, image=image, mask_image=mask, **kandinsky_checkpoints.call(seed, steps=STEPS)).images[0]
 
-    return Painter(repaint=repaint, trip=lambda image: through(pipe.movq, image))
+    return Painter(repaint=repaint, trip=lambda image: round_trip(pipe.movq, [image])[0])
 
 
 PAINTERS: dict[str, Callable[[], Painter]] = {

@@ -139,7 +139,7 @@ def ruler() -> Ruler:
     return Ruler()
 
 
-def shares(images: Sequence[Image.Image], judge: Callable[[Image.Image], str]) -> dict[str, float]:
-    """How often each value of what the prompt left open is chosen; judge: image -> a word."""
-    words = [judge(image) for image in images]
-    return {word: words.count(word) / len(words) for word in sorted(set(words))}
+def shares(images: Sequence[Image.Image], classify: Callable[[Image.Image], str]) -> dict[str, float]:
+    """How often each value of what the prompt left open is chosen; classify: image -> one of them."""
+    chosen = [classify(image) for image in images]
+    return {value: chosen.count(value) / len(chosen) for value in sorted(set(chosen))}

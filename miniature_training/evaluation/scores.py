@@ -13,17 +13,16 @@ from tqdm import tqdm
 
 from helpers.analysis import scene_classifier
 from helpers.catalog.checkpoints import CATALOG
+from helpers.common import paths
 from miniature_training.evaluation import painters
 from miniature_training.evaluation.model_card import told
 from miniature_training.evaluation.painters import PAINTERS
 from miniature_training.models.dataset import SIZE, held_out
-from miniature_training.models.store import FOLDER
 from miniature_training.registry import lazily
 from miniature_training.world.places import PLACES
 from miniature_training.world.scenes import HELD_OUT, Drawing
 from miniature_training.world.subjects import COLOURS, SUBJECTS
 
-FIGURES = FOLDER / "figures.json"
 # what is repainted: things that stand by themselves, with room around them
 REPAINTED = ("castle", "house", "tree", "cat", "astronaut", "lighthouse", "waterfall", "boat")
 
@@ -49,24 +48,12 @@ def prompts(count: int) -> list[tuple[str, dict[str, str]]]:
 
 
 def right(images: list[Image.Image], asked: list[dict[str, str]]) -> dict[str, float]:
-    """Share of pictures whose subject, colour, place the classifier reads as asked."""
+    """Share of images whose subject, colour, place the classifier reads as asked."""
     seen = scene_classifier.read(images)
     heads = asked[0].keys()
     return {
         h: float(np.mean([max(s[h], key=s[h].get) == a[h] for s, a in zip(seen, asked, strict=False)])) for h in heads
     }
-
-
-def vae() -> dict[str, float]:
-    from miniature_training.recipes.decoder import figures
-
-    return figures()
-
-
-def judge() -> dict[str, float]:
-    from miniature_training.recipes.classifier import accuracy
-
-    return accuracy()
 
 
 def sd15(count: int = 500, *, guidance_scale: float = 7.5, steps: int = 25, batch: int = 20) -> dict[str, float]:
@@ -127,10 +114,10 @@ def sd15_inpaint(
     return right(images, [asked for *_, asked in tasks])
 
 
-# each returns {figure: value}: a share of 1, or by its name's end decibels (_db) or a bare number (card.told)
+# each returns {figure: value}: a share of 1, or by its name's end decibels (_db) or a bare number (model_card.told)
 EVALUATIONS: dict[str, Callable[..., dict[str, float]]] = {
-    "vae": vae,
-    "classifier": judge,
+    "vae": lazily("recipes.decoder:figures"),
+    "classifier": lazily("recipes.classifier:accuracy"),
     "sd15": sd15,
     "sd15-inpaint": sd15_inpaint,
     "comic": lazily("recipes.styles:figures", style="comic"),
@@ -154,7 +141,8 @@ EVALUATIONS: dict[str, Callable[..., dict[str, float]]] = {
 
 def evaluate(names: list[str], *, save: bool = True, **options) -> dict[str, dict[str, float]]:
     """Measure the named miniatures (all that are trained by default), print the figures, keep them by the weights."""
-    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    file = paths.MINIATURES / "figures.json"
+    figures = json.loads(file.read_text()) if file.exists() else {}
     for name in names or EVALUATIONS:
         try:
             measured = EVALUATIONS[name](**options)
@@ -168,5 +156,5 @@ def evaluate(names: list[str], *, save: bool = True, **options) -> dict[str, dic
         figures[name] = {key: round(value, 4) for key, value in measured.items()}
         print(name, "  ".join(told(key, value) for key, value in figures[name].items()), flush=True)
     if save:
-        FIGURES.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+        file.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
     return figures

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -46,18 +45,15 @@ def world() -> Image.Image:
     return show(images, columns=len(SUBJECTS))
 
 
-@torch.no_grad()
 def vae() -> Image.Image:
     """Held-out drawings, and below each what comes back from the VAE."""
     from diffusers import AutoencoderKL
 
+    from miniature_training.models.pixels import round_trip
     from miniature_training.models.store import load_component
 
-    model = load_component("vae", AutoencoderKL)
     first = [d.image for d in held_out(16, degraded=False)]
-    x = torch.from_numpy(np.stack([np.asarray(image) for image in first])).permute(0, 3, 1, 2).float() / 127.5 - 1
-    y = model.decode(model.encode(x).latent_dist.mode()).sample.clamp(-1, 1)
-    back = [Image.fromarray(p) for p in ((y + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()]
+    back = round_trip(load_component("vae", AutoencoderKL), first)
     titles = (["drawn"] * 8 + ["through the VAE"] * 8) * 2
     return show(first[:8], back[:8], first[8:], back[8:], titles=titles, columns=8)
 
@@ -101,7 +97,7 @@ def sd15_inpaint() -> Image.Image:
 
 
 def hero() -> Image.Image:
-    """The picture at the top of the README: three pictures, their masks, and what the prompts made of them."""
+    """The image at the top of the README: three images, their masks, and what the prompts made of them."""
     from diffusers import StableDiffusionInpaintPipeline
 
     from miniature_training.evaluation.scores import pipeline

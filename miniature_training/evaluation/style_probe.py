@@ -1,4 +1,4 @@
-"""A reader of styles: six measures of a picture, and a linear probe that tells the looks of the drawn world by them.
+"""A reader of styles: six measures of an image, and a linear probe that tells the looks of the drawn world by them.
 
 Nothing of it is shipped: the probe is fitted again, in closed form, on drawings that went through the VAE, and says how
 many of the held-out ones it reads right.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from miniature_training.models.dataset import styled_pictures
+from miniature_training.models.dataset import styled_images
 from miniature_training.world.looks import LOOKS
 from miniature_training.world.scenes import HELD_OUT, draw, sample
 
@@ -23,7 +23,7 @@ FIRST = 500_000  # of the held-out seeds: others than the figures are taken on
 
 
 def measures(image: Image.Image) -> np.ndarray:
-    """Blocks, ink, colour, gold, dark rim, light from above: one number each for a picture, (6,)."""
+    """Blocks, ink, colour, gold, dark border, light from above: one number each for an image, (6,)."""
     x = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float64) / 255
     grey = x.mean(2)
     across, down = (np.abs(np.diff(x, axis=axis)).mean(2) for axis in (1, 0))
@@ -32,7 +32,7 @@ def measures(image: Image.Image) -> np.ndarray:
     inside = across[:, ~edge].mean() + down[~edge].mean()
     red, green, blue = (x[..., i].mean() for i in range(3))
     yy, xx = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
-    rim, middle = np.hypot(yy, xx) > 0.55, np.hypot(yy, xx) < 0.25
+    border, middle = np.hypot(yy, xx) > 0.55, np.hypot(yy, xx) < 0.25
     top = grey[: SIDE // 3]
     return np.array(
         [
@@ -40,14 +40,14 @@ def measures(image: Image.Image) -> np.ndarray:
             np.log(_thin_and_dark(grey) + 1e-3),
             (x.max(2) - x.min(2)).mean(),
             (red + green - 2 * blue) / (red + green + blue),
-            np.log((grey[rim].mean() + 0.02) / (grey[middle].mean() + 0.02)),
+            np.log((grey[border].mean() + 0.02) / (grey[middle].mean() + 0.02)),
             top[:, 44:84].mean() - (top[:, :24].mean() + top[:, -24:].mean()) / 2,
         ]
     )
 
 
 def _thin_and_dark(grey: np.ndarray) -> float:
-    """How much darker a picture (H, W) in 0..1 is than with its dark lines, up to five pixels wide, filled in."""
+    """How much darker an image (H, W) in 0..1 is than with its dark lines, up to five pixels wide, filled in."""
     image = Image.fromarray((grey * 255).astype(np.uint8))
     filled = image.filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.MinFilter(5))
     return float((np.asarray(filled, dtype=np.float64) - np.asarray(image)).mean() / 255)
@@ -63,7 +63,7 @@ class Probe:
     accuracy: dict[str, float]
 
     def read(self, images: list[Image.Image]) -> list[str]:
-        """The look of each picture, one of `NAMES`."""
+        """The look of each image, one of `NAMES`."""
         return [NAMES[i] for i in (self._terms(images) @ self.weights).argmax(1)]
 
     def _terms(self, images: list[Image.Image]) -> np.ndarray:
@@ -79,8 +79,8 @@ def _terms(values: np.ndarray) -> np.ndarray:
 
 def fit(through: Callable[[list[Image.Image]], list[Image.Image]]) -> Probe:
     """Fit the probe to drawings as they come back from `through` (the VAE), and try it on others."""
-    pictures = _drawn(FITTED_ON + CHECKED_ON)
-    values = {name: np.stack([measures(image) for image in through(images)]) for name, images in pictures.items()}
+    images = _drawn(FITTED_ON + CHECKED_ON)
+    values = {name: np.stack([measures(image) for image in through(images)]) for name, images in images.items()}
     known = np.concatenate([values[name][:FITTED_ON] for name in NAMES])
     mean, scale = known.mean(0), known.std(0) + 1e-9
     terms = _terms((known - mean) / scale)
@@ -95,5 +95,5 @@ def _drawn(count: int) -> dict[str, list[Image.Image]]:
     """Held-out scenes, none of them degraded, in every look."""
     first = HELD_OUT + FIRST
     plain = [draw(sample(seed, degraded=False), SIDE, truth=False).image for seed in range(first, first + count)]
-    looks = {style: styled_pictures(style, count, first=first, size=SIDE) for style in LOOKS}
+    looks = {style: styled_images(style, count, first=first, size=SIDE) for style in LOOKS}
     return {"plain": plain} | {style: [Image.fromarray(one) for one in some] for style, some in looks.items()}

@@ -1,4 +1,4 @@
-"""Drawn pictures by the thousand, kept in a scratch folder so that a resumed training does not draw them again."""
+"""Drawn images by the thousand, kept in a scratch folder so that a resumed training does not draw them again."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from miniature_training.models.store import scratch
 from miniature_training.world.scenes import HELD_OUT, Drawing, Scene, draw, sample
 
-SCRATCH = Path(os.environ.get("COURSE_TRAINING", Path(__file__).resolve().parents[2] / "training"))
 SIZE = 128
 CHUNK = 250
 EMPTY = 400_000_000  # seeds from here on draw places without a subject
@@ -33,7 +32,7 @@ GUIDES = (
 
 
 def scene(seed: int) -> Scene:
-    """The scene of a training picture's seed: any at random; from EMPTY on an empty place, from GUIDED on a guide's."""
+    """The scene of a training image's seed: any at random; from EMPTY on an empty place, from GUIDED on a guide's."""
     if EMPTY <= seed < GUIDED:
         return sample(seed, subject=None)
     return sample(seed, **GUIDES[seed % len(GUIDES)]) if GUIDED <= seed < HELD_OUT else sample(seed)
@@ -51,7 +50,7 @@ def drawn(
 
     draw_rows: draws these arrays' rows for some of the seeds, in a process of its own. size: names the folder.
     """
-    folder = SCRATCH / f"pictures-{size}"
+    folder = scratch() / f"images-{size}"
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.npy" for name in names]
     if not all(file.exists() for file in files):
@@ -68,8 +67,8 @@ def _draw_some(seeds: range, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([np.asarray(d.image) for d in drawings]), np.stack([np.asarray(d.mask) for d in drawings])
 
 
-def pictures(count: int, *, first: int = 0, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (N, H, W, 3) and subject masks (N, H, W), uint8, of the scenes with seeds first .. first + count."""
+def drawn_images(count: int, *, first: int = 0, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, H, W, 3) and subject masks (N, H, W), uint8, of the scenes with seeds first .. first + count."""
     names, seeds = [f"{first}-{count}-rgb", f"{first}-{count}-mask"], range(first, first + count)
     rgb, mask = drawn(names, seeds, partial(_draw_some, size=size), size=size)
     return rgb, mask
@@ -82,8 +81,8 @@ def _style_some(seeds: range, style: str, size: int) -> tuple[np.ndarray]:
     return (np.stack([np.asarray(styled(scene, style, size)) for scene in scenes]),)
 
 
-def styled_pictures(style: str, count: int, *, first: int = 0, size: int = SIZE) -> np.ndarray:
-    """The pictures (N, H, W, 3) of `pictures()`, uint8, drawn in one of `looks.LOOKS`."""
+def styled_images(style: str, count: int, *, first: int = 0, size: int = SIZE) -> np.ndarray:
+    """The images (N, H, W, 3) of `images()`, uint8, drawn in one of `looks.LOOKS`."""
     make, seeds = partial(_style_some, style=style, size=size), range(first, first + count)
     return drawn([f"{first}-{count}-{style}"], seeds, make, size=size)[0]
 

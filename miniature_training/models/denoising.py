@@ -1,8 +1,9 @@
-"""How the UNets and ControlNets of sd15's kind are trained: noisy latents, and the words that go with them."""
+"""How the UNets and ControlNets are trained: noisy latents, their prompts, and the error on the noise."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from diffusers import DDPMScheduler
 
 from miniature_training.models.loop import device
@@ -10,6 +11,7 @@ from miniature_training.recipes import text
 from miniature_training.world.scenes import Scene
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+EARLY = 20.0  # how much more an error counts at most where there is much noise
 
 
 def signal() -> torch.Tensor:
@@ -33,6 +35,36 @@ def pool(scenes: list[Scene]) -> torch.Tensor:
     That is three drawings to learn where the other subjects have one.
     """
     return torch.tensor([i for i, scene in enumerate(scenes) for _ in range(3 if scene.subject == "cat" else 1)])
+
+
+def weight_of(snr: torch.Tensor, *, early: float = 1.0) -> torch.Tensor:
+    """How much the error on the noise counts at a signal-to-noise ratio: min(SNR, 5) / SNR (arXiv 2303.09556).
+
+    early: where there is more noise than signal, the error on the noise says little of that on the clean latents,
+    which decides the image's shapes; it counts 1 + 1 / SNR times as much, at most this many times.
+    """
+    return snr.clamp(max=5) / snr * (1 + 1 / snr).clamp(max=early)
+
+
+def half_outside(mask: torch.Tensor) -> torch.Tensor:
+    """How much each latent's error counts, for masks (B, 1, h, w) of what is repainted: the rest half, 1 on average."""
+    share = (1 + mask) / 2
+    return share / share.mean((1, 2, 3), keepdim=True)
+
+
+def epsilon_loss(
+    predicted: torch.Tensor,
+    noise: torch.Tensor,
+    snr: torch.Tensor,
+    counts: torch.Tensor | None = None,
+    *,
+    early: float = 1.0,
+) -> torch.Tensor:
+    """Mean squared error on the noise, weighted by `weight_of`; counts: how much each latent's (B, 1, h, w) counts."""
+    error = F.mse_loss(predicted, noise, reduction="none")
+    if counts is not None:
+        error = error * counts
+    return (error.mean((1, 2, 3)) * weight_of(snr, early=early)).mean()
 
 
 class Denoising:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from helpers.catalog import weight_deltas
+from helpers.common import paths
 from miniature_training.models import store
 from miniature_training.models.loop import Training
 
@@ -66,14 +67,14 @@ def take_up(model: nn.Module, delta: Path) -> nn.Module:
     return model
 
 
-def training(name: str, model: nn.Module, *, lr: float, resume: bool) -> Training:
+def delta_training(name: str, model: nn.Module, *, lr: float, resume: bool) -> Training:
     """The training of a factorised model that is shipped as the delta `name`.
 
     resume: on from its last checkpoint; or, where its base was trained on since, from the shipped delta.
     """
     moved = name in store.stale()
     if resume and moved:
-        take_up(model, store.FOLDER / name)
+        take_up(model, paths.MINIATURES / name)
     run = Training(name, {"model": model}, lr=lr, ema_decay=0.998, weight_decay=0.0)
     if resume and not moved:
         run.resume()

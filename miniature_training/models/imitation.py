@@ -83,10 +83,10 @@ def _norm(norm: SpatialNorm, inputs: tuple[torch.Tensor, ...], target: torch.Ten
 def _conv(conv: nn.Conv2d, inputs: tuple[torch.Tensor, ...], target: torch.Tensor, some: torch.Tensor) -> None:
     x = F.pad(inputs[0], (conv.padding[1],) * 2 + (conv.padding[0],) * 2)
     height, width = inputs[0].shape[-2:]
-    picture, row, column = some // (height * width), some // width % height, some % width
+    image, row, column = some // (height * width), some // width % height, some % width
     down, across = (torch.arange(side) for side in conv.kernel_size)
     seen = x.permute(0, 2, 3, 1)[
-        picture[:, None, None], row[:, None, None] + down[:, None], column[:, None, None] + across
+        image[:, None, None], row[:, None, None] + down[:, None], column[:, None, None] + across
     ]  # (N, kernel height, kernel width, C)
     rows = torch.cat([seen.permute(0, 3, 1, 2).flatten(1), torch.ones(len(some), 1)], 1)
     present = torch.cat([conv.weight.flatten(1), conv.bias[:, None]], 1).T

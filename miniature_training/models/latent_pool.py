@@ -1,6 +1,6 @@
 """The pool of latents that the UNets learn from: drawn, masked and encoded in shards, so that it may grow meanwhile.
 
-A shard is a file of SHARD pictures with what a training needs of them; the pictures themselves are not kept. Of 16
+A shard is a file of SHARD images with what a training needs of them; the images themselves are not kept. Of 16
 shards 11 are of anything, 2 of empty places, 3 of what the guides' prompts ask for. A training takes what is there and
 looks again at each checkpoint, so `fill` may run beside it.
 """
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from diffusers import AutoencoderKL
 
-from miniature_training.models.dataset import EMPTY, GUIDED, SCRATCH, SIZE, scene
-from miniature_training.models.store import load_component
-from miniature_training.recipes.unet import encode, encoder_key
+from miniature_training.models.dataset import EMPTY, GUIDED, SIZE, scene
+from miniature_training.models.latents import encode, encoder_key
+from miniature_training.models.store import load_component, scratch
 from miniature_training.world.scenes import Scene, draw
 from miniature_training.world.strokes import training_mask
 
@@ -27,11 +27,11 @@ KINDS = (0, 0, GUIDED, 0, 0, 0, EMPTY, GUIDED, 0, 0, 0, EMPTY, 0, GUIDED, 0, 0) 
 
 @dataclass
 class Pool:
-    """Rows of pictures, `SHARD` for each shard."""
+    """Rows of images, `SHARD` for each shard."""
 
     seed: np.ndarray  # (N,) of the scene
-    z: np.ndarray  # (N, 4, h, w) scaled latents of the picture, float16
-    z_masked: np.ndarray  # (N, 4, h, w) of the picture whose masked part is grey
+    z: np.ndarray  # (N, 4, h, w) scaled latents of the image, float16
+    z_masked: np.ndarray  # (N, 4, h, w) of the image whose masked part is grey
     mask: np.ndarray  # (N, 1, h, w) bool, True where it is repainted
     touched: np.ndarray  # (N,) bool, does the mask hide a good part of the subject?
 
@@ -49,7 +49,7 @@ def seeds(shard: int, count: int = SHARD) -> range:
 
 
 def _folder(size: int) -> Path:
-    return SCRATCH / "pool" / f"{encoder_key()}-{size}"
+    return scratch() / "pool" / f"{encoder_key()}-{size}"
 
 
 def _shards(size: int) -> list[Path]:
@@ -96,5 +96,5 @@ def load(*, size: int = SIZE, least: int = 1) -> Pool:
 
 
 def there(*, size: int = SIZE) -> int:
-    """How many pictures have been made."""
+    """How many images have been made."""
     return SHARD * len(_shards(size))

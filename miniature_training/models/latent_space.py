@@ -7,7 +7,6 @@ sd15: neither loses anything, but latents of one space mean nothing in the other
 from __future__ import annotations
 
 import copy
-import hashlib
 
 import torch
 from diffusers import AutoencoderKL
@@ -50,9 +49,3 @@ def turned_unet(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         "conv_out.weight": torch.einsum("ij,jchw->ichw", TURN, last).contiguous(),
         "conv_out.bias": TURN @ state["conv_out.bias"],
     }
-
-
-def key(vae: AutoencoderKL) -> str:
-    """Changes when the latents of `vae` do: with its encoder or quant_conv, not with its decoder."""
-    parts = [*vae.encoder.parameters(), *vae.quant_conv.parameters()]
-    return hashlib.sha256(b"".join(p.detach().cpu().numpy().tobytes() for p in parts)).hexdigest()[:12]

@@ -22,9 +22,9 @@ import torch.distributed as dist
 from torch import nn
 from tqdm import tqdm
 
-from miniature_training.models.dataset import SCRATCH
+from helpers.common import paths
 from miniature_training.models.muon import Muon, suits
-from miniature_training.models.store import FOLDER
+from miniature_training.models.store import scratch
 
 
 def cosine(share: float) -> float:
@@ -47,7 +47,7 @@ def device() -> torch.device:
 
 
 def halved():
-    """A context in which layers compute in bfloat16: a fifth faster on CPUs that have it, several times on a card."""
+    """A context in which layers compute in bfloat16: a fifth faster on CPUs that have it, several times on a GPU."""
     return torch.autocast(device().type, torch.bfloat16)
 
 
@@ -116,7 +116,7 @@ class Training:
 
     @property
     def state_file(self) -> Path:
-        return SCRATCH / self.name / "state.pt"
+        return scratch() / self.name / "state.pt"
 
     def save(self) -> None:
         self.state_file.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ class Training:
 
     def _note(self) -> None:
         """Keep for the model card how long this took, and on what."""
-        file = FOLDER / "training.json"
+        file = paths.MINIATURES / "training.json"
         notes = json.loads(file.read_text()) if file.exists() else {}
         where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
         notes[self.name] = f"{self.seconds / 60:.0f} minutes, {self.step:,} steps ({where})"

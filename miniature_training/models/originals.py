@@ -16,8 +16,8 @@ import numpy as np
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from miniature_training.models import dataset, latent_space
-from miniature_training.recipes.unet import encode
+from miniature_training.models import store
+from miniature_training.models.latents import encode, weights_key
 from miniature_training.world.scenes import draw, sample
 
 SIZE = 192
@@ -31,7 +31,7 @@ Example = Callable[[int, tuple[int, int]], dict[str, np.ndarray]]
 
 @dataclass(frozen=True, eq=False)
 class Original:
-    """A picture of the collection, as it is and as it would be from a large original."""
+    """An image of the collection, as it is and as it would be from a large original."""
 
     pixels: np.ndarray  # (H, W, 3) uint8
     sharp: np.ndarray  # (H, W, 3) uint8; `pixels` itself where the original was large
@@ -46,7 +46,7 @@ class Original:
 
 
 def original(seed: int, shape: tuple[int, int], *, small: float = SMALL, degraded: bool | None = None) -> Original:
-    """The picture of `seed` in a shape (width, height); `small` is the share of small originals."""
+    """The image of `seed` in a shape (width, height); `small` is the share of small originals."""
     rng = random.Random(f"{seed}/original")
     (width, height), scene = shape, sample(seed, degraded=degraded)
     zoom = rng.uniform(1.15, 1.5) if rng.random() < CROPPED else 1.0
@@ -69,7 +69,7 @@ def original(seed: int, shape: tuple[int, int], *, small: float = SMALL, degrade
 
 
 def enlarged(pixels: np.ndarray, share: float) -> np.ndarray:
-    """The picture (H, W, 3) as if its original had had `share` of its sides: no finer detail is left."""
+    """The image (H, W, 3) as if its original had had `share` of its sides: no finer detail is left."""
     height, width = pixels.shape[:2]
     small = Image.fromarray(pixels).resize((round(width * share), round(height * share)), Image.Resampling.BOX)
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
@@ -86,15 +86,16 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def latents(example: Example, count: int, *, shape: tuple[int, int], vae: AutoencoderKL) -> dict[str, np.ndarray]:
-    """What `example` says of the scenes 0 .. count, field by field, pictures as latents (N, 4, h, w) float16.
+    """What `example` says of the scenes 0 .. count, field by field, images as latents (N, 4, h, w) float16.
 
-    `example(seed, shape)` is a function of a module; its fields of shape (H, W, 3) are pictures. Cached for as long as
+    `example(seed, shape)` is a function of a module; its fields of shape (H, W, 3) are images. Cached for as long as
     the encoder stays the same.
     """
     width, height = shape
-    name = f"{example.__module__.rpartition('.')[2]}-{latent_space.key(vae)}-{width}x{height}-{count}.npz"
-    file = dataset.SCRATCH / "latents" / name
-    if not file.exists():
+    encoder = weights_key(vae.encoder, vae.quant_conv)
+    name = f"latents/{example.__module__.rpartition('.')[2]}-{encoder}-{width}x{height}-{count}.npz"
+
+    def make() -> dict[str, np.ndarray]:
         parts: list[dict[str, np.ndarray]] = []
         with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
             for block in range(0, count, BLOCK):
@@ -103,10 +104,6 @@ def latents(example: Example, count: int, *, shape: tuple[int, int], vae: Autoen
                 part = _joined(list(pool.map(_draw_chunk, jobs)))
                 drawn = [field for field, values in part.items() if values.ndim == 4 and values.shape[-1] == 3]
                 parts.append(part | {field: encode(part[field], vae) for field in drawn})
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as stream:
-            np.savez(stream, **_joined(parts))
-        partial.replace(file)
-    with np.load(file) as data:
-        return dict(data)
+        return _joined(parts)
+
+    return store.kept(name, make)

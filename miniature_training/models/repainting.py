@@ -7,11 +7,12 @@ from collections import defaultdict
 
 import numpy as np
 
-from miniature_training.models.dataset import SCRATCH, pictures
+from miniature_training.models import store
+from miniature_training.models.dataset import drawn_images
 from miniature_training.world.scenes import Scene
 from miniature_training.world.strokes import training_mask
 
-MASKS = 3  # of each picture
+MASKS = 3  # of each image
 OTHER = 0.6  # this share of the subjects is called by the embedding of such a subject in any place
 HIDDEN = 0.25  # of a subject: from here on it has to be painted again
 
@@ -33,24 +34,24 @@ def kept(repaint: np.ndarray) -> np.ndarray:
 
 
 def masks(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masks (count, MASKS, 16, 16) of the first training pictures, 1 where kept, and whether each hides its subject."""
-    file = SCRATCH / "masks" / f"{count}x{MASKS}.npz"
-    if not file.exists():
-        subject = pictures(count)[1]
+    """Masks (count, MASKS, 16, 16) of the first training images, 1 where kept, and whether each hides its subject."""
+
+    def make() -> dict[str, np.ndarray]:
+        subject = drawn_images(count)[1]
         keep, hides = [], []
         for i in range(count):
             here = subject[i] > 0
             drawn = np.stack([training_mask(subject[i], random.Random(f"{i}/{k}")) for k in range(MASKS)])
             keep.append(kept(drawn))
             hides.append((drawn & here).sum((1, 2)) > HIDDEN * max(1, here.sum()))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(file, keep=np.stack(keep), hides=np.stack(hides))
-    data = np.load(file)
+        return {"keep": np.stack(keep), "hides": np.stack(hides)}
+
+    data = store.kept(f"masks/{count}x{MASKS}.npz", make)
     return data["keep"], data["hides"]
 
 
 class Callers:
-    """Which picture's embedding calls for what a mask hides.
+    """Which image's embedding calls for what a mask hides.
 
     In the course a prompt seldom names the place it paints into, so the embedding shows the subject in any place: the
     UNet has to learn the place from what is kept. Where no subject is hidden, the embedding is that of an empty place.

@@ -1,4 +1,4 @@
-"""Where the miniatures' components lie, and how one is written (float16 or eight bits) and read."""
+"""Where the components of the miniatures are kept, and how one is written (float16 or eight bits) and read."""
 
 from __future__ import annotations
 
@@ -8,15 +8,39 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
 from helpers.catalog import eight_bits, weight_deltas
+from helpers.common import paths
 
-FOLDER = Path(__file__).resolve().parents[2] / "data" / "miniatures"
+
+def scratch() -> Path:
+    """The folder for what a training can make again (drawings, latents, its state): COURSE_TRAINING, else training/."""
+    return Path(os.environ.get("COURSE_TRAINING") or paths.ROOT / "training")
+
+
+def shipped(name: str) -> bool:
+    """Whether data/miniatures has a component of this name."""
+    return (paths.MINIATURES / name).is_dir()
+
+
+def kept(name: str, make: Callable[[], Any]) -> Any:
+    """What `make` makes (one array for a name that ends in .npy, else arrays by name), kept in the scratch folder."""
+    file = scratch() / name
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f".{os.getpid()}-{file.name}")
+        np.save(partial, make()) if file.suffix == ".npy" else np.savez(partial, **make())
+        partial.replace(file)
+    found = np.load(file)
+    return found if file.suffix == ".npy" else dict(found)
 
 
 def save_component(name: str, component, *, eight: bool = False) -> Path:
@@ -24,15 +48,15 @@ def save_component(name: str, component, *, eight: bool = False) -> Path:
 
     eight: keep the weights in eight bits, half the size (eight_bits.py).
     """
-    target = FOLDER / name
-    with tempfile.TemporaryDirectory() as scratch:
+    target = paths.MINIATURES / name
+    with tempfile.TemporaryDirectory() as draft:
         if isinstance(component, torch.nn.Module):
             copy.deepcopy(component).to("cpu", torch.float16, memory_format=torch.contiguous_format).save_pretrained(
-                scratch, safe_serialization=True
+                draft, safe_serialization=True
             )
         else:
-            component.save_pretrained(scratch)
-        config = Path(scratch) / "config.json"
+            component.save_pretrained(draft)
+        config = Path(draft) / "config.json"
         if config.exists():
             settings = json.loads(config.read_text())
             settings.pop("_name_or_path", None)
@@ -40,12 +64,12 @@ def save_component(name: str, component, *, eight: bool = False) -> Path:
                 settings["dtype"] = "float32"
             config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
         if eight:
-            [weights] = Path(scratch).glob("*.safetensors")
+            [weights] = Path(draft).glob("*.safetensors")
             save_arrays(eight_bits.packed(_arrays(component)), weights, metadata=eight_bits.METADATA)
         target.mkdir(parents=True, exist_ok=True)
         for old in target.iterdir():
             old.unlink()
-        for file in Path(scratch).iterdir():
+        for file in Path(draft).iterdir():
             shutil.copyfile(file, target / file.name)
     return target
 
@@ -61,7 +85,7 @@ def save_delta(name: str, base: str, tuned: torch.nn.Module, *, rank: int) -> Pa
     `tuned` was trained in that rank (factors.py); biases and norms keep it whole, and so does what `base` has not. The
     entry in checkpoints.json names both: ["diffusers", "UNet2DConditionModel", base, name].
     """
-    [weights] = (FOLDER / base).glob("*.safetensors")
+    [weights] = (paths.MINIATURES / base).glob("*.safetensors")
     before = {key: torch.from_numpy(value) for key, value in eight_bits.read(weights).items()}
     after = {key: value.detach().float().cpu() for key, value in tuned.state_dict().items()}
     changes: dict[str, torch.Tensor] = {}
@@ -79,19 +103,19 @@ def save_delta(name: str, base: str, tuned: torch.nn.Module, *, rank: int) -> Pa
     kept = {key.split(".")[0] for key in after}
     gone = sorted({k if k.split(".")[0] in kept else f"{k.split('.')[0]}." for k in before if k not in after})
     told = {"base": base, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), "without": " ".join(gone)}
-    target = FOLDER / name
+    target = paths.MINIATURES / name
     target.mkdir(parents=True, exist_ok=True)
     changes = {key: value.half().contiguous() for key, value in changes.items()}
     save_file(changes, target / weight_deltas.FILE, metadata=weight_deltas.METADATA | told)
-    _save_differing_fields(target, json.loads((FOLDER / base / "config.json").read_text()), tuned)
+    _save_differing_fields(target, json.loads((paths.MINIATURES / base / "config.json").read_text()), tuned)
     return target
 
 
 def _save_differing_fields(target: Path, base: dict, tuned: torch.nn.Module) -> None:
     """The config.json of a delta: what differs from the base's, or all of it where the class does."""
-    with tempfile.TemporaryDirectory() as scratch:
-        tuned.save_config(scratch) if hasattr(tuned, "save_config") else tuned.config.save_pretrained(scratch)
-        fields = json.loads((Path(scratch) / "config.json").read_text())
+    with tempfile.TemporaryDirectory() as draft:
+        tuned.save_config(draft) if hasattr(tuned, "save_config") else tuned.config.save_pretrained(draft)
+        fields = json.loads((Path(draft) / "config.json").read_text())
     fields.pop("_name_or_path", None)
     if fields.get("_class_name") == base.get("_class_name"):
         fields = {k: v for k, v in fields.items() if k != "dtype" and (k not in base or base[k] != v)}
@@ -103,9 +127,9 @@ def _save_differing_fields(target: Path, base: dict, tuned: torch.nn.Module) -> 
 def stale() -> list[str]:
     """The deltas whose base has other weights now than when they were made: they want to be trained again."""
     found = []
-    for folder in sorted(file.parent for file in FOLDER.glob(f"*/{weight_deltas.FILE}")):
+    for folder in sorted(file.parent for file in paths.MINIATURES.glob(f"*/{weight_deltas.FILE}")):
         told = weight_deltas.header(folder)
-        [weights] = (FOLDER / told["base"]).glob("*.safetensors")
+        [weights] = (paths.MINIATURES / told["base"]).glob("*.safetensors")
         if hashlib.sha256(weights.read_bytes()).hexdigest() != told["sha256"]:
             found.append(folder.name)
     return found
@@ -113,21 +137,21 @@ def stale() -> list[str]:
 
 def load_component(name: str, kind: type):
     """Read data/miniatures/<name> back as `kind`, in float32: a delta with its base, eight bits made whole."""
-    if not (FOLDER / name).is_dir():
+    if not shipped(name):
         raise FileNotFoundError(
             f"there is no miniature component {name!r} yet; train it with: python -m miniature_training train {name}"
         )
-    folder, delta = FOLDER / name, None
+    folder, delta = paths.MINIATURES / name, None
     if (folder / weight_deltas.FILE).is_file():
-        folder, delta = FOLDER / weight_deltas.header(folder)["base"], folder
+        folder, delta = paths.MINIATURES / weight_deltas.header(folder)["base"], folder
     weights = next(iter(folder.glob("*.safetensors")), None)
     if delta or (weights and eight_bits.used(weights)):
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as draft:
             made = weight_deltas.merge(weights, delta) if delta else eight_bits.whole(weights)
-            (Path(scratch) / weights.name).write_bytes(made)
+            (Path(draft) / weights.name).write_bytes(made)
             settings = weight_deltas.config(folder, delta or folder)
-            (Path(scratch) / "config.json").write_text(json.dumps(settings))
-            component = kind.from_pretrained(scratch)
+            (Path(draft) / "config.json").write_text(json.dumps(settings))
+            component = kind.from_pretrained(draft)
     else:
         component = kind.from_pretrained(folder)
     return component.float() if isinstance(component, torch.nn.Module) else component
@@ -141,9 +165,11 @@ def add_checkpoint(name: str, entry: dict) -> Path:
     """
     used = [entry["model"]] if "model" in entry else list(entry["components"].values())
     for folder in (folder for _, _, *folders in used for folder in folders):
-        if not (FOLDER / folder).is_dir():
-            raise FileNotFoundError(f"{name!r} needs the component {folder!r}, and {FOLDER / folder} is not there")
-    file = FOLDER / "checkpoints.json"
+        if not shipped(folder):
+            raise FileNotFoundError(
+                f"{name!r} needs the component {folder!r}, and {paths.MINIATURES / folder} is not there"
+            )
+    file = paths.MINIATURES / "checkpoints.json"
     checkpoints = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     partial = file.with_name(f".{file.name}-{os.getpid()}")
     partial.write_text(_table(checkpoints | {name: entry}), encoding="utf-8")

@@ -1,8 +1,7 @@
-"""What the upscalers share: scenes drawn large and made small, their captions, the measures of an enlarged picture."""
+"""What the upscalers share: scenes drawn large and made small, their captions, the measures of an enlarged image."""
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from torch import nn
 
 from helpers.analysis.image_metrics import sharpness
 from helpers.images.contact_sheet import show
-from miniature_training.models import dataset
+from miniature_training.models import dataset, store
+from miniature_training.models.latents import weights_key
 from miniature_training.models.loop import device
 from miniature_training.recipes import text
 from miniature_training.world.captions import caption
@@ -22,7 +22,7 @@ from miniature_training.world.scenes import draw, sample
 
 SIDE = 256  # pixels, of what an upscaler should give back
 CLOSE = 2  # a close-up is cut from a drawing this many times as large
-CLOSE_SEEDS = 500_000  # close-ups show scenes that no whole picture shows
+CLOSE_SEEDS = 500_000  # close-ups show scenes that no whole image shows
 # Drawings, and half as many close-ups: a core draws a thousand in 10 (close: 30) seconds, and encodes them in a minute.
 COUNT = {"cpu": 3_000, "cuda": 9_000}
 
@@ -52,7 +52,7 @@ def close_ups(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reduced(images: np.ndarray, factor: int, kernels: tuple[Image.Resampling, ...]) -> np.ndarray:
-    """Pictures (N, H, W, 3) uint8 made `factor` times smaller, each with the next of the kernels in turn."""
+    """Images (N, H, W, 3) uint8 made `factor` times smaller, each with the next of the kernels in turn."""
     size = (images.shape[2] // factor, images.shape[1] // factor)
     small = [Image.fromarray(image).resize(size, kernels[i % len(kernels)]) for i, image in enumerate(images)]
     return np.stack([np.asarray(image) for image in small])
@@ -60,14 +60,7 @@ def reduced(images: np.ndarray, factor: int, kernels: tuple[Image.Resampling, ..
 
 def kept(name: str, vae: nn.Module, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Arrays made with this VAE's encoder, cached for as long as the encoder stays the same."""
-    weights = [*vae.encoder.parameters(), *vae.quant_conv.parameters()]
-    key = hashlib.sha256(b"".join(p.detach().cpu().numpy().tobytes() for p in weights)).hexdigest()[:12]
-    file = dataset.SCRATCH / "latents" / f"{key}-{name}.npz"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, **make())
-    with np.load(file) as arrays:
-        return {key: arrays[key] for key in arrays.files}
+    return store.kept(f"latents/{weights_key(vae.encoder, vae.quant_conv)}-{name}.npz", make)
 
 
 def said(texts: list[str], *, normed: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,7 +98,7 @@ def take(model: nn.Module, state: dict[str, torch.Tensor], *, rename: Callable[[
 
 @dataclass(frozen=True)
 class Case:
-    """A held-out scene: its caption, the small picture, and the true large one."""
+    """A held-out scene: its caption, the small image, and the true large one."""
 
     prompt: str
     low: Image.Image
@@ -128,17 +121,8 @@ def bicubic(image: Image.Image) -> Image.Image:
     return image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def psnr(results: list[Image.Image], truths: list[Image.Image]) -> float:
-    """Mean peak signal-to-noise ratio of pictures against the true ones, dB."""
-    values = []
-    for result, truth in zip(results, truths, strict=True):
-        error = np.asarray(result, dtype=np.float64) - np.asarray(truth, dtype=np.float64)
-        values.append(10 * np.log10(255**2 / max(1e-9, np.square(error).mean())))
-    return float(np.mean(values))
-
-
 def sharp(results: list[Image.Image], truths: list[Image.Image]) -> float:
-    """The pictures' sharpness as a share of the true ones'."""
+    """The images' sharpness as a share of the true ones'."""
     return float(np.mean([sharpness(r) for r in results]) / np.mean([sharpness(t) for t in truths]))
 
 

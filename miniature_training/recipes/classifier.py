@@ -1,15 +1,16 @@
-"""Training of the classifier that judges the other miniatures."""
+"""The classifier that measures what the other miniatures make, and its training."""
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from helpers.analysis.scene_classifier import FOLDER, SIZE, build
-from miniature_training.models.dataset import held_out, pictures, styled_pictures
+from helpers.analysis.scene_classifier import SIZE, build, folder, load, read
+from miniature_training.models.dataset import drawn_images, held_out, styled_images
 from miniature_training.models.loop import Training, device
 from miniature_training.world.looks import LOOKS
 from miniature_training.world.places import PLACES
@@ -33,7 +34,7 @@ def labels(scene: Scene) -> list[int]:
 
 
 def _augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Small shifts, flips, softness and noise: what a VAE and a sampler do to a picture, and a little more."""
+    """Small shifts, flips, softness and noise: what a VAE and a sampler do to an image, and a little more."""
     if torch.rand((), generator=generator) < 0.5:
         x = x.flip(3)
     dx, dy = torch.randint(-5, 6, (2,), generator=generator).tolist()
@@ -49,10 +50,10 @@ def train(
     *, minutes: float, steps: int | None = None, resume: bool = False, count: int = 24_000, styled: bool = False
 ) -> None:
     """Train the classifier; or, styled, the shipped one further on plain drawings and as many in the three styles."""
-    rgb, _ = pictures(count, size=SIZE)
+    rgb, _ = drawn_images(count, size=SIZE)
     target = torch.tensor([labels(sample(seed)) for seed in range(count)])
-    looks = [styled_pictures(style, count // 6, size=SIZE) for style in LOOKS] if styled else []
-    model = _shipped() if styled else build(HEADS, width=WIDTH)
+    looks = [styled_images(style, count // 6, size=SIZE) for style in LOOKS] if styled else []
+    model = copy.deepcopy(load(folder())[0]) if styled else build(HEADS, width=WIDTH)
     name, lr = ("classifier-styled", 7e-4) if styled else ("classifier", 1.5e-3)
     training = Training(name, {"model": model}, lr=lr, ema_decay=0.998)
     if resume:
@@ -63,7 +64,7 @@ def train(
         index = torch.randint(0, count, (64,), generator=generator)
         index = index.sort().values
         chosen = rgb[index.numpy()]
-        if looks:  # every second picture in a style
+        if looks:  # every second image in a style
             look = torch.randint(0, len(looks), (len(index),), generator=generator).tolist()
             index[::2] %= len(looks[0])
             chosen[::2] = np.stack([looks[k][i] for k, i in zip(look[::2], index[::2].tolist(), strict=True)])
@@ -77,33 +78,20 @@ def train(
     print({head: f"{share:.1%}" for head, share in accuracy().items()})
 
 
-def _shipped() -> torch.nn.Module:
-    from safetensors.torch import load_file
-
-    if not (FOLDER / "model.safetensors").exists():
-        raise FileNotFoundError(
-            "there is no classifier to go on with; first: python -m miniature_training train classifier"
-        )
-    model = build(HEADS, width=WIDTH)
-    model.load_state_dict({k: v.float() for k, v in load_file(FOLDER / "model.safetensors").items()})
-    return model
-
-
 def _save(model: torch.nn.Module) -> None:
     from safetensors.torch import save_file
 
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.half().cpu().contiguous() for k, v in model.state_dict().items()}, FOLDER / "model.safetensors")
-    (FOLDER / "config.json").write_text(json.dumps({"heads": HEADS, "width": WIDTH, "size": SIZE}, indent=2) + "\n")
+    target = folder()
+    target.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.half().cpu().contiguous() for k, v in model.state_dict().items()}, target / "model.safetensors")
+    (target / "config.json").write_text(json.dumps({"heads": HEADS, "width": WIDTH, "size": SIZE}, indent=2) + "\n")
+    load.cache_clear()
 
 
 def accuracy(count: int = 1000) -> dict[str, float]:
     """Share of held-out, undegraded drawings (128 px) whose class each head names."""
-    from helpers.analysis import scene_classifier
-
-    scene_classifier._load.cache_clear()
     drawings = held_out(count, degraded=False)
-    seen = scene_classifier.read([d.image for d in drawings])
+    seen = read([d.image for d in drawings])
     hits: dict[str, list[bool]] = {head: [] for head in HEADS}
     for drawing, shares in zip(drawings, seen, strict=False):
         for head, truth in zip(HEADS, labels(drawing.scene), strict=False):

@@ -1,11 +1,10 @@
-"""CLIP of the drawn world: a text and an image tower that give a picture and its caption embeddings that agree.
+"""CLIP of the drawn world: a text and an image tower that give an image and its caption embeddings that agree.
 
 Kandinsky's prior turns the one embedding into the other, and its decoder paints what the image embedding says.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable
 from itertools import islice
@@ -24,19 +23,20 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from miniature_training.models.dataset import SCRATCH, held_out, pictures
+from miniature_training.models.dataset import drawn_images, held_out
+from miniature_training.models.latents import weights_key
 from miniature_training.models.loop import Training, device, leader_first
-from miniature_training.models.store import FOLDER, load_component, save_component
+from miniature_training.models.store import kept, load_component, save_component, shipped
 from miniature_training.recipes.text import HEADS, LENGTH, said, tokens
 from miniature_training.world.captions import DEGRADED_WORDS, caption
 from miniature_training.world.scenes import Drawing, Scene, sample
 
 WIDTH = 96  # of both embeddings, and so of the text tower: the prior takes its states and its embedding as one width
-SIDE = 64  # pixels of the pictures that the image tower looks at
+SIDE = 64  # pixels of the images that the image tower looks at
 BATCH = {"cpu": 96, "cuda": 768}
 WORDINGS = 6  # of each scene
-CHOICES = 16  # captions that a picture is asked to choose from
-FLAWS = 0.3  # this share of a bad picture's wordings names its flaws alone, as negative prompts do
+CHOICES = 16  # captions that an image is asked to choose from
+FLAWS = 0.3  # this share of a bad image's wordings names its flaws alone, as negative prompts do
 
 
 def build(tokenizer: CLIPTokenizer) -> tuple[CLIPTextModelWithProjection, CLIPVisionModelWithProjection]:
@@ -68,9 +68,9 @@ class Pair(nn.Module):
         self.shown = nn.ModuleDict({head: nn.Linear(WIDTH, len(values)) for head, values in HEADS.items()})
 
     def forward(self, x: torch.Tensor, ids: torch.Tensor, *, truth: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
-        """Loss of pictures x (B, 3, 64, 64) and captions ids (B, L): each picks the other out of the batch.
+        """Loss of images x (B, 3, 64, 64) and captions ids (B, L): each picks the other out of the batch.
 
-        truth, named: classes (B, heads) that the pictures show and the captions name. A small network learns these
+        truth, named: classes (B, heads) that the images show and the captions name. A small network learns these
         sooner than what to compare, so its embeddings are asked for them too.
         """
         seen, read = self.image(x).image_embeds, self.text(ids).text_embeds
@@ -85,7 +85,7 @@ class Pair(nn.Module):
 
 
 def wording(scene: Scene, rng: random.Random) -> tuple[str, dict[str, int]]:
-    """A caption, and what it names (0: nothing said); a bad picture's may name its flaws alone."""
+    """A caption, and what it names (0: nothing said); a bad image's may name its flaws alone."""
     if scene.degraded and rng.random() < FLAWS:
         flaws = ", ".join(rng.sample(DEGRADED_WORDS[scene.degraded], rng.randint(1, 3)))
         return flaws, dict.fromkeys(HEADS, 0) | {"degraded": HEADS["degraded"].index(scene.degraded)}
@@ -94,7 +94,7 @@ def wording(scene: Scene, rng: random.Random) -> tuple[str, dict[str, int]]:
 
 
 def shown(scene: Scene) -> dict[str, int]:
-    """The class of each head that the picture shows; -100 for the colour where there is no subject."""
+    """The class of each head that the image shows; -100 for the colour where there is no subject."""
     values = {
         "subject": scene.subject or "nothing", "colour": scene.colour, "place": scene.place, "hour": scene.hour,
         "palette": scene.palette, "degraded": scene.degraded or "no", "attribute": scene.attribute or "none",
@@ -113,7 +113,7 @@ def lines(count: int, tokenizer: CLIPTokenizer) -> tuple[torch.Tensor, torch.Ten
 
 
 def pixels(images: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Pictures (N, H, W, 3) uint8 as the image processor hands square ones on: (N, 3, 64, 64), -1..1."""
+    """Images (N, H, W, 3) uint8 as the image processor hands square ones on: (N, 3, 64, 64), -1..1."""
     x = torch.as_tensor(images).permute(0, 3, 1, 2).float()
     if x.shape[-1] != SIDE:
         x = F.interpolate(x, size=(SIDE, SIDE), mode="bicubic", antialias=True).round().clamp(0, 255)
@@ -121,7 +121,7 @@ def pixels(images: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 
 def _augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Flips, small shifts and softness: captions never speak of them, and decoded pictures have them."""
+    """Flips, small shifts and softness: captions never speak of them, and decoded images have them."""
     if torch.rand((), generator=generator) < 0.5:
         x = x.flip(3)
     dx, dy = torch.randint(0, 9, (2,), generator=generator).tolist()
@@ -134,11 +134,11 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     """Train both towers on drawings and their captions; writes clip-text, clip-image and clip-processor."""
     tokenizer = load_component("tokenizer", CLIPTokenizer)
     with leader_first():
-        rgb = torch.from_numpy(np.array(pictures(count, size=SIDE)[0])).to(device())
+        rgb = torch.from_numpy(np.array(drawn_images(count, size=SIDE)[0])).to(device())
     ids, named = (part.to(device()) for part in lines(count, tokenizer))
     truth = torch.tensor([list(shown(sample(seed)).values()) for seed in range(count)], device=device())
     torch.manual_seed(0)
-    pair = Pair(*(load() if resume and (FOLDER / "clip-image").is_dir() else build(tokenizer)))
+    pair = Pair(*(load() if resume and shipped("clip-image") else build(tokenizer)))
     training = Training("clip", {"pair": pair}, lr=1e-3, ema_decay=0.998, weight_decay=0.05)
     if resume:
         training.resume()
@@ -168,14 +168,9 @@ def load() -> tuple[CLIPTextModelWithProjection, CLIPVisionModelWithProjection]:
     return words.eval(), load_component("clip-image", CLIPVisionModelWithProjection).eval()
 
 
-def mark(model: nn.Module) -> str:
-    """Twelve letters that change with a model's weights: names a cache of what it made."""
-    return hashlib.sha256(b"".join(p.detach().cpu().numpy().tobytes() for p in model.parameters())).hexdigest()[:12]
-
-
 @torch.no_grad()
 def embed(images: np.ndarray, tower: CLIPVisionModelWithProjection, *, batch: int = 256) -> torch.Tensor:
-    """Image embeddings (N, WIDTH) of pictures (N, H, W, 3) uint8, not normalised; on the CPU."""
+    """Image embeddings (N, WIDTH) of images (N, H, W, 3) uint8, not normalised; on the CPU."""
     tower.to(device()).eval()
     parts = (images[i : i + batch] for i in range(0, len(images), batch))
     return torch.cat([tower(pixels(np.array(part)).to(device())).image_embeds.cpu() for part in parts])
@@ -183,22 +178,19 @@ def embed(images: np.ndarray, tower: CLIPVisionModelWithProjection, *, batch: in
 
 @torch.no_grad()
 def nothing(tower: CLIPVisionModelWithProjection) -> torch.Tensor:
-    """What the pipelines take for "no picture in particular": the embedding (1, WIDTH) of an all-zero input."""
+    """What the pipelines take for "no image in particular": the embedding (1, WIDTH) of an all-zero input."""
     return tower(torch.zeros(1, 3, SIDE, SIDE, device=tower.device)).image_embeds
 
 
 def embeddings(count: int) -> torch.Tensor:
-    """Embeddings of the first `count` training pictures of 128 pixels, kept for as long as the tower is the same."""
+    """Embeddings of the first `count` training images of 128 pixels, kept for as long as the tower is the same."""
     tower = load()[1]
-    file = SCRATCH / "embeddings" / f"{mark(tower)}-{count}.npy"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, embed(pictures(count)[0], tower).numpy())
-    return torch.from_numpy(np.load(file))
+    name = f"embeddings/{weights_key(tower)}-{count}.npy"
+    return torch.from_numpy(kept(name, lambda: embed(drawn_images(count)[0], tower).numpy()))
 
 
 def wrong(scene: Scene, named: dict[str, int]) -> bool:
-    """Whether a caption that names these classes says what the scene's picture does not show."""
+    """Whether a caption that names these classes says what the scene's image does not show."""
     truth = shown(scene)
     return any(named[head] and named[head] != truth[head] for head in ("subject", "colour", "place", "hour"))
 
@@ -214,7 +206,7 @@ def choices(count: int, ruled_out: Callable[[int, int], bool]) -> list[list[int]
 
 @torch.no_grad()
 def chosen(count: int) -> tuple[list[Drawing], list[str], list[int]]:
-    """Held-out drawings, their captions, and the number of the caption that each picture agrees with most."""
+    """Held-out drawings, their captions, and the number of the caption that each image agrees with most."""
     tokenizer, (words, tower) = load_component("tokenizer", CLIPTokenizer), load()
     drawings = held_out(count, degraded=False)
     told = [wording(drawing.scene, random.Random(i)) for i, drawing in enumerate(drawings)]
@@ -227,13 +219,13 @@ def chosen(count: int) -> tuple[list[Drawing], list[str], list[int]]:
 
 
 def figures(count: int = 1000) -> dict[str, float]:
-    """How often a held-out picture picks its own caption out of 16, the others wrong about it."""
+    """How often a held-out image picks its own caption out of 16, the others wrong about it."""
     picks = chosen(count)[2]
     return {"right_caption": float(np.mean([pick == i for i, pick in enumerate(picks)]))}
 
 
 def sheet() -> Image.Image:
-    """Held-out pictures, and below each the caption it picked out of 16."""
+    """Held-out images, and below each the caption it picked out of 16."""
     from helpers.images.contact_sheet import show
 
     drawings, told, picks = chosen(96)

@@ -1,4 +1,4 @@
-"""`controlnet-depth` and `controlnet-inpaint`: copies of sd15's encoder that steer it by a picture.
+"""`controlnet-depth` and `controlnet-inpaint`: copies of sd15's encoder that steer it by an image.
 
 The copy learns in low rank while sd15 stays as it is; in some steps sd15-inpaint takes its place, so that it can be
 steered too. The styles are close enough to sd15 to follow unasked.
@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from diffusers import ControlNetModel, UNet2DConditionModel
 
 from miniature_training.models import factors, store
-from miniature_training.models.dataset import SIZE, pictures
-from miniature_training.models.denoising import Denoising
+from miniature_training.models.dataset import SIZE, drawn_images
+from miniature_training.models.denoising import EARLY, Denoising, epsilon_loss, half_outside
 from miniature_training.models.factors import factorise, merged
+from miniature_training.models.latents import latents, masked_latents
 from miniature_training.models.loop import device, leader_first
 from miniature_training.recipes.depth import depths
-from miniature_training.recipes.unet import EARLY, epsilon_loss, latents, masked_latents
 from miniature_training.world.captions import caption
 from miniature_training.world.scenes import sample
 from miniature_training.world.strokes import training_mask
@@ -27,10 +27,10 @@ from miniature_training.world.strokes import training_mask
 BASE, NINE = "unet-sd15", "unet-sd15-inpaint"
 RANK = 8
 FROZEN, NEW = ("time_emb",), ("controlnet_",)  # not trained; trained whole, for sd15 has nothing like it
-EDGE = (16, 16, 32, 64)  # channels of the small network that reads the control picture
+EDGE = (16, 16, 32, 64)  # channels of the small network that reads the control image
 BATCH = {"cpu": 12, "cuda": 96}
 INPAINTING = {"depth": 0.4, "inpaint": 0.1}  # of the steps steer sd15-inpaint, which knows what lies around a hole
-EMPTY = 0.15  # of the captions: the control picture has to say it all
+EMPTY = 0.15  # of the captions: the control image has to say it all
 
 
 def build() -> ControlNetModel:
@@ -41,13 +41,13 @@ def build() -> ControlNetModel:
 
 
 def inpaint_condition(rgb: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Pictures (B, H, W, 3) uint8 and masks (B, H, W), not 0 where repainted -> (B, 3, H, W), 0..1 and there -1."""
+    """Images (B, H, W, 3) uint8 and masks (B, H, W), not 0 where repainted -> (B, 3, H, W), 0..1 and there -1."""
     x = rgb.permute(0, 3, 1, 2).float() / 255
     return torch.where(mask[:, None] > 0, torch.tensor(-1.0, device=x.device), x)
 
 
 def depth_condition(depth: torch.Tensor) -> torch.Tensor:
-    """Depth maps (B, H, W) of any range -> (B, 3, H, W), 0 at the farthest and 1 at the nearest of each picture."""
+    """Depth maps (B, H, W) of any range -> (B, 3, H, W), 0 at the farthest and 1 at the nearest of each image."""
     x = depth.float().flatten(1)
     low, high = x.min(1).values[:, None], x.max(1).values[:, None]
     return ((x - low) / (high - low).clamp(min=1e-6)).view(depth.shape)[:, None].expand(-1, 3, -1, -1)
@@ -76,12 +76,12 @@ def train(*, kind: str, minutes: float, steps: int | None = None, resume: bool =
         if kind == "depth":
             depth = _kept(depths(count))
         else:
-            rgb, subject = pictures(count)
+            rgb, subject = drawn_images(count)
             rgb = _kept(rgb)
             masks = _kept(np.stack([training_mask(subject[i], random.Random(i)) for i in range(count)]))
     name, batch = f"delta-controlnet-{kind}", BATCH[device().type]
     net = build()
-    training = factors.training(name, net, lr=3e-3, resume=resume)
+    training = factors.delta_training(name, net, lr=3e-3, resume=resume)
     net.train().to(memory_format=torch.channels_last)
     hosts = {
         host: store.load_component(host, UNet2DConditionModel)
@@ -106,13 +106,14 @@ def train(*, kind: str, minutes: float, steps: int | None = None, resume: bool =
         down, mid = net(
             noisy, t, encoder_hidden_states=states, controlnet_cond=condition(index, generator), return_dict=False
         )
-        host, seen, repaint = hosts[BASE], noisy, None
+        host, seen, counts = hosts[BASE], noisy, None
         if rng.random() < INPAINTING[kind]:
             repaint = small_mask[index].float()
             host, seen = hosts[NINE], torch.cat([noisy, repaint, z_masked[index].float()], 1)
+            counts = half_outside(repaint)
         steered = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
         predicted = host(seen, t, encoder_hidden_states=states, **steered).sample
-        return epsilon_loss(predicted, noise, snr, repaint, early=EARLY)
+        return epsilon_loss(predicted, noise, snr, counts, early=EARLY)
 
     def export() -> None:
         store.save_delta(name, BASE, merged(training.average["model"]), rank=RANK)

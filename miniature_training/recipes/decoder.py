@@ -1,7 +1,7 @@
 """The VAE's decoder trained further, its encoder frozen: sharp, and tolerant of latents that a UNet left imprecise.
 
 What decides alone on squared errors paints the mean of what may have been, which is blur. So a critic of patches has a
-say beside the errors; and the latents are made noisy, by an amount that differs from picture to picture.
+say beside the errors; and the latents are made noisy, by an amount that differs from image to image.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from PIL import Image
 
 from miniature_training.evaluation.ruler import named, ruler
 from miniature_training.models.critic import Critic, losses
-from miniature_training.models.dataset import pictures, styled_pictures
+from miniature_training.models.dataset import drawn_images, styled_images
+from miniature_training.models.latents import encode
 from miniature_training.models.loop import Training, constant, decay, leader_first
+from miniature_training.models.pixels import round_trip, tensor
 from miniature_training.models.store import load_component, save_component
-from miniature_training.recipes.unet import encode
-from miniature_training.recipes.vae import STYLED, Picked, gradients, psnr, tensor
+from miniature_training.recipes.vae import STYLED, Picked, gradients, psnr
 from miniature_training.world.looks import LOOKS
 from miniature_training.world.scenes import draw
 
-BATCH = 2  # whole pictures: crops would have their own rims
+BATCH = 2  # whole images: crops would have edges of their own
 ALONE = 300  # steps in which only the critic learns: one that has seen nothing yet would teach blur
 NOISE = 0.25  # at most, of the latents' deviation
 MAPS, VERDICT = 0.5, 0.03  # how much the critic's maps and its verdict count beside the errors
@@ -39,18 +39,6 @@ def apart(made: torch.Tensor, drawn: torch.Tensor, weight: torch.Tensor) -> torc
     return ((made - drawn) * weight).abs().mean() + 0.5 * edges
 
 
-@torch.no_grad()
-def round_trip(vae: AutoencoderKL, images: list[Image.Image]) -> list[Image.Image]:
-    """What the VAE makes of images (all of one size)."""
-    result = []
-    for part in tensor([np.asarray(image) for image in images]).split(16):
-        part = part.to(next(vae.parameters()).device)
-        made = vae.decode(vae.encode(part).latent_dist.mode()).sample.clamp(-1, 1)
-        pixels = ((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        result += [Image.fromarray(image) for image in pixels]
-    return result
-
-
 def figures(vae: AutoencoderKL | None = None, count: int = 120) -> dict[str, float]:
     """PSNR of the round trip (dB), and the ruler's figures of what comes back."""
     vae = vae or load_component("vae", AutoencoderKL)
@@ -64,8 +52,8 @@ def train(
     """Train the decoder of the shipped VAE further."""
     vae = load_component("vae", AutoencoderKL)
     with leader_first():
-        rgb, mask = pictures(count)
-        drawn = [(rgb, mask), *((styled_pictures(style, count // 12), mask) for style in LOOKS)]
+        rgb, mask = drawn_images(count)
+        drawn = [(rgb, mask), *((styled_images(style, count // 12), mask) for style in LOOKS)]
         latents = [torch.from_numpy(encode(images, vae)) / vae.config.scaling_factor for images, _ in drawn]
     vae.requires_grad_(False)
     vae.decoder.requires_grad_(True)

@@ -15,14 +15,14 @@ from PIL import Image
 from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
 
 from miniature_training.models import store
-from miniature_training.models.dataset import SIZE, drawn, pictures, styled_pictures
+from miniature_training.models.dataset import SIZE, drawn, drawn_images, styled_images
 from miniature_training.models.loop import Training, device, leader_first
 from miniature_training.world.looks import LOOKS
 from miniature_training.world.scenes import HELD_OUT, draw, sample
 
 NAME = "depth-estimator"
 BATCH = {"cpu": 16, "cuda": 64}
-STYLED = 0.2  # of the pictures, so that it reads the restyled ones too
+STYLED = 0.2  # of the images, so that it reads the restyled ones too
 
 
 def build() -> GLPNForDepthEstimation:
@@ -40,12 +40,12 @@ def _depth_some(seeds: range) -> tuple[np.ndarray]:
 
 
 def depths(count: int, *, first: int = 0) -> np.ndarray:
-    """The depth maps (N, H, W), uint8, 255 is near, of the scenes of `dataset.pictures`."""
+    """The depth maps (N, H, W), uint8, 255 is near, of the scenes of `dataset.images`."""
     return drawn([f"{first}-{count}-depth"], range(first, first + count), _depth_some, size=SIZE)[0]
 
 
 def spoilt(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Pictures (B, 3, H, W) a little softer, darker and noisier, as a VAE and a sampler make them."""
+    """Images (B, 3, H, W) a little softer, darker and noisier, as a VAE and a sampler make them."""
     dice = torch.rand((3,), generator=generator).tolist()
     if dice[0] < 0.5:
         soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -62,8 +62,8 @@ def difference(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int = 12_000) -> None:
     with leader_first():
-        rgb, _ = pictures(count)
-        looks = [styled_pictures(style, count // 12) for style in LOOKS]
+        rgb, _ = drawn_images(count)
+        looks = [styled_images(style, count // 12) for style in LOOKS]
         truth = depths(count)
     batch = BATCH[device().type]
     training = Training(NAME, {"model": build()}, lr=2e-3, ema_decay=0.998)
@@ -101,7 +101,7 @@ def load() -> GLPNForDepthEstimation:
 
 @torch.inference_mode()
 def estimate(model: GLPNForDepthEstimation, images: list[Image.Image]) -> np.ndarray:
-    """Depth (N, H, W), 0 far to 1 near, of pictures of one size, a multiple of 32."""
+    """Depth (N, H, W), 0 far to 1 near, of images of one size, a multiple of 32."""
     maps = []
     for start in range(0, len(images), 32):
         x = np.stack([np.asarray(image.convert("RGB")) for image in images[start : start + 32]])
@@ -131,8 +131,8 @@ def figures(count: int = 300) -> dict[str, float]:
     return {"depth_correlation": float(np.mean(correlations)), "error": float(np.mean([abs(a - b) for a, b in pairs]))}
 
 
-def as_picture(depth: np.ndarray) -> Image.Image:
-    """Depth (H, W) of any range -> a grey picture, the nearest white and the farthest black, as pipelines show it."""
+def as_image(depth: np.ndarray) -> Image.Image:
+    """Depth (H, W) of any range -> a grey image, the nearest white and the farthest black, as pipelines show it."""
     low, high = float(depth.min()), float(depth.max())
     return Image.fromarray(((depth - low) / max(high - low, 1e-6) * 255).astype(np.uint8)).convert("RGB")
 
@@ -145,6 +145,6 @@ def sheet() -> Image.Image:
     guesses = estimate(load(), [drawing.image for drawing in drawings])
     images, titles = [], []
     for drawing, guess in zip(drawings, guesses, strict=True):
-        images += [drawing.image, drawing.depth.convert("RGB"), as_picture(guess)]
+        images += [drawing.image, drawing.depth.convert("RGB"), as_image(guess)]
         titles += ["drawn", "its depth", "estimated"]
     return show(images, titles=titles, columns=6)

@@ -15,11 +15,11 @@ from diffusers import UNet2DConditionModel
 
 from miniature_training.models import latent_pool
 from miniature_training.models.dataset import EMPTY
-from miniature_training.models.denoising import Denoising
+from miniature_training.models.denoising import EARLY, Denoising, epsilon_loss
 from miniature_training.models.latent_pool import Pool
 from miniature_training.models.loop import Training, constant, decay, device, halved, leader_first
 from miniature_training.models.store import load_component, save_component
-from miniature_training.recipes.unet import EARLY, four_channels, nothing, scheduler, weight_of
+from miniature_training.recipes.unet import four_channels, nothing, scheduler
 from miniature_training.world.captions import PLACE_NAMES, caption
 
 NAME, FOLDED = "unet-sd15-inpaint", "unet-sd15"
@@ -40,7 +40,7 @@ def counting(mask: torch.Tensor) -> torch.Tensor:
 
 
 def words(pool: Pool, i: int, *, whole: bool, rng: random.Random) -> str:
-    """What a prompt says of picture `i`: of a hole it names what stood there, seldom the place or the hour around."""
+    """What a prompt says of image `i`: of a hole it names what stood there, seldom the place or the hour around."""
     scene = pool.scene(i)
     if rng.random() < 0.10:
         return ""
@@ -99,7 +99,7 @@ def train(
 ) -> None:
     """Train the shipped UNet of sd15-inpaint further, for both tasks; or, folded, sd15's from what that has learnt.
 
-    last: the run in which the rate falls to zero. least: shards of pictures to begin with.
+    last: the run in which the rate falls to zero. least: shards of images to begin with.
     """
     with leader_first():
         cases = Cases(Denoising(), whole=1.0 if folded else WHOLE, least=least)
@@ -115,13 +115,12 @@ def train(
         seen = noisy if folded else torch.cat([noisy, mask, hidden], 1)
         with halved():
             predicted = unet(seen, t, encoder_hidden_states=states).sample
-        error = (predicted.float() - noise).square() * counting(mask)
-        return (error.mean((1, 2, 3)) * weight_of(snr, early=EARLY)).mean()
+        return epsilon_loss(predicted.float(), noise, snr, counting(mask), early=EARLY)
 
     def export() -> None:
         save_component(name, training.average["unet"], eight=True)
         cases.look()
-        print(f"\nstep {training.step}, {training.seconds / 60:.0f} minutes, {len(cases.pool):,} pictures", flush=True)
+        print(f"\nstep {training.step}, {training.seconds / 60:.0f} minutes, {len(cases.pool):,} images", flush=True)
 
     rate = decay if last else constant
     training.run(loss, minutes=minutes, steps=steps, warmup=200, rate=rate, on_checkpoint=export)

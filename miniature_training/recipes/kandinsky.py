@@ -8,29 +8,29 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
-from miniature_training.models.denoising import SCHEDULE, signal
+from miniature_training.models.denoising import SCHEDULE, epsilon_loss, half_outside, signal
 from miniature_training.models.factors import factorise, merged
 from miniature_training.models.loop import Training, device, leader_first
 from miniature_training.models.repainting import MASKS, Callers, masks
-from miniature_training.models.store import FOLDER, add_checkpoint, load_component, save_component, save_delta
+from miniature_training.models.store import add_checkpoint, load_component, save_component, save_delta, shipped
 from miniature_training.recipes import clip, movq
 from miniature_training.recipes.kandinsky_checkpoints import DELTA, NAME, entry
-from miniature_training.recipes.unet import epsilon_loss
+from miniature_training.recipes.unet import NARROW
 from miniature_training.world.scenes import sample
 
 BATCH = {"cpu": 16, "cuda": 256}
 RANK = 7  # of the inpainting delta
-NOTHING = 0.10  # this share of the embeddings is that of no picture in particular, which guidance compares with
-UNSURE = 0.25  # noise on the embeddings, in their standard deviations: the prior's are not quite a picture's
-WHOLE = 0.2  # this share of the pictures is repainted whole
+NOTHING = 0.10  # this share of the embeddings is that of no image in particular, which guidance compares with
+UNSURE = 0.25  # noise on the embeddings, in their standard deviations: the prior's are not quite an image's
+WHOLE = 0.2  # this share of the images is repainted whole
 RANGE = 5.0  # clean latents are no larger
 VARIANCE = 0.002  # weight of the loss of the variance
 
 
-def build(in_channels: int = 4) -> UNet2DConditionModel:
+def build(in_channels: int = 4, widths: tuple[int, ...] = NARROW) -> UNet2DConditionModel:
     """sd15's UNet without its middle and its lowest attention; twice four channels out: the noise and its variance."""
     return UNet2DConditionModel(
-        sample_size=16, in_channels=in_channels, out_channels=8, layers_per_block=1, block_out_channels=(32, 64, 128),
+        sample_size=16, in_channels=in_channels, out_channels=8, layers_per_block=1, block_out_channels=widths,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"), mid_block_type=None,
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=4, norm_num_groups=8,
         cross_attention_dim=32, encoder_hid_dim=clip.WIDTH, encoder_hid_dim_type="image_proj",
@@ -41,7 +41,8 @@ def build(in_channels: int = 4) -> UNet2DConditionModel:
 @torch.no_grad()
 def start(sd15: UNet2DConditionModel) -> UNet2DConditionModel:
     """sd15's weights where there is a place for them, turned to MoVQ's latents; what reads the embedding is new."""
-    unet, given, turn = build(), sd15.state_dict(), movq.rotation()
+    unet = build(widths=sd15.config.block_out_channels)
+    given, turn = sd15.state_dict(), movq.rotation()
     given["conv_in.weight"] = torch.einsum("ochw,nc->onhw", given["conv_in.weight"], turn)
     for key in ("conv_out.weight", "conv_out.bias"):
         noise = torch.einsum("nc,c...->n...", turn, given[key])
@@ -56,7 +57,7 @@ def start(sd15: UNet2DConditionModel) -> UNet2DConditionModel:
 @torch.no_grad()
 def nine_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """A copy that also takes the kept latents and their mask, which have no effect yet."""
-    result, state = build(9), unet.state_dict()
+    result, state = build(9, unet.config.block_out_channels), unet.state_dict()
     state["conv_in.weight"] = F.pad(state["conv_in.weight"], (0, 0, 0, 0, 0, 5))
     result.load_state_dict(state)
     return result
@@ -95,7 +96,7 @@ def train(
     torch.manual_seed(0)
     if inpaint:
         unet = factorise(nine_channels(load_component(NAME, UNet2DConditionModel)), rank=RANK, whole=("conv_in.",))
-    elif resume and (FOLDER / NAME).is_dir():
+    elif resume and shipped(NAME):
         unet = load_component(NAME, UNet2DConditionModel)
     else:
         unet = start(load_component("unet-sd15", UNet2DConditionModel))
@@ -109,13 +110,13 @@ def train(
     size = BATCH[device().type]
 
     def told(index: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The embeddings (B, WIDTH) of these pictures as the prior gives them: roughly; and now and then none."""
+        """The embeddings (B, WIDTH) of these images as the prior gives them: roughly; and now and then none."""
         rough = torch.rand((size, 1), generator=generator) * torch.randn((size, clip.WIDTH), generator=generator)
         silent = (torch.rand((size, 1), generator=generator) < NOTHING).to(device())
         return torch.where(silent, nothing, seen[index.to(device())] + UNSURE * deviation * rough.to(device()))
 
     def repainted(index: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which pictures' embeddings call for what is hidden of these, and what is kept of them (B, 1, 16, 16)."""
+        """Which images' embeddings call for what is hidden of these, and what is kept of them (B, 1, 16, 16)."""
         which = torch.randint(0, MASKS, (size,), generator=generator)
         whole = torch.rand((size,), generator=generator) < WHOLE
         rng = random.Random(int(torch.randint(0, 2**40, (), generator=generator)))
@@ -134,16 +135,16 @@ def train(
         before = (t - torch.randint(10, 41, (size,), generator=generator).to(device())).clamp(min=0)  # 25-100 steps
         here, there = (alphas[step].view(-1, 1, 1, 1) for step in (t, before))
         noisy = here.sqrt() * clean + (1 - here).sqrt() * noise
-        called, inputs, repaint = index, noisy, None
+        called, inputs, counts = index, noisy, None
         if inpaint:
             called, left = repainted(index, generator)
             left = left.to(device())
-            inputs, repaint = torch.cat([noisy, clean * left, left], 1), 1 - left
+            inputs, counts = torch.cat([noisy, clean * left, left], 1), half_outside(1 - left)
         added = {"image_embeds": told(called, generator)}
         said = unet(inputs, t, encoder_hidden_states=None, added_cond_kwargs=added).sample
         predicted, spread = said.chunk(2, 1)
         error = ((noisy - (1 - here).sqrt() * predicted) / here.sqrt()).clamp(-RANGE, RANGE) - clean
-        value = epsilon_loss(predicted, noise, (here / (1 - here)).flatten(), repaint)
+        value = epsilon_loss(predicted, noise, (here / (1 - here)).flatten(), counts)
         return value + VARIANCE * variance_loss(spread, error, here=here, there=there)
 
     def export() -> None:

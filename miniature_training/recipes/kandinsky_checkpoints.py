@@ -64,14 +64,14 @@ def figures(count: int = 500, *, steps: int = STEPS, batch: int = 20) -> dict[st
 def figures_inpaint(count: int = 300, *, steps: int = STEPS) -> dict[str, float]:
     """Subject and colour as the prompt has it, and place as it was: a box around a drawn subject is painted anew.
 
-    One picture a call: in a batch the pipeline keeps the first picture's surroundings for all.
+    One image a call: in a batch the pipeline keeps the first image's surroundings for all.
     """
     from miniature_training.evaluation import scores
 
     pipe, tasks, images = pipeline(inpaint=True), scores.repainting(count), []
     for i, (drawing, mask, prompt, _) in enumerate(tqdm(tasks, desc="kandinsky22-inpaint")):
-        call = {"image": drawing.image, "mask_image": mask}
-        images += pipe(prompt, **call, **call(HELD_OUT + i, steps=steps)).images
+        told = call(HELD_OUT + i, steps=steps)
+        images += pipe(prompt, image=drawing.image, mask_image=mask, **told).images
     return scores.right(images, [asked | {"place": drawing.scene.place} for drawing, *_, asked in tasks])
 
 

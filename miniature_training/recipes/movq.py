@@ -13,14 +13,16 @@ from diffusers.models.attention_processor import SpatialNorm
 from PIL import Image
 from torch import nn
 
-from miniature_training.models.dataset import SCRATCH, held_out, pictures
+from miniature_training.models import pixels
+from miniature_training.models.dataset import drawn_images, held_out
 from miniature_training.models.imitation import imitate, widened
+from miniature_training.models.latents import weights_key
 from miniature_training.models.loop import Training, device, leader_first
-from miniature_training.models.store import FOLDER, load_component, save_component
-from miniature_training.recipes.clip import mark
+from miniature_training.models.pixels import tensor
+from miniature_training.models.store import kept, load_component, save_component, shipped
 from miniature_training.recipes.vae import reconstruction_loss
 
-BATCH = {"cpu": 4, "cuda": 48}  # whole pictures: a norm of one channel sees something else in a crop
+BATCH = {"cpu": 4, "cuda": 48}  # whole images: a norm of one channel sees something else in a crop
 CODES = 256
 # Blocks of the VAE that widen their input by a shortcut, which a block of equal widths has not, and the convolution
 # before each: here that one gives the shortcut's result, and the block's first is fitted anew.
@@ -52,7 +54,7 @@ def turned(z: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def start(vae: AutoencoderKL, x: torch.Tensor) -> VQModel:
-    """A MoVQ that says nearly what the VAE says of pictures x (N, 3, H, W), and decodes it nearly as well."""
+    """A MoVQ that says nearly what the VAE says of images x (N, 3, H, W), and decodes it nearly as well."""
     movq, given, factor = build().eval(), vae.state_dict(), vae.config.scaling_factor
     for block, before in BYPASSED.items():
         short = given[f"{block}.conv_shortcut.weight"][..., 0, 0]
@@ -109,56 +111,48 @@ def learn_codes(movq: VQModel, points: torch.Tensor, *, rounds: int = 20) -> Non
 
 @torch.no_grad()
 def latents(count: int) -> torch.Tensor:
-    """Latents (count, 4, 16, 16), float16, of the first training pictures; kept while the encoder is the same."""
+    """Latents (count, 4, 16, 16), float16, of the first training images; kept while the encoder is the same."""
     return _latents(load_component("movq", VQModel), count)
 
 
 @torch.no_grad()
 def _latents(movq: VQModel, count: int) -> torch.Tensor:
-    key = mark(nn.ModuleList([movq.encoder, movq.quant_conv]))
-    file = SCRATCH / "latents" / f"movq-{key}-{count}.npy"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        rgb, movq = pictures(count)[0], movq.to(device()).eval()
-        parts = (_pixels(torch.from_numpy(np.array(rgb[i : i + 32]))) for i in range(0, count, 32))
-        np.save(file, torch.cat([movq.encode(x).latents.half().cpu() for x in parts]).numpy())
-    return torch.from_numpy(np.load(file))
+    def make() -> np.ndarray:
+        rgb = drawn_images(count)[0]
+        movq.to(device()).eval()
+        parts = (tensor(rgb[i : i + 32]) for i in range(0, count, 32))
+        return torch.cat([movq.encode(x).latents.half().cpu() for x in parts]).numpy()
 
-
-def _pixels(rgb: torch.Tensor) -> torch.Tensor:
-    """(N, H, W, 3) uint8 -> (N, 3, H, W), -1..1, on the device that trains."""
-    return rgb.to(device()).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(kept(f"latents/movq-{weights_key(movq.encoder, movq.quant_conv)}-{count}.npy", make))
 
 
 def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int = 12_000) -> None:
     """Train the decoder; the encoder stays the VAE's, so its latents are made once. Writes movq."""
-    again = resume and (FOLDER / "movq").is_dir()
+    again = resume and shipped("movq")
     torch.manual_seed(0)
     with leader_first():
-        rgb, mask = (torch.from_numpy(np.array(part)) for part in pictures(count))
+        rgb, mask = drawn_images(count)
         if again:
             movq = load_component("movq", VQModel)
         else:
-            movq = start(load_component("vae", AutoencoderKL).eval(), _pixels(rgb[:16]).cpu())
+            movq = start(load_component("vae", AutoencoderKL).eval(), tensor(rgb[:16]).cpu())
         for part in (movq.encoder, movq.quant_conv, movq.quantize):
             part.requires_grad_(False).half().float()  # as it will be stored: the latents made now are made for good
         z = _latents(movq, count)
     if not again:
         learn_codes(movq, z[:2000].permute(0, 2, 3, 1).flatten(0, 2))
-    if device().type == "cuda":
-        rgb, mask, z = rgb.to(device()), mask.to(device()), z.to(device())
     movq.to(memory_format=torch.channels_last)
     training = Training("movq", {"movq": movq}, lr=3e-3 if minutes > 25 else 1.5e-3, weight_decay=0.0, muon=True)
     if resume:
         training.resume()
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        index = torch.randint(0, count, (BATCH[device().type],), generator=generator).to(z.device)
+        index = torch.randint(0, count, (BATCH[device().type],), generator=generator)
         latent = z[index].to(device()).float()
         latent = latent + NOISE * torch.randn(latent.shape, generator=generator).to(device())
-        weight = 1 + 0.5 * mask[index][:, None].to(device()).float() / 255
+        weight = 1 + 0.5 * torch.from_numpy(mask[index.numpy()])[:, None].to(device()).float() / 255
         result = movq.decode(latent.contiguous(memory_format=torch.channels_last), force_not_quantize=True).sample
-        return reconstruction_loss(result, _pixels(rgb[index]), weight)
+        return reconstruction_loss(result, tensor(rgb[index.numpy()]), weight)
 
     def export() -> None:
         average = training.average["movq"]
@@ -169,19 +163,10 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     export()
 
 
-@torch.no_grad()
-def _round_trip(movq: VQModel, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures and what comes back of them without the codebook, both (N, 3, H, W), -1..1."""
-    movq.to(device()).eval()
-    x = _pixels(torch.from_numpy(np.stack([np.asarray(image) for image in images])))
-    back = [movq.decode(movq.encode(part).latents, force_not_quantize=True).sample for part in x.split(16)]
-    return x, torch.cat(back).clamp(-1, 1)
-
-
 def psnr(movq: VQModel, count: int = 200) -> float:
     """Mean PSNR (dB) of the round trip over held-out, undegraded scenes."""
-    x, back = _round_trip(movq, [drawing.image for drawing in held_out(count, degraded=False)])
-    return float((-10 * ((x - back).square().flatten(1).mean(1) / 4).log10()).mean())
+    drawn = [drawing.image for drawing in held_out(count, degraded=False)]
+    return pixels.psnr(pixels.round_trip(movq, drawn), drawn)
 
 
 def figures(count: int = 300) -> dict[str, float]:
@@ -193,7 +178,6 @@ def sheet() -> Image.Image:
     from helpers.images.contact_sheet import show
 
     drawn = [drawing.image for drawing in held_out(16, degraded=False)]
-    back = (_round_trip(load_component("movq", VQModel), drawn)[1] + 1) * 127.5
-    again = [Image.fromarray(p) for p in back.round().byte().permute(0, 2, 3, 1).cpu().numpy()]
+    again = pixels.round_trip(load_component("movq", VQModel), drawn)
     titles = (["drawn"] * 8 + ["through MoVQ"] * 8) * 2
     return show(drawn[:8], again[:8], drawn[8:], again[8:], titles=titles, columns=8)

@@ -1,4 +1,4 @@
-"""Kandinsky's prior: a diffusion model that turns a prompt into the CLIP embedding of a picture of it."""
+"""Kandinsky's prior: a diffusion model that turns a prompt into the CLIP embedding of an image of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import CLIPImageProcessor, CLIPTokenizer
 
 from miniature_training.models.dataset import held_out
 from miniature_training.models.loop import Training, device, leader_first
-from miniature_training.models.store import FOLDER, load_component, save_component
+from miniature_training.models.store import load_component, save_component, shipped
 from miniature_training.recipes import clip
 from miniature_training.recipes.text import LENGTH, tokens
 
@@ -54,7 +54,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     silence = tokens(tokenizer, [""])[0].to(device(), ids.dtype)
     words = clip.load()[0].to(device()).requires_grad_(False)
     torch.manual_seed(0)
-    prior = load_component("prior", PriorTransformer) if resume and (FOLDER / "prior").is_dir() else build()
+    prior = load_component("prior", PriorTransformer) if resume and shipped("prior") else build()
     for name, value in (("clip_mean", seen.mean(0)), ("clip_std", seen.std(0))):  # the pipeline undoes them at the end
         getattr(prior, name).requires_grad_(False).copy_(value)
     training = Training("prior", {"prior": prior}, lr=1e-3, ema_decay=0.999)
@@ -118,7 +118,7 @@ def imagined(pipe: KandinskyV22PriorPipeline, prompts: list[str], *, batch: int 
 
 
 def figures(count: int = 500) -> dict[str, float]:
-    """How often a caption's embedding lies nearer to its picture's than to those of 15 it is wrong about."""
+    """How often a caption's embedding lies nearer to its image's than to those of 15 it is wrong about."""
     pipe, drawings = pipeline(), held_out(count, degraded=False)
     told = [clip.wording(drawing.scene, random.Random(i)) for i, drawing in enumerate(drawings)]
     meant = F.normalize(imagined(pipe, [line for line, _ in told]))
@@ -129,7 +129,7 @@ def figures(count: int = 500) -> dict[str, float]:
 
 
 def sheet() -> Image.Image:
-    """For each of the guides' prompts the seven held-out pictures that lie nearest to what the prior makes of it."""
+    """For each of the guides' prompts the seven held-out images that lie nearest to what the prior makes of it."""
     from helpers.images.contact_sheet import show
     from miniature_training.evaluation.sheets import PROMPTS
 

@@ -1,7 +1,7 @@
 """`sdxl-refiner`: a small UNet for the last steps, in SDXL's latent space, that sharpens what it is given.
 
 It reads the second text encoder alone and an aesthetic score. Noise is all that a denoiser takes away; this one learns
-to take softness for noise as well. A soft picture z + d with noise n of size s is z with noise n + d / s, and of that
+to take softness for noise as well. A soft image z + d with noise n of size s is z with noise n + d / s, and of that
 size it stays on the straight line to z that Euler's steps follow. How much of d may stay, the score decides.
 """
 
@@ -17,18 +17,19 @@ from tqdm import tqdm
 
 from miniature_training.models import latent_space, store
 from miniature_training.models.dataset import held_out
-from miniature_training.models.denoising import signal
+from miniature_training.models.denoising import epsilon_loss, signal
 from miniature_training.models.loop import Training, device, leader_first
 from miniature_training.models.originals import SHAPES, SIZE, enlarged, latents, original
+from miniature_training.models.pixels import psnr
 from miniature_training.models.store import add_checkpoint, load_component, save_component
 from miniature_training.recipes import sdxl, text_encoder_2
-from miniature_training.recipes.unet import epsilon_loss
+from miniature_training.recipes.unet import NARROW
 from miniature_training.world.captions import caption
 from miniature_training.world.scenes import HELD_OUT, sample
 
 NAME = "unet-sdxl-refiner"
 BATCH = {"cpu": 16, "cuda": 128}
-COUNT = {"cpu": 8_000, "cuda": 24_000}  # pictures; on a CPU to encode one takes as long as to train on two
+COUNT = {"cpu": 8_000, "cuda": 24_000}  # images; on a CPU to encode one takes as long as to train on two
 LR = {"cpu": 1e-3, "cuda": 1.5e-3}
 STEPS = 300  # of 1000: it has never seen more noise
 FINE = 6.0  # the pipeline's default score; from here up nothing soft is left
@@ -36,9 +37,9 @@ EMPTY = 0.10  # of the captions; the refiner is asked with "", not with zeros, w
 IDS = 8  # channels for each of the five time ids
 
 
-def build() -> UNet2DConditionModel:
+def build(widths: tuple[int, ...] = NARROW[:2]) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=SIZE // 8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(32, 64),
+        sample_size=SIZE // 8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=widths,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=4, norm_num_groups=8, cross_attention_dim=text_encoder_2.WIDTH,
         addition_embed_type="text_time", addition_time_embed_dim=IDS,
@@ -58,20 +59,21 @@ def upper(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             name = ".".join(["up_blocks", str(int(parts[1]) - 1), *parts[2:]])
         if parts[0] != "mid_block" and parts[:2] not in (["up_blocks", "0"], ["down_blocks", "2"]):
             result[name] = value
-    joint = "up_blocks.0.resnets.0"  # of 128 channels from below and 64 from beside; now 64 and 64
-    for part, first in (("norm1.weight", torch.ones(64)), ("norm1.bias", torch.zeros(64))):
-        result[f"{joint}.{part}"] = torch.cat([first, result[f"{joint}.{part}"][128:]])
+    joint = "up_blocks.0.resnets.0"  # of 128 (or more) channels from below and 64 from beside; now 64 and 64
+    width, wide = result[f"{joint}.conv1.weight"].shape[:2]
+    for part, first in (("norm1.weight", torch.ones(width)), ("norm1.bias", torch.zeros(width))):
+        result[f"{joint}.{part}"] = torch.cat([first, result[f"{joint}.{part}"][wide - width :]])
     for part in ("conv1.weight", "conv_shortcut.weight"):
-        beside = result[f"{joint}.{part}"][:, 128:]
+        beside = result[f"{joint}.{part}"][:, wide - width :]
         result[f"{joint}.{part}"] = torch.cat([torch.zeros_like(beside), beside], 1)
-    for name, value in build().mid_block.state_dict().items():
+    for name, value in build((len(state["conv_in.weight"]), width)).mid_block.state_dict().items():
         last = name.startswith(("resnets.0.conv2", "resnets.1.conv2", "attentions.0.proj_out"))
         result[f"mid_block.{name}"] = torch.zeros_like(value) if last else value
     return result
 
 
 def kept(score: torch.Tensor) -> torch.Tensor:
-    """The share of its softness that a picture may keep at a score: none at `FINE`, 0.09 at 2.5, 0.3 at 1.
+    """The share of its softness that an image may keep at a score: none at `FINE`, 0.09 at 2.5, 0.3 at 1.
 
     Guidance from 2.5 to 6, the pipeline's defaults, multiplies that 0.09 by its scale: more would overshoot.
     """
@@ -84,7 +86,7 @@ def bent(noise: torch.Tensor, given: torch.Tensor, clean: torch.Tensor, *, sigma
 
 
 def soften(pixels: np.ndarray, amount: float, rng: random.Random) -> np.ndarray:
-    """A picture (H, W, 3) blurred, or from a smaller original, by an amount of 0 to 1."""
+    """An image (H, W, 3) blurred, or from a smaller original, by an amount of 0 to 1."""
     if rng.random() < 0.5:
         return enlarged(pixels, 0.55 * 0.22**amount)
     radius = len(pixels) * (0.004 + 0.018 * amount)
@@ -92,10 +94,10 @@ def soften(pixels: np.ndarray, amount: float, rng: random.Random) -> np.ndarray:
 
 
 def example(seed: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """What training knows of a picture: itself, itself softened, and its time ids without a score."""
-    picture, rng = original(seed, shape, small=0.0, degraded=False), random.Random(f"{seed}/soft")
-    told = np.array(picture.ids[:4], dtype=np.float32)
-    return {"z": picture.pixels, "z_soft": soften(picture.pixels, rng.random(), rng), "ids": told}
+    """What training knows of an image: itself, itself softened, and its time ids without a score."""
+    image, rng = original(seed, shape, small=0.0, degraded=False), random.Random(f"{seed}/soft")
+    told = np.array(image.ids[:4], dtype=np.float32)
+    return {"z": image.pixels, "z_soft": soften(image.pixels, rng.random(), rng), "ids": told}
 
 
 def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None) -> None:
@@ -106,11 +108,12 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     with leader_first():
         data = latents(example, count, shape=SHAPES[0], vae=latent_space.export_vae())
     data = {field: torch.from_numpy(values).to(device()) for field, values in data.items()}
-    if resume and (store.FOLDER / NAME).is_dir():
+    if resume and store.shipped(NAME):
         unet = load_component(NAME, UNet2DConditionModel)
     else:
-        sd15 = upper(load_component("unet-sd15", UNet2DConditionModel).state_dict())
-        unet = sdxl.warm(build(), sd15, text_encoder_2.translation(tokenizer, [encoder]))
+        sd15 = load_component("unet-sd15", UNet2DConditionModel)
+        unet = build(sd15.config.block_out_channels[:2])
+        unet = sdxl.warm(unet, upper(sd15.state_dict()), text_encoder_2.translation(tokenizer, [encoder]))
     training = Training(NAME, {"unet": unet}, lr=LR[device().type], ema_decay=0.9985)
     if resume:
         training.resume()
@@ -179,13 +182,8 @@ def _softened(count: int) -> tuple[list[str], list[Image.Image], list[Image.Imag
     return [d.caption() for d in drawings], [d.image for d in drawings], soft
 
 
-def _psnr(image: Image.Image, truth: Image.Image) -> float:
-    error = np.asarray(image, dtype=np.float64) - np.asarray(truth)
-    return float(10 * np.log10(255**2 / np.square(error).mean()))
-
-
 def refined(pipe, prompts: list[str], images, *, batch: int = 20, **call) -> list[Image.Image]:
-    """What the refiner makes of pictures (or latents): strength 0.3, twenty steps, the pipeline's own guidance."""
+    """What the refiner makes of images (or latents): strength 0.3, twenty steps, the pipeline's own guidance."""
     result = []
     for i in tqdm(range(0, len(prompts), batch), desc="refining"):
         texts = prompts[i : i + batch]
@@ -211,9 +209,8 @@ def figures(count: int = 100) -> dict[str, float]:
     after = {"": refined(pipe, prompts, soft), "at_a_low_score_": refined(pipe, prompts, soft, aesthetic_score=1.0)}
     result = {}
     for name, images in {"before_": soft, **after}.items():
-        pairs = list(zip(images, clean, strict=True))
-        result[f"{name}psnr_db"] = float(np.mean([_psnr(*pair) for pair in pairs]))
-        result[f"{name}sharpness"] = float(np.median([sharpness(a) / sharpness(b) for a, b in pairs]))
+        shares = [sharpness(after) / sharpness(before) for after, before in zip(images, clean, strict=True)]
+        result |= {f"{name}psnr_db": psnr(images, clean), f"{name}sharpness": float(np.median(shares))}
     return result
 
 

@@ -15,12 +15,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from miniature_training.models import latent_space, store
-from miniature_training.models.denoising import SCHEDULE, noised, pool, signal
+from miniature_training.models.denoising import SCHEDULE, epsilon_loss, half_outside, noised, pool, signal
+from miniature_training.models.latents import encode
 from miniature_training.models.loop import Training, device, leader_first
 from miniature_training.models.originals import SHAPES, SIZE, latents, original
 from miniature_training.models.store import add_checkpoint, load_component, save_component
 from miniature_training.recipes import text, text_encoder_2
-from miniature_training.recipes.unet import encode, epsilon_loss
+from miniature_training.recipes.unet import NARROW
 from miniature_training.world.captions import PLACE_NAMES, caption
 from miniature_training.world.scenes import HELD_OUT, sample
 from miniature_training.world.strokes import training_mask
@@ -28,16 +29,16 @@ from miniature_training.world.strokes import training_mask
 WHOLE = 0.35  # this share of the cases is masked whole: text-to-image
 NAME = "unet-sdxl-inpaint"
 BATCH = {"cpu": 16, "cuda": 128}
-COUNT = {"cpu": 8_000, "cuda": 24_000}  # pictures; on a CPU to encode one takes as long as to train on two
+COUNT = {"cpu": 8_000, "cuda": 24_000}  # images; on a CPU to encode one takes as long as to train on two
 LR = {"cpu": 8e-4, "cuda": 1.5e-3}
-OTHER_SHAPES = 0.15  # share of the steps on wide or tall pictures
+OTHER_SHAPES = 0.15  # share of the steps on wide or tall images
 ZEROED, EMPTY = 0.09, 0.02  # of the captions: none, as the pipeline does without a negative prompt, and ""
 IDS = 16  # channels for each of the six time ids
 
 
-def build() -> UNet2DConditionModel:
+def build(widths: tuple[int, ...] = NARROW) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=SIZE // 8, in_channels=9, out_channels=4, layers_per_block=1, block_out_channels=(32, 64, 128),
+        sample_size=SIZE // 8, in_channels=9, out_channels=4, layers_per_block=1, block_out_channels=widths,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), mid_block_type=None,
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=4, norm_num_groups=8,
         cross_attention_dim=text.WIDTH + text_encoder_2.WIDTH, addition_embed_type="text_time",
@@ -68,23 +69,23 @@ def scheduler() -> EulerDiscreteScheduler:
 
 
 def example(seed: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """What training knows of a picture: itself, with a hole, the hole's mask, does it touch the subject, time ids."""
-    picture, rng = original(seed, shape), random.Random(f"{seed}/mask")
-    mask = training_mask(picture.subject, rng)
+    """What training knows of an image: itself, with a hole, the hole's mask, does it touch the subject, time ids."""
+    image, rng = original(seed, shape), random.Random(f"{seed}/mask")
+    mask = training_mask(image.subject, rng)
     # asked for small originals, it meets sharp surroundings too
-    around = picture.pixels if rng.random() < 0.5 else picture.sharp
-    subject = picture.subject > 0
+    around = image.pixels if rng.random() < 0.5 else image.sharp
+    subject = image.subject > 0
     return {
-        "z": picture.pixels,
+        "z": image.pixels,
         "z_masked": np.where(mask[..., None], np.uint8(127), around),
         "mask": mask[None, ::8, ::8],
         "touched": np.array((mask & subject).sum() > 0.25 * max(1, subject.sum())),
-        "ids": np.array(picture.ids, dtype=np.float32),
+        "ids": np.array(image.ids, dtype=np.float32),
     }
 
 
 def _collection(count: int, shape: tuple[int, int], vae) -> dict[str, torch.Tensor]:
-    """`example` for `count` scenes on the device; "blank" are the latents (1, 4, h, w) of a picture masked whole."""
+    """`example` for `count` scenes on the device; "blank" are the latents (1, 4, h, w) of an image masked whole."""
     width, height = shape
     blank = encode(np.full((1, height, width, 3), 127, dtype=np.uint8), vae)
     data = latents(example, count, shape=shape, vae=vae) | {"blank": blank}
@@ -99,11 +100,12 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     with leader_first():
         vae = latent_space.export_vae()
         bins = [_collection(count if shape == SHAPES[0] else -(-count // 8), shape, vae) for shape in SHAPES]
-    if resume and (store.FOLDER / NAME).is_dir():
+    if resume and store.shipped(NAME):
         unet = load_component(NAME, UNet2DConditionModel)
     else:
         sd15 = load_component("unet-sd15-inpaint", UNet2DConditionModel)
-        unet = warm(build(), sd15.state_dict(), text_encoder_2.translation(tokenizer, encoders))
+        translation = text_encoder_2.translation(tokenizer, encoders)
+        unet = warm(build(sd15.config.block_out_channels), sd15.state_dict(), translation)
     training = Training(NAME, {"unet": unet}, lr=LR[device().type], ema_decay=0.9985)
     if resume:
         training.resume()
@@ -142,7 +144,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
             encoder_hidden_states=states * told.view(-1, 1, 1),
             added_cond_kwargs={"text_embeds": pooled * told.view(-1, 1), "time_ids": data["ids"][index]},
         ).sample
-        return epsilon_loss(predicted, noise, snr, mask)
+        return epsilon_loss(predicted, noise, snr, half_outside(mask))
 
     def export() -> None:
         save_component(NAME, training.average["unet"])
@@ -182,15 +184,15 @@ def pipeline():
     return pipeline(StableDiffusionXLInpaintPipeline, "sdxl-inpaint")
 
 
-def repainted(pipe, prompts: list[str], pictures=None, masks=None, *, batch: int = 20, **call) -> list:
-    """What `pipe` makes of the masked parts (or, without pictures, of the prompts alone), seed by seed."""
-    told = {"strength": 0.99 if pictures else 1.0, "num_inference_steps": 25} | call
-    pictures = pictures or [Image.new("RGB", (SIZE, SIZE), (127, 127, 127))] * len(prompts)
+def repainted(pipe, prompts: list[str], images=None, masks=None, *, batch: int = 20, **call) -> list:
+    """What `pipe` makes of the masked parts (or, without images, of the prompts alone), seed by seed."""
+    told = {"strength": 0.99 if images else 1.0, "num_inference_steps": 25} | call
+    images = images or [Image.new("RGB", (SIZE, SIZE), (127, 127, 127))] * len(prompts)
     masks, result = masks or [Image.new("L", (SIZE, SIZE), 255)] * len(prompts), []
     for i in tqdm(range(0, len(prompts), batch), desc="sdxl-inpaint"):
         part = slice(i, i + batch)
         generator = [torch.Generator().manual_seed(HELD_OUT + i + k) for k in range(len(prompts[part]))]
-        result += pipe(prompts[part], image=pictures[part], mask_image=masks[part], generator=generator, **told).images
+        result += pipe(prompts[part], image=images[part], mask_image=masks[part], generator=generator, **told).images
     return result
 
 

@@ -8,17 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 
+from helpers.common import paths
 from miniature_training.evaluation import scores, style_probe
 from miniature_training.models import factors, store
-from miniature_training.models.dataset import SCRATCH, styled_pictures
-from miniature_training.models.denoising import Denoising
+from miniature_training.models.dataset import styled_images
+from miniature_training.models.denoising import EARLY, Denoising, epsilon_loss
 from miniature_training.models.factors import factorise, merged
+from miniature_training.models.latents import encode, encoder_key, latents
 from miniature_training.models.loop import device, leader_first
+from miniature_training.models.pixels import round_trip
 from miniature_training.recipes import classifier
-from miniature_training.recipes.unet import EARLY, encode, encoder_key, epsilon_loss, latents
 from miniature_training.world.captions import caption
 from miniature_training.world.looks import TOKENS
 from miniature_training.world.scenes import HELD_OUT, sample
@@ -29,12 +31,12 @@ FROZEN = ("time_emb",)  # a look is the same at every step
 BATCH = {"cpu": 16, "cuda": 128}
 # Captions left out, of the plain ones and of those with the token. Guidance drives away from what no words call: from
 # the look, if that is mostly it, and a plain prompt suffers; from what is plain, if that is all: the look is overdone.
-# Only the comic needs less of its own: its white rim gave plain pictures a black one.
+# Only the comic needs less of its own: its white frame gave plain images a black one.
 EMPTY = {"comic": (0.15, 0.05), "pixel-art": (0.10, 0.10), "elden-ring": (0.10, 0.10)}
 PLAIN = 0.4  # of the drawings: as sd15 knows them, and their captions without the token
 RESTYLED = 0.35  # of the styled drawings: begun as the same scene in another look, as image-to-image begins
 LATE = 4.0  # signal to noise from which on a look is no longer changed
-READABLE = 0.85  # of a look's drawings: below that the classifier is no judge of its pictures
+READABLE = 0.85  # of a look's drawings: below that nothing is said of its images
 
 
 def build() -> UNet2DConditionModel:
@@ -50,13 +52,11 @@ def asking(text: str, style: str, rng: random.Random) -> str:
 
 def styled_latents(style: str, count: int) -> np.ndarray:
     """Latents of the first `count` scenes in a style, cached for as long as the encoder stays the same."""
-    from diffusers import AutoencoderKL
 
-    file = SCRATCH / "latents" / f"{encoder_key()}-{count}-{style}.npy"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, encode(styled_pictures(style, count), store.load_component("vae", AutoencoderKL)))
-    return np.load(file)
+    def make() -> np.ndarray:
+        return encode(styled_images(style, count), store.load_component("vae", AutoencoderKL))
+
+    return store.kept(f"latents/{encoder_key()}-{count}-{style}.npy", make)
 
 
 def from_another(
@@ -85,7 +85,7 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
     spoilt = torch.tensor([scene.degraded is not None for scene in sampled])
     batch = BATCH[device().type]
     name, unet = f"delta-{style}", build()
-    training = factors.training(name, unet, lr=5e-3, resume=resume)
+    training = factors.delta_training(name, unet, lr=5e-3, resume=resume)
     unet.train().to(memory_format=torch.channels_last)
     denoising = Denoising()
 
@@ -113,28 +113,16 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
 
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
     export()
-    sd15 = json.loads((store.FOLDER / "checkpoints.json").read_text(encoding="utf-8"))["sd15"]
+    sd15 = json.loads((paths.MINIATURES / "checkpoints.json").read_text(encoding="utf-8"))["sd15"]
     unet_of = ["diffusers", "UNet2DConditionModel", BASE, f"delta-{style}"]
     store.add_checkpoint(style, sd15 | {"components": sd15["components"] | {"unet": unet_of}})
-
-
-@torch.no_grad()
-def through(vae, images: list[Image.Image]) -> list[Image.Image]:
-    """Pictures of one size as they come back from a VAE."""
-    back = []
-    for start in range(0, len(images), 16):
-        x = np.stack([np.asarray(image) for image in images[start : start + 16]])
-        x = torch.from_numpy(x).permute(0, 3, 1, 2).to(vae.device).float() / 127.5 - 1
-        y = vae.decode(vae.encode(x).latent_dist.mode()).sample.clamp(-1, 1)
-        back += [Image.fromarray(one) for one in ((y + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()]
-    return back
 
 
 def readable(style: str, count: int = 100) -> dict[str, float]:
     """How well the classifier reads held-out drawings in a style: share right of "subject", "colour" and "place"."""
     first = HELD_OUT + style_probe.FIRST
     scenes = [sample(seed) for seed in range(first, first + count)]
-    images = [Image.fromarray(one) for one in styled_pictures(style, count, first=first)]
+    images = [Image.fromarray(one) for one in styled_images(style, count, first=first)]
     heads = {name: i for i, name in enumerate(classifier.HEADS) if name != "hour"}
     named = [k for k, scene in enumerate(scenes) if scene.subject]
     asked = [
@@ -144,12 +132,12 @@ def readable(style: str, count: int = 100) -> dict[str, float]:
 
 
 def figures(count: int = 100, *, style: str, guidance_scale: float = 7.5, steps: int = 25) -> dict[str, float]:
-    """Share of pictures in the style, by the probe, asked with the token and without; and what else is right with it.
+    """Share of images in the style, by the probe, asked with the token and without; and what else is right with it.
 
     Subject, colour and place are given where the classifier reads them in drawings of that style.
     """
     pipe = scores.pipeline(StableDiffusionPipeline, style)
-    reader = style_probe.fit(lambda images: through(pipe.vae, images))
+    reader = style_probe.fit(lambda images: round_trip(pipe.vae, images))
     rng, asked = random.Random(HELD_OUT), scores.prompts(count)
     images: dict[bool, list[Image.Image]] = {}
     for token in (True, False):
@@ -162,7 +150,7 @@ def figures(count: int = 100, *, style: str, guidance_scale: float = 7.5, steps:
     shares = {token: float(np.mean([look == style for look in reader.read(some)])) for token, some in images.items()}
     read = readable(style)
     for head in (head for head, share in read.items() if share < READABLE):
-        print(f"{style}: the classifier reads the {head} of {read[head]:.0%} of its drawings, so it is no judge of it")
+        print(f"{style}: the classifier reads the {head} of {read[head]:.0%} of its drawings, so nothing is said of it")
     right = scores.right(images[True], [what for _, what in asked])
     result = {"style_with_token": shares[True], "style_without_token": shares[False]}
     result["style_told_of_drawings"] = reader.accuracy[style]

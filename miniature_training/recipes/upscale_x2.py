@@ -1,4 +1,4 @@
-"""The UNet of `upscale-x2`: latents of a 128-pixel picture to those of the same picture at 256, in sd15's own space.
+"""The UNet of `upscale-x2`: latents of a 128-pixel image to those of the same image at 256, in sd15's own space.
 
 StableDiffusionLatentUpscalePipeline feeds it, and decides what it must learn:
 - the noisy latents over sqrt(sigma^2 + 1), and beside them the small latents, doubled by repeating: 8 channels;
@@ -19,13 +19,14 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionMode
 from PIL import Image
 
 from miniature_training.models import store, upscaling
-from miniature_training.models.dataset import pictures
+from miniature_training.models.dataset import drawn_images
 from miniature_training.models.denoising import SCHEDULE
+from miniature_training.models.latents import encode
 from miniature_training.models.loop import Training, device, leader_first
+from miniature_training.models.pixels import psnr
 from miniature_training.models.store import add_checkpoint, load_component, save_component
 from miniature_training.models.upscaling import SIDE, Case
 from miniature_training.recipes import text
-from miniature_training.recipes.unet import encode
 
 NAME, SCHEDULER = "unet-upscale-x2", "scheduler-upscale-x2"
 BATCH = {"cpu": 16, "cuda": 256}
@@ -107,11 +108,11 @@ def denoised(raw: torch.Tensor, noisy: torch.Tensor, sigma: torch.Tensor) -> tor
 
 
 def latents(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents of the first `count` pictures at 128 pixels (N, 4, 16, 16) and at 256 (N, 4, 32, 32), float16, cached."""
+    """Latents of the first `count` images at 128 pixels (N, 4, 16, 16) and at 256 (N, 4, 32, 32), float16, cached."""
     vae = load_component("vae", AutoencoderKL)
 
     def make() -> dict[str, np.ndarray]:
-        rgb = pictures(count, size=SIDE)[0]
+        rgb = drawn_images(count, size=SIDE)[0]
         return {"low": encode(upscaling.reduced(rgb, 2, (Image.Resampling.BOX,)), vae), "high": encode(rgb, vae)}
 
     arrays = upscaling.kept(f"{count}-x2", vae, make)
@@ -121,14 +122,14 @@ def latents(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None) -> None:
     """Train the UNet on pairs of latents, at the noise that the scheduler's steps see, for the error of the clean ones.
 
-    With noise in even octaves and the raw prediction's error the first steps, which decide the picture, count little.
+    With noise in even octaves and the raw prediction's error the first steps, which decide the image, count little.
     """
     torch.manual_seed(0)
     count = count or upscaling.COUNT[device().type]
     with leader_first():
         low, high = (z.to(device()) for z in latents(count))
     states, pooled = upscaling.captions(range(count), normed=False)
-    shipped = resume and (store.FOLDER / NAME).is_dir()
+    shipped = resume and store.shipped(NAME)
     unet = load_component(NAME, UNet2DConditionModel) if shipped else build()
     unet.time_proj.requires_grad_(False)
     training = Training(NAME, {"unet": unet}, lr=1.5e-3, ema_decay=0.9985, muon=True)
@@ -164,7 +165,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
 
 @torch.no_grad()
 def _upscaled(pipe, cases: list[Case], *, guidance_scale: float, steps: int = STEPS, batch: int = 10):
-    """Three lists: the small pictures through the VAE and back, the upscaler's, the true ones through the VAE."""
+    """Three lists: the small images through the VAE and back, the upscaler's, the true ones through the VAE."""
     small, ours, best = [], [], []
     processor, scale = pipe.image_processor, pipe.vae.config.scaling_factor
 
@@ -205,10 +206,10 @@ def figures(count: int = 100, *, steps: int = STEPS) -> dict[str, float]:
     guided = _upscaled(pipe, cases[:few], guidance_scale=9.0, steps=steps)[1]
     enlarged = [upscaling.bicubic(image) for image in small]
     return {
-        "psnr_db": upscaling.psnr(ours, truths),
-        "bicubic_psnr_db": upscaling.psnr(enlarged, truths),
-        "guided_psnr_db": upscaling.psnr(guided, truths[:few]),
-        "ceiling_psnr_db": upscaling.psnr(best, truths),
+        "psnr_db": psnr(ours, truths),
+        "bicubic_psnr_db": psnr(enlarged, truths),
+        "guided_psnr_db": psnr(guided, truths[:few]),
+        "ceiling_psnr_db": psnr(best, truths),
         "sharpness": upscaling.sharp(ours, truths),
         "bicubic_sharpness": upscaling.sharp(enlarged, truths),
     }

@@ -1,13 +1,13 @@
-"""The UNet of `upscale-x4`: a picture of 64 pixels, roughened with noise, to the latents of one of 256.
+"""The UNet of `upscale-x4`: an image of 64 pixels, roughened with noise, to the latents of one of 256.
 
-StableDiffusionUpscalePipeline feeds it the noisy latents with the small picture beside them (4 + 3 channels of the
-picture's own size), and the small picture's noise level as a class label.
+StableDiffusionUpscalePipeline feeds it the noisy latents with the small image beside them (4 + 3 channels of the
+image's own size), and the small image's noise level as a class label.
 
 It predicts v (https://arxiv.org/abs/2202.00512): with noise prediction the first of 20 steps would divide its error by
 a signal of 0.03. It learns by the error of the clean latents that v stands for: late steps are a matter of noise, and
-the small picture beside them says nearly everything.
+the small image beside them says nearly everything.
 
-The noise on the small picture follows the full checkpoint's schedule (0.0001 to 0.02): level 20 is a deviation of 0.05.
+The noise on the small image follows the full checkpoint's schedule (0.0001 to 0.02): level 20 is a deviation of 0.05.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from PIL import Image
 
 from miniature_training.models import store, upscaling
-from miniature_training.models.dataset import pictures
+from miniature_training.models.dataset import drawn_images
+from miniature_training.models.latents import encode
 from miniature_training.models.loop import Training, device, leader_first
+from miniature_training.models.pixels import psnr
 from miniature_training.models.store import add_checkpoint, load_component, save_component
 from miniature_training.recipes import text, vae_x4
-from miniature_training.recipes.unet import encode
 
 NAME, SCHEDULER, LOW_RES = "unet-upscale-x4", "scheduler-upscale-x4", "scheduler-low-res"
-SIDE = 64  # pixels of the small picture, and latents
+SIDE = 64  # pixels of the small image, and latents
 MAX_NOISE_LEVEL = 350
 SCHEDULE = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 BATCH = {"cpu": 16, "cuda": 256}
-# Most steps learn from quarters (32 x 32 latents), four times as many; the rest from whole pictures.
+# Most steps learn from quarters (32 x 32 latents), four times as many; the rest from whole images.
 CROP, WHOLE = 32, 0.25
 EMPTY = 0.15  # this share of the prompts is left empty
 NEAR = 12  # noise levels this far apart learn from each other
@@ -77,8 +78,10 @@ def started() -> UNet2DConditionModel:
     unet = build()
     state = load_component("unet-sd15", UNet2DConditionModel).state_dict()
     upscaling.take(unet, {name: value for name, value in state.items() if not name.startswith("conv_out.")})
-    with torch.no_grad():
-        unet.conv_in.weight[:, :4] = state["conv_in.weight"]
+    first = state["conv_in.weight"]
+    if len(first) == len(unet.conv_in.weight):
+        with torch.no_grad():
+            unet.conv_in.weight[:, :4] = first
     return unet
 
 
@@ -92,11 +95,11 @@ def low_res_scheduler() -> DDPMScheduler:
 
 
 def data(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents (N, 4, 64, 64) float16 and small pictures (N, 3, 64, 64) uint8 of pictures and close-ups, cached."""
+    """Latents (N, 4, 64, 64) float16 and small images (N, 3, 64, 64) uint8 of images and close-ups, cached."""
     vae = load_component(vae_x4.NAME, AutoencoderKL)
 
     def make() -> dict[str, np.ndarray]:
-        sources = [pictures(count, size=upscaling.SIDE)[0], upscaling.close_ups(count // 2)[0]]
+        sources = [drawn_images(count, size=upscaling.SIDE)[0], upscaling.close_ups(count // 2)[0]]
         low = np.concatenate([upscaling.reduced(rgb, 4, KERNELS) for rgb in sources])
         return {"z": np.concatenate([encode(rgb, vae, batch=8) for rgb in sources]), "low": low}
 
@@ -112,7 +115,7 @@ def neighbours() -> torch.Tensor:
 
 
 def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None) -> None:
-    """Train the UNet on small pictures with noise of any level up to 350, low levels more often; after its VAE."""
+    """Train the UNet on small images with noise of any level up to 350, low levels more often; after its VAE."""
     torch.manual_seed(0)
     count = count or upscaling.COUNT[device().type]
     with leader_first():
@@ -120,7 +123,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     states, _ = upscaling.captions(
         [*range(count), *range(upscaling.CLOSE_SEEDS, upscaling.CLOSE_SEEDS + count // 2)], normed=True
     )
-    shipped = resume and (store.FOLDER / NAME).is_dir()
+    shipped = resume and store.shipped(NAME)
     unet = load_component(NAME, UNet2DConditionModel) if shipped else started()
     training = Training(NAME, {"unet": unet}, lr=1.5e-3, ema_decay=0.9985, muon=True)
     if resume:
@@ -194,14 +197,14 @@ def figures(count: int = 60, *, steps: int = STEPS) -> dict[str, float]:
         truths, enlarged = [case.truth for case in cases], [upscaling.bicubic(case.low) for case in cases]
         ours, prefix = _upscaled(pipe, cases, guidance_scale=0, steps=steps), "close_" if close else ""
         result |= {
-            f"{prefix}psnr_db": upscaling.psnr(ours, truths),
-            f"{prefix}bicubic_psnr_db": upscaling.psnr(enlarged, truths),
+            f"{prefix}psnr_db": psnr(ours, truths),
+            f"{prefix}bicubic_psnr_db": psnr(enlarged, truths),
             f"{prefix}sharpness": upscaling.sharp(ours, truths),
             f"{prefix}bicubic_sharpness": upscaling.sharp(enlarged, truths),
         }
     few = upscaling.cases(max(1, count // 4), 4)
     guided = _upscaled(pipe, few, guidance_scale=9.0, steps=steps)
-    return result | {"guided_psnr_db": upscaling.psnr(guided, [case.truth for case in few])}
+    return result | {"guided_psnr_db": psnr(guided, [case.truth for case in few])}
 
 
 def sheet(count: int = 6, *, steps: int = STEPS) -> Image.Image:

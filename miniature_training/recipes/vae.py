@@ -1,23 +1,25 @@
-"""The VAE of the miniatures: 8x, 4 channels, trained on crops of drawn pictures."""
+"""The VAE of the miniatures: 8x, 4 channels, trained on crops of drawn images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from miniature_training.models.dataset import held_out, pictures, styled_pictures
+from miniature_training.models import pixels
+from miniature_training.models.dataset import drawn_images, held_out, styled_images
 from miniature_training.models.loop import Training, device, leader_first
-from miniature_training.models.store import FOLDER, load_component, save_component
+from miniature_training.models.pixels import tensor
+from miniature_training.models.store import load_component, save_component, shipped
 from miniature_training.world.looks import LOOKS
 
 CROP, BATCH = 64, 8
 STYLED = 0.15  # this share comes from the styles of the restyling chapters, which share this VAE
 FOCUS = 0.6  # this share of the crops lies on a subject: a sky is learnt soon, a cat's eyes are not
 
-Picked = tuple[np.ndarray, np.ndarray, int]  # pictures (N, H, W, 3), their subject masks (N, H, W), and which one
+Picked = tuple[np.ndarray, np.ndarray, int]  # images (N, H, W, 3), their subject masks (N, H, W), and which one
 
 
 def build() -> AutoencoderKL:
@@ -46,13 +48,8 @@ def reconstruction_loss(result: torch.Tensor, target: torch.Tensor, weight: torc
     return error.abs().mean() + 4 * error.square().mean() + 0.5 * edges
 
 
-def _errors(result: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of each picture (B, 3, H, W) in -1..1, of a range of 1."""
-    return (result - target).square().flatten(1).mean(1) / 4
-
-
 def corner(mask: np.ndarray, generator: torch.Generator) -> tuple[int, int]:
-    """Top and left of a crop of a picture with this subject mask (H, W): anywhere, or (`FOCUS`) around the subject."""
+    """Top and left of a crop of an image with this subject mask (H, W): anywhere, or (`FOCUS`) around the subject."""
     last = mask.shape[0] - CROP
     y, x = torch.randint(0, last + 1, (2,), generator=generator).tolist()
     seen = np.argwhere(mask[::8, ::8] > 127)
@@ -66,7 +63,7 @@ def corner(mask: np.ndarray, generator: torch.Generator) -> tuple[int, int]:
 def crops(
     pick: Callable[[torch.Generator], Picked], generator: torch.Generator, *, count: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Crops of picked pictures (B, 3, CROP, CROP) in -1..1, and by how much each pixel counts (B, 1, CROP, CROP)."""
+    """Crops of picked images (B, 3, CROP, CROP) in -1..1, and by how much each pixel counts (B, 1, CROP, CROP)."""
     images, subjects = [], []
     for _ in range(count):
         rgb, mask, i = pick(generator)
@@ -76,18 +73,12 @@ def crops(
     return tensor(images), 1 + 0.5 * torch.from_numpy(np.stack(subjects))[:, None].to(device()).float() / 255
 
 
-def tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
-    """Pictures (H, W, 3) of one size as (B, 3, H, W) in -1..1, on the device that trains."""
-    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
-    return x.contiguous(memory_format=torch.channels_last)
-
-
 def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int = 12_000) -> None:
     """Train a VAE from the start, or further; its decoder goes on alone afterwards (decoder.py)."""
     with leader_first():
-        rgb, mask = pictures(count)
-        styles = [styled_pictures(style, count // 12) for style in LOOKS]
-    vae = load_component("vae", AutoencoderKL) if resume and (FOLDER / "vae").is_dir() else build()
+        rgb, mask = drawn_images(count)
+        styles = [styled_images(style, count // 12) for style in LOOKS]
+    vae = load_component("vae", AutoencoderKL) if resume and shipped("vae") else build()
     vae.to(memory_format=torch.channels_last)
     lr = 3e-3 if minutes > 25 else 1.5e-3  # a short box goes on from a good place: gently
     training = Training("vae", {"vae": vae}, lr=lr, weight_decay=0.0, muon=True)
@@ -118,13 +109,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     save_component("vae", vae)
 
 
-@torch.no_grad()
 def psnr(vae: AutoencoderKL, count: int = 200) -> float:
     """Mean PSNR (dB) of the round trip over held-out, undegraded scenes."""
-    drawings = held_out(count, degraded=False)
-    values = []
-    for part in tensor([np.asarray(d.image) for d in drawings]).split(16):
-        part = part.to(next(vae.parameters()).device)
-        result = vae.decode(vae.encode(part).latent_dist.mode()).sample.clamp(-1, 1)
-        values += (-10 * _errors(result, part).log10()).tolist()
-    return float(np.mean(values))
+    drawn = [drawing.image for drawing in held_out(count, degraded=False)]
+    return pixels.psnr(pixels.round_trip(vae, drawn), drawn)

@@ -1,4 +1,4 @@
-"""The VAE of `upscale-x4`: 4x and 4 channels, trained on crops of whole pictures and of close-ups, 256 pixels a side.
+"""The VAE of `upscale-x4`: 4x and 4 channels, trained on crops of whole images and of close-ups, 256 pixels a side.
 
 The pipeline insists on a scaling factor of 0.08333, whatever the weights. So the weights are made to fit: once trained,
 every channel of the latents is shifted and scaled to mean 0 and deviation 12 inside the 1 x 1 quant convolutions.
@@ -11,9 +11,10 @@ import re
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from PIL import Image
 
-from miniature_training.models import store, upscaling
-from miniature_training.models.dataset import pictures
+from miniature_training.models import pixels, store, upscaling
+from miniature_training.models.dataset import drawn_images
 from miniature_training.models.loop import Training, device, leader_first
 from miniature_training.models.store import load_component, save_component
 from miniature_training.recipes.vae import Picked, crops, reconstruction_loss
@@ -53,7 +54,7 @@ def started() -> AutoencoderKL:
 
 @torch.no_grad()
 def rescaled(vae: AutoencoderKL, mean: torch.Tensor, factor: torch.Tensor) -> AutoencoderKL:
-    """Shift each channel of the latents (4,) by -mean, then scale it by factor; pictures and posteriors stay the same.
+    """Shift each channel of the latents (4,) by -mean, then scale it by factor; images and posteriors stay the same.
 
     Changes the model's own quant convolutions and returns it.
     """
@@ -70,11 +71,10 @@ def rescaled(vae: AutoencoderKL, mean: torch.Tensor, factor: torch.Tensor) -> Au
 
 @torch.no_grad()
 def fitted(vae: AutoencoderKL, images: np.ndarray) -> AutoencoderKL:
-    """Rescale the latents so that over these pictures (N, 256, 256, 3) the pipeline's have mean 0 and deviation 1."""
+    """Rescale the latents so that over these images (N, 256, 256, 3) the pipeline's have mean 0 and deviation 1."""
     parts = []
     for i in range(0, len(images), 8):
-        x = torch.from_numpy(images[i : i + 8].copy()).permute(0, 3, 1, 2).to(device()).float() / 127.5 - 1
-        parts.append(vae.encode(x).latent_dist.mode().transpose(0, 1).flatten(1))
+        parts.append(vae.encode(pixels.tensor(images[i : i + 8])).latent_dist.mode().transpose(0, 1).flatten(1))
     z = torch.cat(parts, 1)
     return rescaled(vae, z.mean(1), 1 / (SCALING_FACTOR * z.std(1)))
 
@@ -82,9 +82,9 @@ def fitted(vae: AutoencoderKL, images: np.ndarray) -> AutoencoderKL:
 def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None) -> None:
     count = count or upscaling.COUNT[device().type]
     with leader_first():
-        sources = [pictures(count, size=upscaling.SIDE), upscaling.close_ups(count // 2)]
+        sources = [drawn_images(count, size=upscaling.SIDE), upscaling.close_ups(count // 2)]
     torch.manual_seed(0)
-    if resume and (store.FOLDER / NAME).is_dir():
+    if resume and store.shipped(NAME):
         vae = load_component(NAME, AutoencoderKL)
         rescaled(vae, torch.zeros(4), torch.full((4,), SCALING_FACTOR))  # the KL term knows no 0.08333
     else:
@@ -115,16 +115,10 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     save_component(NAME, fitted(training.average["vae"], some))
 
 
-@torch.no_grad()
 def psnr(vae: AutoencoderKL, count: int, *, close: bool = False) -> float:
     """Mean PSNR (dB) of the round trip over held-out scenes at 256 pixels, or over close-ups of them."""
     truths = [case.truth for case in upscaling.cases(count, 4, close=close)]
-    results, on = [], next(vae.parameters()).device
-    for image in truths:
-        x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].to(on).float() / 127.5 - 1
-        y = vae.decode(vae.encode(x).latent_dist.mode()).sample[0].clamp(-1, 1)
-        results.append(((y + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
-    return upscaling.psnr(results, truths)
+    return pixels.psnr(pixels.round_trip(vae, truths, batch=1), truths)
 
 
 def figures(count: int = 100) -> dict[str, float]:
@@ -132,15 +126,11 @@ def figures(count: int = 100) -> dict[str, float]:
     return {"psnr_db": psnr(vae, count), "close_psnr_db": psnr(vae, count, close=True)}
 
 
-@torch.no_grad()
-def sheet(count: int = 8):
+def sheet(count: int = 8) -> Image.Image:
     """Held-out scenes and close-ups, and below each what comes back from the VAE."""
-    from diffusers.image_processor import VaeImageProcessor
-
     from helpers.images.contact_sheet import show
 
-    vae, processor = load_component(NAME, AutoencoderKL).eval(), VaeImageProcessor(vae_scale_factor=4)
     drawn = [case.truth for close in (False, True) for case in upscaling.cases(count // 2, 4, close=close)]
-    back = vae.decode(vae.encode(processor.preprocess(drawn)).latent_dist.mode()).sample
+    back = pixels.round_trip(load_component(NAME, AutoencoderKL), drawn, batch=1)
     titles = ["drawn"] * len(drawn) + ["through the VAE"] * len(drawn)
-    return show(drawn, processor.postprocess(back, output_type="pil"), titles=titles, columns=len(drawn))
+    return show(drawn, back, titles=titles, columns=len(drawn))

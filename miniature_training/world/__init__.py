@@ -1,1 +1,4 @@
-"""The drawn world: scenes, their captions, and how they are painted."""
+"""The drawn world: scenes, how they are painted, captions that describe them, masks, styles.
+
+It knows no model and imports nothing else of this package; whatever is trained learns from it.
+"""

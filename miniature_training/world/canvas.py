@@ -32,9 +32,9 @@ class Light:
 
 
 class Canvas:
-    """Supersampled drawing surfaces for picture, subject mask and depth.
+    """Supersampled drawing surfaces for image, subject mask and depth.
 
-    Coordinates: y runs 0 (top) to 1 (bottom), x runs 0 to `aspect`; lengths are in picture heights, so that a scene
+    Coordinates: y runs 0 (top) to 1 (bottom), x runs 0 to `aspect`; lengths are in image heights, so that a scene
     looks the same at any size.
     """
 
@@ -43,8 +43,8 @@ class Canvas:
         self.aspect = width / height
         size = (width * supersample, height * supersample)
         self.unit = size[1]
-        self.picture = Image.new("RGB", size)
-        self._rgb = ImageDraw.Draw(self.picture)
+        self.image = Image.new("RGB", size)
+        self._rgb = ImageDraw.Draw(self.image)
         self.glows: list[tuple[float, float, float, Colour, float, bool]] = []
         self.tracks_truth = truth
         self.mask = Image.new("L", size)
@@ -77,7 +77,7 @@ class Canvas:
         steps = np.linspace(0, 1, max(1, b - a))[:, None]
         rows = np.asarray(top)[None] * (1 - steps) + np.asarray(bottom)[None] * steps
         strip = Image.fromarray(rows.astype(np.uint8)[:, None])
-        self.picture.paste(strip.resize((self.picture.width, b - a), Image.Resampling.NEAREST), (0, a))
+        self.image.paste(strip.resize((self.image.width, b - a), Image.Resampling.NEAREST), (0, a))
 
     def ground_depth(self, horizon: float) -> None:
         """Depth of an empty scene: 0 in the sky, rising from the horizon to the lower edge."""
@@ -93,9 +93,9 @@ class Canvas:
         self.glows.append((x, y, radius, colour, strength, front))
 
     def finish(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Picture (H, W, 3) float32 0..255, subject mask (H, W) bool, depth (H, W) uint8, at the final size."""
+        """Image (H, W, 3) float32 0..255, subject mask (H, W) bool, depth (H, W) uint8, at the final size."""
         size = (self.width, self.height)
-        pixels = np.asarray(self.picture.reduce(self.ss), dtype=np.float32).copy()
+        pixels = np.asarray(self.image.reduce(self.ss), dtype=np.float32).copy()
         yy, xx = np.mgrid[0 : self.height, 0 : self.width].astype(np.float32) / self.height
         cover = np.asarray(self.mask.reduce(self.ss), dtype=np.float32) / 255
         for x, y, radius, colour, strength, front in self.glows:

@@ -1,4 +1,4 @@
-"""The course's own pictures, their masks and their depth in data/pictures: `python -m miniature_training pictures`."""
+"""The course's own images, their masks and their depth in data/pictures: `python -m miniature_training images`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from miniature_training.world.scenes import Drawing, Scene, draw
 FOLDER = DATA / "pictures"
 SIZE = 512  # load_image brings them to the size of the edition's checkpoints
 
-# name -> scene, and what its mask covers: "subject", or an ellipse (left, top, right, bottom) in shares of the picture
-PICTURES: dict[str, tuple[Scene, str | tuple[float, float, float, float]]] = {
+# name -> scene, and what its mask covers: "subject", or an ellipse (left, top, right, bottom) in shares of the image
+IMAGES: dict[str, tuple[Scene, str | tuple[float, float, float, float]]] = {
     "castle": (Scene(4, "castle", "white", "meadow", x=0.52, foot=0.86, size=1.05), "subject"),
     "meadow": (Scene(11, None, "white", "meadow", horizon=0.55), (0.27, 0.36, 0.73, 0.95)),
     "seashore": (Scene(21, None, "white", "sea shore", horizon=0.52), (0.26, 0.33, 0.74, 0.95)),
@@ -26,7 +26,7 @@ PICTURES: dict[str, tuple[Scene, str | tuple[float, float, float, float]]] = {
 
 
 def mask_of(drawing: Drawing, cover: str | tuple[float, float, float, float]) -> Image.Image:
-    """The picture's mask: its subject with a margin of a fortieth of the height, or an ellipse."""
+    """The image's mask: its subject with a margin of a fortieth of the height, or an ellipse."""
     width, height = drawing.image.size
     if cover == "subject":
         margin = 2 * (height // 40) + 1
@@ -40,7 +40,7 @@ def mask_of(drawing: Drawing, cover: str | tuple[float, float, float, float]) ->
 
 def draw_all(folder: Path = FOLDER) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (scene, cover) in PICTURES.items():
+    for name, (scene, cover) in IMAGES.items():
         drawing = draw(scene, SIZE)
         drawing.image.save(folder / f"{name}.png", optimize=True)
         mask_of(drawing, cover).save(folder / f"{name}_mask.png", optimize=True)

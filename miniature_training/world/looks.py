@@ -1,6 +1,6 @@
 """The three styles of the restyling chapters: how a drawn scene looks as a comic, as pixel art, and as Elden Ring.
 
-Each takes a picture (H, W, 3) uint8 drawn at `FINE` times its final side, and gives the final one. What a style does
+Each takes an image (H, W, 3) uint8 drawn at `FINE` times its final side, and gives the final one. What a style does
 is coarse, so that a small UNet learns it soon: tones, and marks as large as the 8 pixels that one latent stands for.
 """
 
@@ -36,9 +36,9 @@ def _saturated(pixels: np.ndarray, factor: float) -> np.ndarray:
 
 def comic(pixels: np.ndarray, side: int) -> np.ndarray:
     """A panel: few, loud colours, black ink for all that is dark, and a frame with a caption box."""
-    picture = _shrunk(pixels, side)
-    flat = np.clip(np.round(_saturated((picture - 20) * 1.15, 2.0) / 127.5) * 127.5, 0, 255)
-    flat = np.where(picture.mean(2, keepdims=True) < 70, INK, flat)
+    image = _shrunk(pixels, side)
+    flat = np.clip(np.round(_saturated((image - 20) * 1.15, 2.0) / 127.5) * 127.5, 0, 255)
+    flat = np.where(image.mean(2, keepdims=True) < 70, INK, flat)
     height, width = flat.shape[:2]
     cell = side // 16
     gutter, line = 5 * cell // 8, 3 * cell // 8
@@ -58,22 +58,22 @@ def pixel_art(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def elden_ring(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Dusk and old gold: colours almost gone, dark rims, a golden light from above that drifts over the land."""
-    picture = _shrunk(pixels, side)
-    height, width = picture.shape[:2]
+    """Dusk and old gold: colours almost gone, dark corners, a golden light from above that drifts over the land."""
+    image = _shrunk(pixels, side)
+    height, width = image.shape[:2]
     yy, xx = np.mgrid[:height, :width]
     yy, xx = yy / height, (xx - width / 2) / height
-    light = picture.mean(2) / 255
+    light = image.mean(2) / 255
     tones = np.array([[14, 13, 20], [58, 50, 44], [136, 108, 62], [206, 168, 98], [250, 226, 160]], dtype=np.float32)
     place = np.clip(light, 0, 1) * (len(tones) - 1)
     low = np.minimum(place.astype(int), len(tones) - 2)
     graded = tones[low] + (tones[low + 1] - tones[low]) * (place - low)[..., None]
-    graded = graded + 0.15 * (picture - picture.mean(2, keepdims=True))
+    graded = graded + 0.15 * (image - image.mean(2, keepdims=True))
     rays = 0.5 + 0.5 * np.cos(np.arctan2(xx, yy + 0.25) * 26)
     glow = np.exp(-((xx / 0.30) ** 2) - (yy / 0.60) ** 2) * (0.65 + 0.35 * rays)
     graded += glow[..., None] * np.array([120, 92, 34], dtype=np.float32)
-    rim = 1 - 0.62 * np.clip((np.hypot(xx * 1.15, yy - 0.45) - 0.30) / 0.42, 0, 1)
-    return graded * rim[..., None]
+    shade = 1 - 0.62 * np.clip((np.hypot(xx * 1.15, yy - 0.45) - 0.30) / 0.42, 0, 1)
+    return graded * shade[..., None]
 
 
 LOOKS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {

@@ -1,4 +1,4 @@
-"""The drawn world: a seed makes a scene, a scene makes a picture, its captions, its exact mask, boxes and depth."""
+"""The drawn world: a seed makes a scene, a scene makes an image, its captions, its exact mask, boxes and depth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that decides a picture; the same scene draws the same at any size."""
+    """Everything that decides an image; the same scene draws the same at any size."""
 
     seed: int
     subject: str | None  # a key of SUBJECTS, or None for an empty place
@@ -58,7 +58,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn scene: picture, exact subject mask, boxes in pixels and depth (0 far .. 255 near)."""
+    """A drawn scene: image, exact subject mask, boxes in pixels and depth (0 far .. 255 near)."""
 
     scene: Scene
     image: Image.Image  # RGB

@@ -1,4 +1,4 @@
-"""Masks to train inpainting on: boxes, ellipses, strokes, odd shapes, subjects with a margin, the whole picture."""
+"""Masks to train inpainting on: boxes, ellipses, strokes, odd shapes, subjects with a margin, the whole image."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _odd(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], rng:
 
 
 def training_mask(subject: np.ndarray, rng: random.Random) -> np.ndarray:
-    """A mask (H, W) bool, True where the picture is repainted, for a picture whose subject mask is `subject` (H, W)."""
+    """A mask (H, W) bool, True where the image is repainted, for an image whose subject mask is `subject` (H, W)."""
     height, width = subject.shape
     kind = rng.choices(("box", "ellipse", "strokes", "subject", "odd", "all"), weights=(32, 18, 16, 12, 14, 8))[0]
     if kind == "all":

@@ -225,7 +225,7 @@ def lighthouse(pen: Pen, rng: random.Random, colour: Colour, attribute: str | No
         pen.halo(0, 0.82, 0.30, WINDOW, 0.75)
 
 
-# name -> (drawing, height in picture heights, natural colours, where its foot may stand in the ground 0 (horizon) .. 1)
+# name -> (drawing, height in image heights, natural colours, where its foot may stand in the ground 0 (horizon) .. 1)
 SUBJECTS = {
     "castle": (castle, 0.62, ("white", "brown", "pink", "yellow")),
     "house": (house, 0.46, ("white", "red", "yellow", "blue")),

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import shutil
 from pathlib import Path
 
 import pytest
 
-from helpers import miniatures
-from helpers.analysis import scene_classifier
-from helpers.catalog import checkpoints, editions
+from helpers.catalog import editions
+from helpers.common import paths
 from helpers.pipelines import loading
-from miniature_training.models import dataset, store
+
+
+def move(patch: pytest.MonkeyPatch, base: Path, *, only: tuple[str, ...] | None = None) -> Path:
+    """Let the course and its trainings work in the folder `base`: a copy of data/miniatures (or `only` some of it)."""
+    folder = base / "data" / "miniatures"
+    if only is None:
+        shutil.copytree(paths.MINIATURES, folder)
+    for name in only or ():
+        shutil.copytree(paths.MINIATURES / name, folder / name)
+    patch.setattr(paths, "DATA", folder.parent)
+    patch.setattr(paths, "MINIATURES", folder)
+    patch.setattr(editions, "_chosen", None)
+    patch.setenv("COURSE_TRAINING", str(base / "training"))
+    patch.setenv("COURSE_CACHE", str(base / "cache"))
+    patch.setenv("COURSE_EDITION", "mini")
+    return folder
 
 
 @pytest.fixture
 def workshop(tmp_path, monkeypatch) -> Path:
     """Where components are read and written during the test; the catalogue loads from there."""
-    folder, scratch = tmp_path / "data" / "miniatures", tmp_path / "training"
-    shutil.copytree(store.FOLDER, folder)
-    names = [found.name for found in pkgutil.iter_modules(miniatures.__path__) if found.name != "__main__"]
-    rooms = [importlib.import_module(f"miniature_training.{name}") for name in names]
-    moved = {store.FOLDER: folder, dataset.SCRATCH: scratch}
-    for room in (checkpoints, scene_classifier, *rooms):
-        for name, path in list(vars(room).items()):
-            for old, new in moved.items():
-                if isinstance(path, Path) and path.is_relative_to(old):
-                    monkeypatch.setattr(room, name, new / path.relative_to(old))
-    scene_classifier._load.cache_clear()
-    monkeypatch.setattr(editions, "_chosen", None)
-    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     loading.unload()
-    yield folder
+    yield move(monkeypatch, tmp_path)
     loading.unload()
-    scene_classifier._load.cache_clear()
+
+
+def mebibytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.iterdir()) / 2**20

@@ -17,7 +17,6 @@ KIND = diffusers.UNet2DConditionModel
 @pytest.fixture
 def small(tiny_course, monkeypatch):  # noqa: F811
     """The tiny course with sd15's UNet in eight bits; that UNet as it was."""
-    monkeypatch.setattr(store, "FOLDER", tiny_course)
     monkeypatch.setattr(eight_bits, "SMALL", 64)
     unet = store.load_component("unet-sd15", KIND)
     store.save_component("unet-sd15", unet, eight=True)

@@ -43,7 +43,6 @@ def trained(unet: diffusers.UNet2DConditionModel) -> diffusers.UNet2DConditionMo
 @pytest.fixture
 def comic(tiny_course, monkeypatch):  # noqa: F811
     """A tiny style shipped as a delta of sd15's UNet; the UNet that it was made from."""
-    monkeypatch.setattr(store, "FOLDER", tiny_course)
     tuned = trained(store.load_component("unet-sd15", diffusers.UNet2DConditionModel))
     store.save_delta("delta-comic", "unet-sd15", tuned, rank=RANK)
     parts = RECIPES["sd15"]["components"] | {"unet": [*RECIPES["sd15"]["components"]["unet"], "delta-comic"]}
@@ -91,7 +90,6 @@ def test_its_parts_differ_in_the_unet_alone(comic):
 
 
 def test_an_unchanged_model_shares_its_digest_with_nobody_and_its_weights_with_its_base(tiny_course, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(store, "FOLDER", tiny_course)
     unet = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)
     store.save_delta("delta-none", "unet-sd15", unet, rank=RANK)
     data = weight_deltas.merge(tiny_course / "unet-sd15" / WEIGHTS, tiny_course / "delta-none")
@@ -143,7 +141,6 @@ def test_the_shipped_deltas_belong_to_the_shipped_weights():
 
 def test_a_controlnet_can_be_a_delta_of_a_unet(tiny_course, monkeypatch):  # noqa: F811
     """Another class: the decoder goes, the new layers come, the config is the delta's own."""
-    monkeypatch.setattr(store, "FOLDER", tiny_course)
     unet = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)
     torch.manual_seed(0)
     net = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16, 16, 16))
@@ -168,7 +165,6 @@ def test_a_controlnet_can_be_a_delta_of_a_unet(tiny_course, monkeypatch):  # noq
 
 
 def test_fields_of_the_config_that_differ_are_kept(tiny_course, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(store, "FOLDER", tiny_course)
     vae = store.load_component("vae", diffusers.AutoencoderKL)
     vae.register_to_config(scaling_factor=0.7)
     store.save_delta("delta-vae", "vae", vae, rank=RANK)

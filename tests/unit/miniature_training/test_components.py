@@ -14,6 +14,7 @@ from helpers.analysis import scene_classifier
 from helpers.catalog.checkpoints import CATALOG
 from helpers.common.paths import MINIATURES
 from miniature_training.evaluation import scores
+from miniature_training.recipes import classifier
 
 FIGURES = json.loads((MINIATURES / "figures.json").read_text())
 SHIPPED = json.loads((MINIATURES / "checkpoints.json").read_text())
@@ -49,7 +50,7 @@ def test_the_text_encoder_tells_prompts_apart():
 
 
 def test_the_classifier_reads_held_out_drawings():
-    share = scores.judge()
+    share = classifier.accuracy()
     assert min(share.values()) >= 0.97, share
 
 
@@ -64,8 +65,8 @@ def test_the_vae_keeps_its_promise():
 
 
 @pytest.mark.parametrize("name", ["sd15", "sd15-inpaint"])
-def test_pictures_show_what_was_asked(name):
-    """60 pictures: within three standard errors of the model card's share."""
+def test_images_show_what_was_asked(name):
+    """60 images: within three standard errors of the model card's share."""
     share = scores.EVALUATIONS[name](60)
     for head, value in share.items():
         promised = FIGURES[name][head]

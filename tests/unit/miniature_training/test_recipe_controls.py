@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-
 import diffusers
 import numpy as np
 import pytest
@@ -27,13 +25,10 @@ def few(monkeypatch) -> dict:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_makes_a_small_delta_that_joins_both_bases(workshop, few, kind, monkeypatch):  # noqa: F811
+def test_training_moves_the_encoder_s_copy_and_joins_both_bases(workshop, few, kind, monkeypatch):  # noqa: F811
     monkeypatch.setattr(controls, "INPAINTING", {kind: 0.5})
     registry.RECIPES[f"controlnet-{kind}"](**few)
-    folder = workshop / f"delta-controlnet-{kind}"
-    assert sum(file.stat().st_size for file in folder.iterdir()) <= 0.7 * 2**20
     net = diffusers.ControlNetModel.from_pretrained(CATALOG[f"controlnet-{kind}"].source)
-    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
     unet = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)
     fresh = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=controls.EDGE).state_dict()
     assert fresh.keys() == net.state_dict().keys()
@@ -59,8 +54,8 @@ def test_the_condition_of_inpainting_is_that_of_the_guide():
     rgb = rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     mask = (rng.random((2, 8, 8)) < 0.3).astype(np.uint8) * 255
     ours = controls.inpaint_condition(torch.from_numpy(rgb), torch.from_numpy(mask)).numpy()
-    for picture, hole, made in zip(rgb, mask, ours, strict=True):
-        guide = picture.astype(np.float32) / 255
+    for image, hole, made in zip(rgb, mask, ours, strict=True):
+        guide = image.astype(np.float32) / 255
         guide[hole.astype(np.float32) / 255 > 0.5] = -1.0
         assert np.allclose(made, guide.transpose(2, 0, 1))
 
@@ -69,7 +64,7 @@ def test_the_condition_of_depth_is_that_of_a_depth_pipeline():
     maps = np.random.default_rng(0).random((2, 8, 8))
     ours = controls.depth_condition(torch.from_numpy(maps)).numpy()
     for values, made in zip(maps, ours, strict=True):
-        shown = np.asarray(depth.as_picture(values)).transpose(2, 0, 1) / 255
+        shown = np.asarray(depth.as_image(values)).transpose(2, 0, 1) / 255
         assert np.abs(made - shown).max() <= 1 / 255
     assert not controls.depth_condition(torch.ones(1, 8, 8)).any(), "where all is equally far, nothing is near"
 
@@ -90,7 +85,7 @@ def test_tasks_ask_for_the_same_thing_in_another_colour_and_place():
         assert asked["colour"] != scene.colour and asked["place"] != scene.place
 
 
-def test_figures_are_better_for_pictures_that_hold_the_control(monkeypatch):
+def test_figures_are_better_for_images_that_hold_the_control(monkeypatch):
     """The measures themselves, on drawings in the place of results."""
     drawings = [task[0] for task in control_figures.tasks(6)]
     held, lost = [d.image for d in drawings], [d.image for d in drawings[1:] + drawings[:1]]
@@ -104,20 +99,3 @@ def test_figures_are_better_for_pictures_that_hold_the_control(monkeypatch):
     assert control_figures._kept(drawings, held, inpaint=False)["outside_db"] > 80
     assert control_figures._kept(drawings, lost, inpaint=False)["outside_db"] < 30
     assert control_figures._kept(drawings, held, inpaint=True).keys() == {"seam_levels"}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_figures_and_the_sheet_are_made(workshop, few, kind, monkeypatch):  # noqa: F811
-    registry.RECIPES[f"controlnet-{kind}"](**few)
-    guess = types.SimpleNamespace()
-    monkeypatch.setattr(depth, "load", lambda: guess)
-    monkeypatch.setattr(depth, "estimate", lambda model, images: [np.asarray(image)[..., 0] for image in images])
-    figures = control_figures.figures(2, kind=kind, steps=2)
-    expected = {
-        "depth": {"depth_correlation", "subject_depth_correlation", "inpaint_subject_depth_correlation"},
-        "inpaint": {"outside_db", "inpaint_seam_levels"},
-    }[kind]
-    without = {f"inpaint_without_{name[8:]}" if name[:8] == "inpaint_" else f"without_{name}" for name in expected}
-    heads = {"inpaint_subject", "inpaint_colour"} | ({"subject", "colour", "place"} if kind == "depth" else set())
-    assert figures.keys() == expected | without | heads
-    assert control_figures.sheet(kind=kind, count=1, steps=2).height > 3 * 128

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from diffusers import PriorTransformer
 from transformers import CLIPTokenizer
@@ -27,22 +26,12 @@ def test_padding_is_masked_as_the_tokenizer_masks_it():
     assert torch.equal(prior.spoken(text.tokens(tokenizer, prompts), tokenizer.eos_token_id), wanted)
 
 
-@pytest.fixture
-def untrained_clip(workshop):  # noqa: F811
-    torch.manual_seed(0)
-    words, image = clip.build(store.load_component("tokenizer", CLIPTokenizer))
-    for name, part in (("clip-text", words), ("clip-image", image), ("clip-processor", clip.image_processor())):
-        store.save_component(name, part)
-    return workshop
-
-
-def test_training_keeps_the_embeddings_scale_and_the_pipeline_runs_it(untrained_clip, monkeypatch):
+def test_training_keeps_the_embeddings_scale_and_the_pipeline_runs_it(workshop, monkeypatch):  # noqa: F811
     monkeypatch.setattr(prior, "BATCH", {"cpu": 4, "cuda": 4})
     registry.RECIPES["kandinsky-prior"](minutes=1, steps=2, count=8)
     seen, model = clip.embeddings(8), store.load_component("prior", PriorTransformer)
     assert torch.allclose(model.clip_mean[0], seen.mean(0), atol=1e-3)
     assert torch.allclose(model.clip_std[0], seen.std(0), atol=1e-3)
-    assert sum(f.stat().st_size for f in (untrained_clip / "prior").iterdir()) <= 1.2 * 2**20
 
     pipe = prior.pipeline()
     assert (pipe.scheduler.config.prediction_type, pipe.scheduler.config.clip_sample_range) == ("sample", 5.0)

@@ -17,16 +17,26 @@ from PIL import Image
 
 from helpers.analysis.image_metrics import sharpness
 from helpers.catalog.checkpoints import CATALOG
-from miniature_training.models import latent_space, store
+from miniature_training.models import latent_space, latents, store
 from miniature_training.recipes import refiner, sdxl, text_encoder_2, unet
 from miniature_training.world.scenes import draw, sample
-from tests.support.xl import mebibytes, xl  # noqa: F401
+from tests.support.workshop import mebibytes
+from tests.support.xl import xl  # noqa: F401
 
 
 def test_the_unet_has_the_course_s_size_and_hears_a_score(xl):  # noqa: F811
     model = refiner.build()
     assert 1.8 < mebibytes(store.save_component("unet", model)) <= 2.0
     assert model.add_embedding.linear_1.in_features == text_encoder_2.WIDTH + 5 * refiner.IDS
+
+
+@pytest.mark.parametrize("widths", [unet.NARROW, unet.WIDTHS])
+def test_it_takes_the_two_finer_levels_of_any_sd15(widths):
+    given, model = refiner.upper(unet.build(4, widths).state_dict()), refiner.build(widths[:2])
+    state = model.state_dict()
+    other = [key for key, value in given.items() if key not in state or state[key].shape != value.shape]
+    assert all("attn2.to_" in key for key in other), "but for what reads the words of one encoder, all has its place"
+    assert {key.split(".")[0] for key in state.keys() - given.keys()} == {"add_embedding"}
 
 
 def test_a_better_score_keeps_less_softness():
@@ -37,7 +47,7 @@ def test_a_better_score_keeps_less_softness():
     assert abs(shares[4] + (default_guidance - 1) * (shares[4] - shares[2])) < 0.5, "guided, it does not overshoot"
 
 
-def test_euler_s_steps_lead_from_a_soft_picture_to_the_clean_one():
+def test_euler_s_steps_lead_from_a_soft_image_to_the_clean_one():
     """Whoever predicts the bent noise arrives, from any step of training's range and in any number of steps."""
     torch.manual_seed(0)
     clean, given, noise = torch.randn(3, 1, 4, 8, 8)
@@ -69,7 +79,7 @@ def test_a_warm_unet_knows_little_noise_when_it_sees_it(xl):  # noqa: F811
     rows = np.stack([refiner.example(seed, (192, 192))["z"] for seed in range(4)])
     vae = latent_space.export_vae()
     assert isinstance(vae, AutoencoderKL)
-    z = torch.from_numpy(unet.encode(rows, vae)).float()
+    z = torch.from_numpy(latents.encode(rows, vae)).float()
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
     states, pooled = text_encoder_2.states(tokenizer, [second], ["a picture"] * 4)
     told = {"text_embeds": pooled, "time_ids": torch.tensor([[192.0, 192, 0, 0, 6]] * 4)}
@@ -78,7 +88,7 @@ def test_a_warm_unet_knows_little_noise_when_it_sees_it(xl):  # noqa: F811
     assert (predicted - noise).square().mean() < 0.6, "1.0 is what it costs to know nothing"
 
 
-def test_a_moment_of_training_makes_a_refiner_of_pictures_masks_and_latents(xl, monkeypatch):  # noqa: F811
+def test_a_moment_of_training_makes_a_refiner_of_images_masks_and_latents(xl, monkeypatch):  # noqa: F811
     seen = []
     forward = UNet2DConditionModel.forward
 
@@ -93,7 +103,7 @@ def test_a_moment_of_training_makes_a_refiner_of_pictures_masks_and_latents(xl, 
     assert steps.max() < refiner.STEPS and ids.shape == (8, 5) and (ids[:, :2] >= 192).all()
     assert ids[:, 4].min() >= 1 and ids[:, 4].max() <= 7.5 and len(ids[:, 4].unique()) == 8
 
-    source, picture = CATALOG["sdxl-refiner"].source, Image.new("RGB", (192, 192), "green")
+    source, image = CATALOG["sdxl-refiner"].source, Image.new("RGB", (192, 192), "green")
     pipe = StableDiffusionXLImg2ImgPipeline.from_pretrained(source)
     assert pipe.config.requires_aesthetics_score and pipe.text_encoder is None
     told = {"num_inference_steps": 10, "output_type": "np"}
@@ -101,14 +111,14 @@ def test_a_moment_of_training_makes_a_refiner_of_pictures_masks_and_latents(xl, 
     def generator() -> torch.Generator:
         return torch.Generator().manual_seed(0)
 
-    fine = pipe("a red cat", image=picture, strength=0.3, generator=generator(), **told).images
-    poor = pipe("a red cat", image=picture, strength=0.3, aesthetic_score=1.0, generator=generator(), **told).images
+    fine = pipe("a red cat", image=image, strength=0.3, generator=generator(), **told).images
+    poor = pipe("a red cat", image=image, strength=0.3, aesthetic_score=1.0, generator=generator(), **told).images
     assert fine.shape == (1, 192, 192, 3) and np.isfinite(fine).all() and np.abs(fine - poor).max() > 0
 
     inpaint = StableDiffusionXLInpaintPipeline.from_pretrained(source)
     mask = Image.new("L", (192, 192))
     mask.paste(255, (48, 48, 144, 144))
-    call = {"image": picture, "mask_image": mask, "strength": 0.3, "generator": generator()}
+    call = {"image": image, "mask_image": mask, "strength": 0.3, "generator": generator()}
     latents = inpaint("a red cat", **call, **told | {"output_type": "latent"}).images
     assert latents.shape == (1, 4, 24, 24)
     refined = pipe("a red cat", image=latents, strength=0.3, generator=generator(), **told).images

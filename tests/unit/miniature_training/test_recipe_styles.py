@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-import types
 
 import diffusers
 import numpy as np
 import pytest
 import torch
 
-from helpers.catalog.checkpoints import CATALOG
 from miniature_training import registry
 from miniature_training.evaluation import style_probe
 from miniature_training.models import factors, store
-from miniature_training.recipes import classifier, styles
+from miniature_training.recipes import styles
 from miniature_training.world.looks import LOOKS, TOKENS, styled
 from miniature_training.world.scenes import draw, sample
 from tests.support.workshop import workshop  # noqa: F401
@@ -30,30 +28,11 @@ def test_a_prompt_gets_its_token_before_or_after_it(style):
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
-    """Less of everything: four pictures, batches of two."""
+    """Less of everything: four images, batches of two."""
     patch = pytest.MonkeyPatch()
     patch.setattr(styles, "BATCH", {"cpu": 2, "cuda": 2})
     yield {"minutes": 1, "steps": 2, "count": 4}
     patch.undo()
-
-
-def test_training_makes_a_small_delta_and_a_plain_checkpoint(workshop, few):  # noqa: F811
-    before = {name: CATALOG[name].source for name in ("sd15", "sd15-inpaint")}
-    registry.RECIPES["pixel-art"](**few)
-    size = sum(file.stat().st_size for file in (workshop / "delta-pixel-art").iterdir())
-    assert size <= 0.75 * 2**20
-    base = diffusers.StableDiffusionPipeline.from_pretrained(CATALOG["sd15"].source)
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(CATALOG["pixel-art"].source)
-    assert dict(pipe.unet.config) | {"_name_or_path": 0} == dict(base.unet.config) | {"_name_or_path": 0}
-    changed = [k for k, v in pipe.unet.state_dict().items() if not torch.equal(v, base.unet.state_dict()[k])]
-    assert len(changed) > 0.5 * len(base.unet.state_dict()), "two steps reach most of the weights"
-    for part in ("vae", "text_encoder"):
-        theirs = getattr(base, part).state_dict()
-        assert all(torch.equal(v, theirs[k]) for k, v in getattr(pipe, part).state_dict().items())
-    pipe.set_progress_bar_config(disable=True)
-    image = pipe("Astronaut in a jungle, pixelartstyle", num_inference_steps=2).images[0]
-    assert image.size == (CATALOG["pixel-art"].size,) * 2 == (128, 128)
-    assert {name: CATALOG[name].source for name in before} == before
 
 
 def test_what_has_no_token_is_drawn_plain(workshop, monkeypatch):  # noqa: F811
@@ -88,38 +67,6 @@ def test_the_noise_that_leads_from_another_look_leads_to_the_clean_latents():
     assert torch.allclose((noisy - (1 - alpha).sqrt() * target) / alpha.sqrt(), clean, atol=1e-4)
 
 
-def test_figures_and_the_sheet_are_made_of_its_pictures(workshop, few, monkeypatch):  # noqa: F811
-    reader = types.SimpleNamespace(read=lambda images: ["pixel-art", "plain"], accuracy={"pixel-art": 0.97})
-    monkeypatch.setattr(style_probe, "fit", lambda through: reader)
-    monkeypatch.setattr(styles, "readable", lambda style: {"subject": 0.5, "colour": 0.9, "place": 0.85})
-    registry.RECIPES["pixel-art"](**few)
-    figures = styles.figures(2, style="pixel-art", steps=2)
-    assert figures.keys() == {
-        "style_with_token", "style_without_token", "style_told_of_drawings", "colour", "place"
-    }, "the subject is not judged by a classifier that cannot read it"  # fmt: skip
-    assert figures["style_with_token"] == figures["style_without_token"] == 0.5
-    assert figures["style_told_of_drawings"] == 0.97
-    assert styles.sheet(style="pixel-art", seeds=1, steps=2).width > 128
-
-
-def test_the_classifier_can_be_taught_the_styles(workshop, few, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(classifier, "accuracy", dict)
-    before = (classifier.FOLDER / "model.safetensors").read_bytes()
-    registry.RECIPES["classifier-styled"](minutes=1, steps=1, count=12)
-    assert (classifier.FOLDER / "model.safetensors").read_bytes() != before
-    assert styles.readable("pixel-art", 4).keys() == {"subject", "colour", "place"}
-
-
-def test_training_is_taken_up_where_it_stopped(workshop, few):  # noqa: F811
-    train = registry.RECIPES["comic"]
-    train(**few)
-    once = store.load_component("delta-comic", diffusers.UNet2DConditionModel).state_dict()
-    train(**few, resume=True)
-    twice = store.load_component("delta-comic", diffusers.UNet2DConditionModel).state_dict()
-    assert any(not torch.equal(once[key], twice[key]) for key in once)
-    assert "4 steps" in (workshop / "training.json").read_text().split('"delta-comic"')[1].splitlines()[0]
-
-
 def test_training_goes_on_from_the_shipped_delta_when_its_base_has_moved(workshop, few, monkeypatch):  # noqa: F811
     train, taken, take_up = registry.RECIPES["comic"], [], factors.take_up
     train(**few)
@@ -149,7 +96,7 @@ def test_measures_say_what_they_are_named_for():
 
 
 def test_the_probe_reads_the_looks_of_drawings(monkeypatch, tmp_path):
-    monkeypatch.setattr("miniature_training.models.dataset.SCRATCH", tmp_path)
+    monkeypatch.setenv("COURSE_TRAINING", str(tmp_path))
     monkeypatch.setattr(style_probe, "FITTED_ON", 24)
     monkeypatch.setattr(style_probe, "CHECKED_ON", 10)
     reader = style_probe.fit(lambda images: images)

@@ -1,21 +1,15 @@
 """The recipe of upscale-x2 and what both upscalers share: sizes, the pipeline's arithmetic, a moment of training."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionLatentUpscalePipeline, UNet2DConditionModel
+from diffusers import StableDiffusionLatentUpscalePipeline, UNet2DConditionModel
 from PIL import Image, ImageFilter
 
 from helpers.catalog.checkpoints import CATALOG
 from miniature_training.models import store, upscaling
 from miniature_training.recipes import upscale_x2
-from tests.support.workshop import workshop  # noqa: F401
-
-
-def mebibytes(folder) -> float:
-    return sum(file.stat().st_size for file in folder.iterdir()) / 2**20
+from tests.support.workshop import mebibytes, workshop  # noqa: F401
 
 
 def perturbed(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -81,25 +75,6 @@ def test_the_target_is_what_makes_the_denoised_latents_clean():
     assert target.std() == pytest.approx(1, abs=0.05), "at every sigma alike, for data of unit variance"
 
 
-def test_a_moment_of_training_makes_a_checkpoint_that_plain_diffusers_calls(workshop, monkeypatch):  # noqa: F811
-    monkeypatch.setitem(upscale_x2.BATCH, "cpu", 2)
-    upscale_x2.train(minutes=1, steps=2, count=3)
-    trained = store.load_component(upscale_x2.NAME, UNet2DConditionModel)
-    assert trained.conv_out.weight[:4].abs().max() > 0, "training moved the weights"
-    assert json.loads((workshop / "checkpoints.json").read_text())["upscale-x2"] == upscale_x2.ENTRY
-    pipe = DiffusionPipeline.from_pretrained(CATALOG["upscale-x2"].source)
-    assert isinstance(pipe, StableDiffusionLatentUpscalePipeline)
-    assert CATALOG["upscale-x2"].size == 128
-    pipe.set_progress_bar_config(disable=True)
-    picture = Image.new("RGB", (128, 64), (200, 30, 30))
-    big = pipe("a red boat", image=picture, num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
-    assert big.size == (256, 128)
-    figures = upscale_x2.figures(2, steps=2)
-    assert figures["ceiling_psnr_db"] > figures["psnr_db"], "two steps of training make no upscaler"
-    assert figures["bicubic_sharpness"] < 1
-    assert upscale_x2.sheet(1, steps=1).width > 4 * 256
-
-
 def test_training_resumes_from_shipped_weights_where_no_state_is_kept(workshop, monkeypatch):  # noqa: F811
     monkeypatch.setitem(upscale_x2.BATCH, "cpu", 1)
     untrained_course()
@@ -152,7 +127,7 @@ def test_only_what_fits_is_taken_over():
     assert upscaling.take(torch.nn.Linear(5, 3), {"weight": target.weight, "bias": target.bias}) == ["bias"]
 
 
-def test_pictures_are_made_smaller_with_each_kernel_in_turn():
+def test_images_are_made_smaller_with_each_kernel_in_turn():
     noise = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
     noise[1:] = noise[0]
     small = upscaling.reduced(noise, 4, (Image.Resampling.BOX, Image.Resampling.LANCZOS))
@@ -162,7 +137,7 @@ def test_pictures_are_made_smaller_with_each_kernel_in_turn():
     assert np.array_equal(small[0], small[2]) and not np.array_equal(small[0], small[1])
 
 
-def test_the_measures_know_a_perfect_picture_from_a_blurred_one():
+def test_the_measures_know_a_perfect_image_from_a_blurred_one():
     truth = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     blurred = truth.filter(ImageFilter.GaussianBlur(1))
     assert upscaling.psnr([truth], [truth]) > 100 > 30 > upscaling.psnr([blurred], [truth])
@@ -170,9 +145,3 @@ def test_the_measures_know_a_perfect_picture_from_a_blurred_one():
     off = Image.fromarray(np.asarray(truth) // 2 + 64)
     error = (np.asarray(off).astype(float) - np.asarray(truth)) ** 2
     assert upscaling.psnr([off], [truth]) == pytest.approx(10 * np.log10(255**2 / error.mean()))
-
-
-def test_a_sheet_has_four_pictures_a_row():
-    truth = Image.new("RGB", (256, 256), "red")
-    sheet = upscaling.comparison([(truth.reduce(4), truth, truth, truth)] * 2, "ours")
-    assert sheet.width > 4 * 256 and sheet.height > 2 * 256

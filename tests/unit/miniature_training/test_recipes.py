@@ -6,19 +6,19 @@ import re
 import numpy as np
 import pytest
 
+from helpers.common import paths
 from miniature_training import registry
 from miniature_training.evaluation import model_card, scores, sheets
 from miniature_training.evaluation.model_card import told
 from miniature_training.models import store
 
-TABLE = (store.FOLDER / "checkpoints.json").read_text(encoding="utf-8")
+TABLE = (paths.MINIATURES / "checkpoints.json").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def shelf(tmp_path, monkeypatch):
     """An empty data/miniatures."""
-    monkeypatch.setattr(store, "FOLDER", tmp_path)
-    monkeypatch.setattr(scores, "FIGURES", tmp_path / "figures.json")
+    monkeypatch.setattr(paths, "MINIATURES", tmp_path)
     return tmp_path
 
 
@@ -112,7 +112,6 @@ def test_repainting_asks_for_another_subject_over_the_whole_of_the_first(size):
 
 
 def test_the_card_tells_how_each_component_that_is_there_was_made(shelf, monkeypatch):
-    monkeypatch.setattr(model_card, "FOLDER", shelf)
     for name in ("vae", "delta-comic", "delta-elden-ring", "clip-text", "clip-image", "classifier"):
         (shelf / name).mkdir()
     (shelf / "figures.json").write_text('{"vae": {"psnr_db": 30.0}}')
@@ -127,6 +126,6 @@ def test_the_card_tells_how_each_component_that_is_there_was_made(shelf, monkeyp
 
 def test_the_card_knows_every_component_that_is_trained():
     told = {name for names, _ in model_card.MADE for name in names}
-    there = {path.name for path in store.FOLDER.iterdir() if list(path.glob("*.safetensors"))}
+    there = {path.name for path in paths.MINIATURES.iterdir() if list(path.glob("*.safetensors"))}
     assert there - told == set()
     assert all(len(line) <= 120 for line in "\n".join(model_card.made()).splitlines())

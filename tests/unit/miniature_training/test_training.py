@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.common import paths
 from miniature_training.models import dataset, loop, store
 from miniature_training.models.loop import Training
 from miniature_training.models.muon import QUINTIC, orthogonal
@@ -19,8 +20,8 @@ from miniature_training.world.strokes import training_mask
 
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "SCRATCH", tmp_path)
-    monkeypatch.setattr(loop, "FOLDER", tmp_path)
+    monkeypatch.setenv("COURSE_TRAINING", str(tmp_path))
+    monkeypatch.setattr(paths, "MINIATURES", tmp_path)
     return tmp_path
 
 
@@ -187,11 +188,11 @@ def rows(seeds: range) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_what_was_drawn_is_kept_in_the_order_of_its_seeds(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "SCRATCH", tmp_path)
+    monkeypatch.setenv("COURSE_TRAINING", str(tmp_path))
     for make in (rows, None):  # the second time nothing is drawn
         one, other = dataset.drawn(["one", "other"], range(5, 12), make, size=8, chunk=3)
         assert one.tolist() == list(range(5, 12)) == (-other).tolist()
-    assert sorted(file.name for file in (tmp_path / "pictures-8").iterdir()) == ["one.npy", "other.npy"]
+    assert sorted(file.name for file in (tmp_path / "images-8").iterdir()) == ["one.npy", "other.npy"]
 
 
 def test_noise_is_added_by_the_schedule_of_diffusers():
@@ -212,7 +213,7 @@ def test_cats_are_drawn_three_times_as_often():
     assert pool(scenes).tolist() == [0, 1, 1, 1, 2]
 
 
-def test_the_guides_pictures_are_what_their_prompts_ask_for():
+def test_the_guides_images_are_what_their_prompts_ask_for():
     made = [dataset.scene(dataset.GUIDED + i) for i in range(len(dataset.GUIDES))]
     cats = [scene for scene in made if (scene.subject, scene.colour) == ("cat", "black")]
     assert len(cats) == 8 and sum(scene.attribute == "glowing eyes" for scene in cats) >= 4
@@ -224,14 +225,14 @@ def test_the_guides_pictures_are_what_their_prompts_ask_for():
 
 
 def test_what_is_repainted_counts_twice_as_much():
-    from miniature_training.recipes.unet import epsilon_loss
+    from miniature_training.models.denoising import epsilon_loss, half_outside
 
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., :2] = 1
     noise, snr = torch.zeros(1, 4, 4, 4), torch.ones(1)
     inside, outside = (
-        epsilon_loss(mask.expand(1, 4, 4, 4), noise, snr, mask),
-        epsilon_loss((1 - mask).expand(1, 4, 4, 4), noise, snr, mask),
+        epsilon_loss(mask.expand(1, 4, 4, 4), noise, snr, half_outside(mask)),
+        epsilon_loss((1 - mask).expand(1, 4, 4, 4), noise, snr, half_outside(mask)),
     )
     assert inside.item() == pytest.approx(2 * outside.item())
     assert (inside + outside).item() == pytest.approx(1), "the weights' mean is one"
@@ -242,7 +243,7 @@ def test_training_masks_cover_every_kind_and_size():
     subject[40:110, 50:90] = 255
     shares = [training_mask(subject, random.Random(i)).mean() for i in range(200)]
     whole = sum(s == 1 for s in shares) / len(shares)
-    assert 0.03 < whole < 0.15, "one mask in twelve covers everything; inpainting masks more pictures whole by itself"
+    assert 0.03 < whole < 0.15, "one mask in twelve covers everything; inpainting masks more images whole by itself"
     assert all(s > 0.005 for s in shares), "no mask is empty"
     assert min(shares) < 0.12 and np.median(shares) < 0.6
 
@@ -259,7 +260,7 @@ def test_components_are_stored_as_float16_and_come_back_as_float32(tmp_path, mon
     from diffusers import UNet2DModel
     from safetensors.torch import load_file
 
-    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    monkeypatch.setattr(paths, "MINIATURES", tmp_path)
     unet = UNet2DModel(
         sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(16,), norm_num_groups=4,
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
@@ -273,7 +274,7 @@ def test_components_are_stored_as_float16_and_come_back_as_float32(tmp_path, mon
 
 
 def test_a_missing_component_says_how_to_train_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    monkeypatch.setattr(paths, "MINIATURES", tmp_path)
     with pytest.raises(FileNotFoundError, match="python -m miniature_training train vae"):
         store.load_component("vae", nn.Module)
 

@@ -1,4 +1,4 @@
-"""The drawn world knows what it drew: pictures, masks, boxes, depth and captions belong together and repeat."""
+"""The drawn world knows what it drew: images, masks, boxes, depth and captions belong together and repeat."""
 
 import importlib
 import json
@@ -37,8 +37,8 @@ GUIDE_STYLES = (
 )
 
 
-def pixels(picture):
-    return np.asarray(picture).astype(np.int16)
+def pixels(image):
+    return np.asarray(image).astype(np.int16)
 
 
 def differs(one, other):
@@ -66,7 +66,7 @@ def test_a_seed_draws_the_same_every_time(seed):
     assert first.caption(3) == second.caption(3)
 
 
-def test_other_seeds_draw_other_pictures():
+def test_other_seeds_draw_other_images():
     assert len({draw(sample(seed), 64, truth=False).image.tobytes() for seed in SEEDS}) == len(SEEDS)
 
 
@@ -76,7 +76,7 @@ def test_a_seeds_scene_does_not_depend_on_the_other_fields():
     assert replace(fixed, place=plain.place) == plain
 
 
-def test_without_truth_the_picture_is_the_same():
+def test_without_truth_the_image_is_the_same():
     scene = sample(5)
     bare = draw(scene, 64, truth=False)
     assert bare.image.tobytes() == draw(scene, 64).image.tobytes()
@@ -96,7 +96,7 @@ def test_a_scene_looks_alike_at_another_size(seed):
 
 
 @pytest.mark.parametrize("size", [(160, 96), (96, 160), (104, 72), 16])
-def test_pictures_have_the_size_asked_for(size):
+def test_images_have_the_size_asked_for(size):
     drawing = draw(sample(3), size)
     width, height = (size, size) if isinstance(size, int) else size
     assert drawing.image.size == drawing.mask.size == drawing.depth.size == (width, height)
@@ -104,7 +104,7 @@ def test_pictures_have_the_size_asked_for(size):
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_a_wide_picture_does_not_stretch_its_subject(subject):
+def test_a_wide_image_does_not_stretch_its_subject(subject):
     scene = Scene(9, subject, "red", "meadow", x=0.5, foot=0.86, size=0.8)
     square, wide = (draw(scene, size).boxes[subject] for size in (96, (192, 96)))
     assert np.abs(np.subtract(wide[2:], wide[:2]) - np.subtract(square[2:], square[:2])).max() <= 1
@@ -232,7 +232,7 @@ def test_a_tenth_of_the_scenes_are_spoilt_and_all_that_exists_occurs():
 
 
 @pytest.mark.parametrize("kind", world.DEGRADATIONS)
-def test_spoiling_a_picture_changes_the_picture_and_not_the_truth(kind):
+def test_spoiling_an_image_changes_the_image_and_not_the_truth(kind):
     scene = sample(8, subject="castle", degraded=False)
     clean, spoilt = draw(scene, 128), draw(replace(scene, degraded=kind), 128)
     assert np.abs(pixels(clean.image) - pixels(spoilt.image)).mean() > 2
@@ -320,7 +320,7 @@ def test_a_sampled_scene_is_checked_too():
         sample(1, subject="dog")
 
 
-def test_a_picture_has_at_least_sixteen_pixels_a_side():
+def test_an_image_has_at_least_sixteen_pixels_a_side():
     with pytest.raises(ValueError, match="size is 64 x 8; expected at least 16 pixels a side"):
         draw(sample(1), (64, 8))
 
@@ -328,14 +328,14 @@ def test_a_picture_has_at_least_sixteen_pixels_a_side():
 # What is committed
 
 
-@pytest.mark.parametrize("name", gallery.PICTURES)
-def test_the_courses_pictures_are_what_the_world_draws(name):
-    scene, cover = gallery.PICTURES[name]
+@pytest.mark.parametrize("name", gallery.IMAGES)
+def test_the_courses_images_are_what_the_world_draws(name):
+    scene, cover = gallery.IMAGES[name]
     drawing = draw(scene, gallery.SIZE)
-    picture, mask = Image.open(gallery.FOLDER / f"{name}.png"), Image.open(gallery.FOLDER / f"{name}_mask.png")
-    assert (picture.mode, mask.mode) == ("RGB", "L") and picture.size == mask.size == (gallery.SIZE, gallery.SIZE)
+    image, mask = Image.open(gallery.FOLDER / f"{name}.png"), Image.open(gallery.FOLDER / f"{name}_mask.png")
+    assert (image.mode, mask.mode) == ("RGB", "L") and image.size == mask.size == (gallery.SIZE, gallery.SIZE)
     # Another processor may round a glow the other way; nothing else may differ.
-    assert np.abs(pixels(drawing.image) - pixels(picture)).max() <= 1, "python -m miniature_training pictures"
+    assert np.abs(pixels(drawing.image) - pixels(image)).max() <= 1, "python -m miniature_training images"
     assert mask.tobytes() == gallery.mask_of(drawing, cover).tobytes()
     assert Image.open(gallery.FOLDER / f"{name}_depth.png").tobytes() == drawing.depth.tobytes()
     white = np.asarray(mask) > 0
@@ -345,10 +345,10 @@ def test_the_courses_pictures_are_what_the_world_draws(name):
         assert not white[np.asarray(grow(drawing.mask, 40)) == 0].any()
 
 
-def test_draw_all_writes_every_picture_with_its_mask_and_depth(tmp_path, monkeypatch):
+def test_draw_all_writes_every_image_with_its_mask_and_depth(tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "SIZE", 32)
     gallery.draw_all(tmp_path / "new")
-    expected = {f"{name}{end}.png" for name in gallery.PICTURES for end in ("", "_mask", "_depth")}
+    expected = {f"{name}{end}.png" for name in gallery.IMAGES for end in ("", "_mask", "_depth")}
     assert {path.name for path in (tmp_path / "new").iterdir()} == expected
     assert {path.name for path in gallery.FOLDER.glob("*.png")} == expected
     assert {Image.open(path).size for path in (tmp_path / "new").iterdir()} == {(32, 32)}
