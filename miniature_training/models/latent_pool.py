@@ -42,10 +42,10 @@ class Pool:
         return scene(int(self.seed[i]))
 
 
-def seeds(shard: int, count: int = SHARD) -> range:
+def seeds(shard: int) -> range:
     """The scenes' seeds of a shard; no two shards share one."""
-    first = KINDS[shard % len(KINDS)] + shard * count
-    return range(first, first + count)
+    first = KINDS[shard % len(KINDS)] + shard * SHARD
+    return range(first, first + SHARD)
 
 
 def _folder(size: int) -> Path:

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from helpers.analysis import scene_classifier
-from helpers.catalog.checkpoints import CATALOG
 from helpers.common.paths import MINIATURES
 from miniature_training.evaluation import scores
 from miniature_training.recipes import classifier
@@ -24,19 +23,6 @@ def test_the_first_miniatures_fit_into_24_mib():
     folders = {entry[2] for name in ("sd15", "sd15-inpaint") for entry in SHIPPED[name]["components"].values()}
     total = sum(file.stat().st_size for folder in folders for file in (MINIATURES / folder).iterdir())
     assert total <= 24 * 2**20
-
-
-@pytest.mark.parametrize("name", ["sd15", "sd15-inpaint"])
-def test_plain_diffusers_loads_it_in_float32_without_a_safety_checker(name):
-    from diffusers import AutoPipelineForInpainting, StableDiffusionPipeline
-
-    kind = StableDiffusionPipeline if name == "sd15" else AutoPipelineForInpainting
-    pipe = kind.from_pretrained(CATALOG[name].source)
-    assert pipe.safety_checker is None
-    for part in (pipe.vae, pipe.unet, pipe.text_encoder):
-        assert {p.dtype for p in part.parameters()} == {torch.float32}
-    assert pipe.unet.config.in_channels == (4 if name == "sd15" else 9)
-    assert pipe.unet.config.sample_size * 8 == CATALOG[name].size
 
 
 def test_the_text_encoder_tells_prompts_apart():

@@ -37,7 +37,7 @@ def test_layers_are_fitted_in_turn_until_the_whole_computes_nearly_the_same():
     assert (student(other) - teacher(other)).abs().mean() < 0.02
 
 
-def test_a_convolution_is_fitted_to_its_image_s_rim_too():
+def test_a_convolution_is_fitted_to_its_image_s_edge_too():
     torch.manual_seed(0)
     teacher, student, x = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1)), nn.Sequential(nn.Conv2d(2, 3, 3, padding=1)), 0
     x = random(6, 2, 5, 11)

@@ -18,9 +18,9 @@ def test_the_ring_round_a_hole_counts_most_and_the_mean_is_one():
     mask[..., 5:11, 5:11] = 1
     counts = joint.counting(mask)
     assert counts.mean().item() == pytest.approx(1)
-    middle, rim, near, far = counts[0, 0, 8, [8, 5, 3, 0]].tolist()
-    assert rim == near > middle > far
-    assert rim / middle == pytest.approx(joint.RING) and far / middle == pytest.approx(joint.OUTSIDE)
+    middle, edge, near, far = counts[0, 0, 8, [8, 5, 3, 0]].tolist()
+    assert edge == near > middle > far
+    assert edge / middle == pytest.approx(joint.RING) and far / middle == pytest.approx(joint.OUTSIDE)
 
 
 def test_where_all_is_masked_all_counts_alike():

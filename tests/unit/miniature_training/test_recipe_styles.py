@@ -85,13 +85,13 @@ def test_measures_say_what_they_are_named_for():
     scenes = [sample(seed, degraded=False) for seed in range(6)]
     values = {"plain": [style_probe.measures(draw(scene, 128, truth=False).image) for scene in scenes]}
     values |= {style: [style_probe.measures(styled(scene, style)) for scene in scenes] for style in LOOKS}
-    blocks, ink, colour, gold, rim, light = (
+    blocks, ink, colour, gold, border, light = (
         {look: np.mean([v[i] for v in some]) for look, some in values.items()} for i in range(6)
     )
     assert max(blocks, key=blocks.get) == "pixel-art"
     assert max(ink, key=ink.get) == "comic"
     assert max(gold, key=gold.get) == max(light, key=light.get) == "elden-ring"
-    assert min(rim, key=rim.get) == "elden-ring"
+    assert min(border, key=border.get) == "elden-ring"
     assert colour["comic"] > colour["plain"] and colour["pixel-art"] > colour["plain"]
 
 

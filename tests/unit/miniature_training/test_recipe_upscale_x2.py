@@ -7,7 +7,7 @@ from diffusers import StableDiffusionLatentUpscalePipeline, UNet2DConditionModel
 from PIL import Image, ImageFilter
 
 from helpers.catalog.checkpoints import CATALOG
-from miniature_training.models import store, upscaling
+from miniature_training.models import pixels, store, upscaling
 from miniature_training.recipes import upscale_x2
 from tests.support.workshop import mebibytes, workshop  # noqa: F401
 
@@ -140,8 +140,8 @@ def test_images_are_made_smaller_with_each_kernel_in_turn():
 def test_the_measures_know_a_perfect_image_from_a_blurred_one():
     truth = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     blurred = truth.filter(ImageFilter.GaussianBlur(1))
-    assert upscaling.psnr([truth], [truth]) > 100 > 30 > upscaling.psnr([blurred], [truth])
+    assert pixels.psnr([truth], [truth]) > 100 > 30 > upscaling.psnr([blurred], [truth])
     assert upscaling.sharp([truth], [truth]) == 1 > 0.5 > upscaling.sharp([blurred], [truth])
     off = Image.fromarray(np.asarray(truth) // 2 + 64)
     error = (np.asarray(off).astype(float) - np.asarray(truth)) ** 2
-    assert upscaling.psnr([off], [truth]) == pytest.approx(10 * np.log10(255**2 / error.mean()))
+    assert pixels.psnr([off], [truth]) == pytest.approx(10 * np.log10(255**2 / error.mean()))

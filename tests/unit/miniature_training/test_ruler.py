@@ -53,7 +53,7 @@ def test_what_leaves_the_rest_alone_changes_nothing_outside():
 
     figures = appearance.outside(kept, lambda image: image, seeds=1)
     assert figures["outside_levels"] == 0
-    assert figures["seam_levels"] > 20, "a black hole has a hard rim"
+    assert figures["seam_levels"] > 20, "a black hole has a hard edge"
 
 
 def test_the_vae_s_own_change_does_not_count():

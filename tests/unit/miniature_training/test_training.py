@@ -310,4 +310,4 @@ def test_four_channels_fold_the_constant_inputs_into_the_bias():
         folded = four_channels(nine, nothing).conv_in(x)
     inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
     assert torch.allclose(folded[inner], expected[inner], atol=1e-5)
-    assert not torch.allclose(folded, expected, atol=1e-3), "at the rim, zero padding makes the difference"
+    assert not torch.allclose(folded, expected, atol=1e-3), "at the edge, zero padding makes the difference"
