@@ -140,7 +140,7 @@ def test_images_are_made_smaller_with_each_kernel_in_turn():
 def test_the_measures_know_a_perfect_image_from_a_blurred_one():
     truth = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     blurred = truth.filter(ImageFilter.GaussianBlur(1))
-    assert pixels.psnr([truth], [truth]) > 100 > 30 > upscaling.psnr([blurred], [truth])
+    assert pixels.psnr([truth], [truth]) > 100 > 30 > pixels.psnr([blurred], [truth])
     assert upscaling.sharp([truth], [truth]) == 1 > 0.5 > upscaling.sharp([blurred], [truth])
     off = Image.fromarray(np.asarray(truth) // 2 + 64)
     error = (np.asarray(off).astype(float) - np.asarray(truth)) ** 2
