@@ -77,10 +77,10 @@ def test_what_makes_no_condition_is_refused(image, mask, more, message):
 # ---- depth_map
 
 
-@pytest.mark.parametrize("name", gallery.PICTURES)
+@pytest.mark.parametrize("name", gallery.IMAGES)
 def test_the_depth_of_the_courses_images_is_the_drawn_one(name, monkeypatch):
     monkeypatch.setattr(control_images, "_estimate", None)
-    scene, _ = gallery.PICTURES[name]
+    scene, _ = gallery.IMAGES[name]
     for size in (gallery.SIZE, 128, (160, 96)):
         found = depth_map(load_image(name, size=size))
         assert found.mode == "RGB" and found.size == load_image(name, size=size).size
