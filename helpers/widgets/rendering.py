@@ -49,8 +49,8 @@ class RenderSession:
         """Make the image of this call, a draft of it while `interactive`; `others` as for `RenderQueue.start`."""
         with self.lock:
             self.queue.start(call, interactive=interactive, **others)
-            assert self.queue.current is not None
-            self.tell(phase="running", quick=self.queue.current.draft, text="", details="")
+            current = self.queue.current
+            self.tell(phase="running", quick=current is not None and current.draft, text="", details="")
 
     def refuse(self, error: Exception, *, phase: str = "invalid") -> None:
         """Say why there will be no image of the present values."""

@@ -35,7 +35,7 @@ def test_a_ratio_is_that_of_each_round(capsys):
 def test_an_unknown_benchmark_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         main(["grdi"])
-    assert "there is no benchmark 'grdi'; there are: grid, seeds, again, slider" in capsys.readouterr().err
+    assert "there is no benchmark 'grdi'; there are: grid, seeds, slider" in capsys.readouterr().err
 
 
 def test_the_forwards_of_a_call_are_recorded_with_their_arguments(tiny_course):  # noqa: F811

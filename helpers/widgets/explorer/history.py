@@ -50,7 +50,8 @@ class History(dict[int, Entry]):
     def add(self, record: Record, values: dict[str, Any]) -> int:
         """Keep an image, once; returns its number."""
         image = record.image
-        assert image is not None  # nothing else is shown
+        if image is None:
+            raise ValueError("record: it has no image, and the history keeps nothing else.")
         for number, entry in self.items():
             if entry.values == values and digest_of(entry.record.image) == digest_of(image):
                 return number

@@ -132,7 +132,8 @@ def test_offload_is_read_from_where_the_weights_are(tiny_course) -> None:  # noq
     from accelerate import cpu_offload
 
     pipe = load("sd15")
-    pipe._all_hooks = [object()]
+    pipe.enable_model_cpu_offload(device="cpu")
     assert inspection.offload_mode(pipe) == "model"
+    pipe.remove_all_hooks()
     cpu_offload(pipe.unet, execution_device=torch.device("cpu"))  # what sequential offload does to each model
     assert inspection.offload_mode(pipe) == "sequential"
