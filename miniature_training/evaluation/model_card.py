@@ -90,8 +90,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("unet-sdxl-inpaint",),
         """(9 channels, 192 pixels): unet-sd15-inpaint without its middle and the attentions next to it, turned to
-  SDXL's latents and to the words of both text encoders; then trained on drawings of which some are cropped, some come
-  from small originals and some are wide or tall, as their time ids say.""",
+  SDXL's latents and to prompts read by both text encoders; then trained on drawings of which some are cropped, some
+  come from small originals and some are wide or tall, as their time ids say.""",
     ),
     (
         ("unet-sdxl-refiner",),

@@ -1,7 +1,7 @@
 """`sdxl-inpaint`: 192 pixels, two text encoders, a latent space of its own, and a UNet (9 channels) that knows sizes.
 
 The UNet is sd15-inpaint's without its middle and the attentions that it has next to it; what is left keeps its weights,
-turned into SDXL's latent space and to the words of two encoders, and goes on learning at 192 pixels.
+turned into SDXL's latent space and to prompts read by two encoders, and goes on learning at 192 pixels.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def build(widths: tuple[int, ...] = NARROW) -> UNet2DConditionModel:
     )  # fmt: skip
 
 
-def warm(unet: UNet2DConditionModel, known: dict[str, torch.Tensor], words: torch.Tensor) -> UNet2DConditionModel:
-    """Give `unet` every weight of `known` (of sd15's space and width) that fits; sizes and pooled words start mute.
+def warm(unet: UNet2DConditionModel, known: dict[str, torch.Tensor], translation: torch.Tensor) -> UNet2DConditionModel:
+    """Give `unet` every weight of `known` (of sd15's space and width) that fits; sizes and pooled prompts start mute.
 
-    words: `text_encoder_2.translation`, for the keys and values of the cross attentions.
+    translation: `text_encoder_2.translation`, for the keys and values of the cross attentions.
     """
     known = latent_space.turned_unet(known)
     state = unet.state_dict()
@@ -57,7 +57,7 @@ def warm(unet: UNet2DConditionModel, known: dict[str, torch.Tensor], words: torc
         if name in known and known[name].shape == value.shape:
             state[name] = known[name]
         elif name in known and name.endswith(("attn2.to_k.weight", "attn2.to_v.weight")):
-            state[name] = known[name] @ words
+            state[name] = known[name] @ translation
         elif name.startswith("add_embedding.linear_2"):
             state[name] = torch.zeros_like(value)
     unet.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""The miniatures' words: a CLIP byte-pair vocabulary, and a text encoder taught what captions name."""
+"""The miniatures' prompts: a CLIP byte-pair vocabulary, and a text encoder taught what captions name."""
 
 from __future__ import annotations
 

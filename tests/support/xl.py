@@ -1,4 +1,4 @@
-"""A workshop for SDXL's recipes: what they start from, in a folder of the test's, nothing cached, nothing loaded."""
+"""A workshop for SDXL's recipes: what they start from, with nothing cached and nothing loaded."""
 
 from __future__ import annotations
 
