@@ -46,7 +46,7 @@ def drawn(
     size: int,
     chunk: int = CHUNK,
 ) -> list[np.ndarray]:
-    """Arrays with a row for each seed, drawn on all cores, and kept in a file for each name.
+    """Arrays with a row for each seed, drawn on all cores (a single chunk here), and kept in a file for each name.
 
     draw_rows: draws these arrays' rows for some of the seeds, in a process of its own. size: names the folder.
     """
@@ -55,8 +55,11 @@ def drawn(
     files = [folder / f"{name}.npy" for name in names]
     if not all(file.exists() for file in files):
         jobs = [seeds[i : i + chunk] for i in range(0, len(seeds), chunk)]
-        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-            parts = list(tqdm(pool.map(draw_rows, jobs), total=len(jobs), desc=f"drawing {names[0]}", unit="chunk"))
+        if len(jobs) == 1:
+            parts = [draw_rows(jobs[0])]
+        else:
+            with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+                parts = list(tqdm(pool.map(draw_rows, jobs), total=len(jobs), desc=f"drawing {names[0]}", unit="chunk"))
         for file, arrays in zip(files, zip(*parts, strict=True), strict=True):
             np.save(file, np.concatenate(arrays))
     return [np.load(file, mmap_mode="r") for file in files]

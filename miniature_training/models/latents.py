@@ -34,7 +34,7 @@ def encode(images: np.ndarray, vae: AutoencoderKL, *, batch: int = 32) -> np.nda
     vae.to(device(), memory_format=torch.channels_last).eval()
     parts = []
     for i in tqdm(range(0, len(images), batch), desc="encoding", unit="batch", mininterval=10):
-        part = torch.from_numpy(np.ascontiguousarray(images[i : i + batch])).permute(0, 3, 1, 2)
+        part = torch.from_numpy(np.array(images[i : i + batch])).permute(0, 3, 1, 2)
         x = (part.to(device()).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         z = vae.encode(x).latent_dist.mode() * vae.config.scaling_factor
         parts.append(z.half().contiguous().cpu().numpy())

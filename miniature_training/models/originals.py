@@ -97,11 +97,11 @@ def latents(example: Example, count: int, *, shape: tuple[int, int], vae: Autoen
 
     def make() -> dict[str, np.ndarray]:
         parts: list[dict[str, np.ndarray]] = []
-        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:  # it starts no process before it is used
             for block in range(0, count, BLOCK):
                 last = min(block + BLOCK, count)
                 jobs = [(example, i, min(CHUNK, last - i), shape) for i in range(block, last, CHUNK)]
-                part = _joined(list(pool.map(_draw_chunk, jobs)))
+                part = _joined(list((pool.map if len(jobs) > 1 else map)(_draw_chunk, jobs)))
                 drawn = [field for field, values in part.items() if values.ndim == 4 and values.shape[-1] == 3]
                 parts.append(part | {field: encode(part[field], vae) for field in drawn})
         return _joined(parts)

@@ -25,7 +25,7 @@ def trained(workshop, monkeypatch):  # noqa: F811
     return workshop
 
 
-def test_plain_transformers_estimates_with_it(trained):
+def test_plain_transformers_estimates_with_it():
     folder = miniatures.assemble("depth-estimator")
     estimator = transformers.pipeline("depth-estimation", model=str(folder), device="cpu")
     drawing = held_out(1)[0]

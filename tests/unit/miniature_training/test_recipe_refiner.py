@@ -20,14 +20,11 @@ from helpers.catalog.checkpoints import CATALOG
 from miniature_training.models import latent_space, latents, store
 from miniature_training.recipes import refiner, sdxl, text_encoder_2, unet
 from miniature_training.world.scenes import draw, sample
-from tests.support.workshop import mebibytes
 from tests.support.xl import xl  # noqa: F401
 
 
-def test_the_unet_has_the_course_s_size_and_hears_a_score(xl):  # noqa: F811
-    model = refiner.build()
-    assert 1.8 < mebibytes(store.save_component("unet", model)) <= 2.0
-    assert model.add_embedding.linear_1.in_features == text_encoder_2.WIDTH + 5 * refiner.IDS
+def test_the_unet_hears_a_score():
+    assert refiner.build().add_embedding.linear_1.in_features == text_encoder_2.WIDTH + 5 * refiner.IDS
 
 
 @pytest.mark.parametrize("widths", [unet.NARROW, unet.WIDTHS])
