@@ -1,36 +1,60 @@
 """The VAE's decoder trained further, its encoder frozen: sharp, and tolerant of latents that a UNet left imprecise.
 
 What decides alone on squared errors paints the mean of what may have been, which is blur. So a critic of patches has a
-say beside the errors; and the latents are made noisy, by an amount that differs from image to image.
+say beside the errors. The latents are those that sd15's two UNets give back after some noise: white noise instead would
+teach a decoder that makes a sun square where a UNet was a little off.
 """
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from miniature_training.evaluation.ruler import named, ruler
 from miniature_training.models.critic import Critic, losses
-from miniature_training.models.dataset import drawn_images, styled_images
+from miniature_training.models.dataset import drawn_images, scene, styled_images
+from miniature_training.models.denoising import Denoising
 from miniature_training.models.latents import encode
 from miniature_training.models.loop import Training, constant, decay, leader_first
 from miniature_training.models.pixels import round_trip, tensor
 from miniature_training.models.store import load_component, save_component
 from miniature_training.recipes.vae import STYLED, Picked, gradients, psnr
+from miniature_training.world.captions import caption
 from miniature_training.world.looks import LOOKS
 from miniature_training.world.scenes import draw
 
 BATCH = 2  # whole images: crops would have edges of their own
 ALONE = 300  # steps in which only the critic learns: one that has seen nothing yet would teach blur
-NOISE = 0.25  # at most, of the latents' deviation
+LATEST = 400  # timestep: more noise leaves too little of the drawing to be compared with
 MAPS, VERDICT = 0.5, 0.03  # how much the critic's maps and its verdict count beside the errors
 
 
-def roughened(z: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Latents (B, 4, h, w) with noise: none for a third of them, mostly little for the rest."""
-    amount = (1.5 * torch.rand((len(z), 1, 1, 1), generator=generator) - 0.5).clamp(min=0).square() * NOISE
-    return z + amount.to(z.device) * z.std() * torch.randn(z.shape, generator=generator).to(z.device)
+class Imprecision:
+    """Latents as the UNets of `sd15` and `sd15-inpaint` give them back, from the noise of a random early timestep."""
+
+    def __init__(self, scaling_factor: float) -> None:
+        self.denoising, self.scale = Denoising(), scaling_factor
+        names = ("unet-sd15", "unet-sd15-inpaint")
+        self.unets = [load_component(name, UNet2DConditionModel).eval().requires_grad_(False) for name in names]
+
+    @torch.no_grad()
+    def __call__(self, z: torch.Tensor, captions: list[str], generator: torch.Generator) -> torch.Tensor:
+        """Latents (B, 4, h, w), unscaled, and what they show -> a third as they are, the rest imprecise."""
+        kind = int(torch.randint(0, 1 + len(self.unets), (), generator=generator))
+        if not kind:
+            return z
+        t = torch.randint(1, LATEST, (len(z),), generator=generator)
+        alpha = self.denoising.alphas[t].view(-1, 1, 1, 1)
+        clean = z * self.scale
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * torch.randn(z.shape, generator=generator)
+        unet = self.unets[kind - 1]
+        more = [] if unet.config["in_channels"] == 4 else [torch.zeros_like(z[:, :1]), clean]  # nothing is masked
+        states = self.denoising.states(captions)
+        noise = unet(torch.cat([noisy, *more], 1), t, encoder_hidden_states=states).sample
+        return (noisy - (1 - alpha).sqrt() * noise) / alpha.sqrt() / self.scale
 
 
 def apart(made: torch.Tensor, drawn: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -61,26 +85,27 @@ def train(
     critic = Critic()
     for module in (vae, critic):
         module.to(memory_format=torch.channels_last)
+    imprecise = Imprecision(vae.config.scaling_factor)
     modules = {"vae": vae, "critic": critic}
     training = Training("vae-decoder", modules, lr=4e-4, weight_decay=0.0, betas=(0.5, 0.99), ema_decay=0.9985)
     if resume:
         training.resume()
     parts: dict[str, float] = {}
 
-    def pick(generator: torch.Generator) -> tuple[Picked, torch.Tensor]:
+    def pick(generator: torch.Generator) -> tuple[Picked, torch.Tensor, str]:
         kind, i = torch.randint(0, 1 << 20, (2,), generator=generator).tolist()
         restyled = torch.rand((), generator=generator).item() < STYLED
         k = 1 + kind % len(LOOKS) if restyled else 0
         i %= len(latents[k])
-        return (*drawn[k], i), latents[k][i]
+        return (*drawn[k], i), latents[k][i], caption(scene(i), random.Random(i))
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        chosen, z = zip(*(pick(generator) for _ in range(BATCH)), strict=True)
+        chosen, z, captions = zip(*(pick(generator) for _ in range(BATCH)), strict=True)
         x = tensor([images[i] for images, _, i in chosen])
         weight = 1 + 0.5 * torch.from_numpy(np.stack([masks[i] for _, masks, i in chosen]))[:, None].to(x) / 255
         alone = training.step < ALONE
         with torch.set_grad_enabled(not alone):
-            made = vae.decode(roughened(torch.stack(z).to(x), generator)).sample
+            made = vae.decode(imprecise(torch.stack(z).to(x), list(captions), generator)).sample
         errors = apart(made, x, weight)
         own, maps, verdict = losses(critic, made, x)
         for key, value in {"errors": errors, "critic": own, "maps": maps, "verdict": verdict}.items():

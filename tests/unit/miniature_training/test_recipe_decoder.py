@@ -1,10 +1,15 @@
 """The decoder's critic and losses, and the latents that it learns to take."""
 
+import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 from miniature_training.models.critic import Critic, losses
-from miniature_training.recipes.decoder import NOISE, apart, roughened
+from miniature_training.models.pixels import tensor
+from miniature_training.models.store import load_component
+from miniature_training.recipes.decoder import Imprecision, apart
+from miniature_training.world.scenes import HELD_OUT, draw, sample
 
 
 def test_one_backward_pass_teaches_the_critic_and_the_decoder_each_its_own():
@@ -35,12 +40,15 @@ def test_a_critic_learns_to_tell_blur():
     assert own.item() < 0.7 * first and maps.item() > 0
 
 
-def test_a_third_of_the_latents_stays_as_it_is_and_the_rest_gets_little_noise():
-    generator = torch.Generator().manual_seed(0)
-    z = 2 * torch.randn(400, 4, 4, 4, generator=generator)
-    noise = (roughened(z, generator) - z).flatten(1).std(1) / z.std()
-    assert (noise == 0).float().mean() == pytest.approx(1 / 3, abs=0.08)
-    assert 0.5 * NOISE < noise.max() < 1.5 * NOISE and noise.median() < 0.2 * NOISE
+def test_a_third_of_the_latents_stays_as_it_is_and_the_rest_is_what_the_unets_make_of_it():
+    vae = load_component("vae", AutoencoderKL)
+    image = tensor([np.asarray(draw(sample(HELD_OUT), 128).image)])
+    with torch.no_grad():
+        z = vae.encode(image).latent_dist.mode()
+    imprecise, generator = Imprecision(vae.config["scaling_factor"]), torch.Generator().manual_seed(0)
+    off = torch.tensor([(imprecise(z, ["a house"], generator) - z).std() / z.std() for _ in range(60)])
+    assert (off == 0).float().mean() == pytest.approx(1 / 3, abs=0.15)
+    assert 0 < off[off > 0].median() < 0.3, "near what it was"
 
 
 def test_a_misplaced_edge_costs_no_more_than_a_blurred_one():
