@@ -5,19 +5,19 @@ import { follow, hear, keepKeys, save, widget } from "../../helpers/widgets/js/d
 
 /** A model without Python. */
 function newModel() {
-  /** @type {Record<string, any>} */ const traits = {};
-  /** @type {[string, (...args: any[]) => void][]} */ let handlers = [];
+  const traits = {};
+  let handlers = [];
   return {
     saved: 0,
-    get: (/** @type {string} */ name) => traits[name],
-    set(/** @type {string} */ name, /** @type {any} */ value) {
+    get: (name) => traits[name],
+    set(name, value) {
       traits[name] = value;
       handlers.filter(([event]) => event === `change:${name}`).forEach(([, handler]) => handler());
     },
     save_changes() { this.saved++; },
     send() {},
-    on(/** @type {string} */ event, /** @type {(...args: any[]) => void} */ handler) { handlers.push([event, handler]); },
-    off(/** @type {string} */ event, /** @type {(...args: any[]) => void} */ handler) {
+    on(event, handler) { handlers.push([event, handler]); },
+    off(event, handler) {
       handlers = handlers.filter(([one, other]) => one !== event || other !== handler);
     },
     count: () => handlers.length,
@@ -37,9 +37,9 @@ test("a model is followed until the view goes", () => {
 });
 
 test("all views share what the widget opened", async () => {
-  /** @type {object[]} */ const seen = [];
+  const seen = [];
   const made = widget(async () => ({}), (shared) => { seen.push(shared); })();
-  const context = /** @type {any} */ ({});
+  const context = {};
   await made.initialize(context);
   made.render(context);
   made.render(context);
@@ -48,12 +48,12 @@ test("all views share what the widget opened", async () => {
 });
 
 test("keys stay in the widget, and the notebook keeps its own", () => {
-  const window = globalThis.window = /** @type {any} */ (new EventTarget());
-  const root = /** @type {any} */ ({ contains: (/** @type {unknown} */ node) => node === window });
-  const life = new AbortController();
+  const window = new EventTarget(), life = new AbortController();
+  Object.assign(globalThis, { window });
+  const root = ({ contains: (node) => node === window });
   keepKeys(root, life.signal, ({ key }) => key === "a", ({ key }) => key === "z");
 
-  /** Whether a key was acted on, and whether it reached the notebook. @type {(key: string, more?: object) => [boolean, boolean]} */
+  /** Whether a key was acted on, and whether it reached the notebook. */
   const press = (key, more = {}) => {
     let reached = false;
     const event = Object.assign(new Event("keydown", { cancelable: true }), { key, getModifierState: () => false, ...more });

@@ -5,32 +5,28 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 import * as raster from "../../helpers/widgets/js/raster.js";
 
-/** @typedef {{ name: string, call: string, start: string[], arguments: any[], expected: string[] }} Case */
-/** @type {Case[]} */
 const cases = JSON.parse(readFileSync(new URL("./cases/masks.json", import.meta.url), "utf8"));
 
-/** @param {string[]} rows */
 function read(rows) {
   const mask = raster.newMask(rows[0].length, rows.length);
   mask.data.set([...rows.join("")].map((pixel) => Number(pixel === "#")));
   return mask;
 }
 
-/** @param {Mask} mask */
 const rowsOf = ({ width, height, data }) => Array.from({ length: height },
   (_, y) => [...data.subarray(y * width, (y + 1) * width)].map((value) => ".#"[value]).join(""));
 
 for (const { name, call, start, arguments: given, expected } of cases) {
   test(name, () => {
     const mask = read(start);
-    /** @type {Record<string, any>} */ (raster)[call](mask, ...given);
+    raster[call](mask, ...given);
     assert.deepEqual(rowsOf(mask), expected);
   });
 }
 
 test("erasing undoes what was painted", () => {
   for (const { call, arguments: given } of cases.filter(({ call }) => /^paint(Line|Rect|Ell|Poly)/.test(call))) {
-    const mask = raster.newMask(29, 21), paint = /** @type {Record<string, any>} */ (raster)[call];
+    const mask = raster.newMask(29, 21), paint = raster[call];
     paint(mask, ...given);
     paint(mask, ...given.slice(0, -1), 0);
     assert.equal(raster.share(mask), 0, call);

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { Viewport } from "../../helpers/widgets/js/viewport.js";
 
-/** @type {(width: number, height: number) => Viewport} */
 function open(width, height) {
   const viewport = new Viewport(width, height, () => {});
   viewport.resize(856, 640);

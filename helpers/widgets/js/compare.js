@@ -6,13 +6,12 @@ import { button, clamp, element, follow, imageURL, keepKeys, listen, mark, onRes
 const ZOOMS = [1, 2, 3, 4, 6, 8, 12, 16];  // screen pixels a pixel of the largest image
 const NATURAL = 384;  // screen pixels that a small image is enlarged to, where it fits
 
-/** @type {(label: string, text: string, action: () => void) => HTMLButtonElement} */
 const tool = (label, text, action) => button("cm-button", action, { "aria-label": label, title: label }, text);
 
 const newImage = () => element("img", { class: "cm-picture", draggable: false });
 
 class Comparison {
-  /** @type {number | null} */ scale = null;  // screen pixels a pixel; null: as large as fits
+  scale = null;  // screen pixels a pixel; null: as large as fits
   timer = 0;
   under = newImage();
   over = newImage();
@@ -24,12 +23,11 @@ class Comparison {
   larger = tool("Zoom in", "+", () => this.zoom(1));
   fitted = tool("Fit the picture", "", () => { this.scale = null; this.layout(); });
 
-  constructor(/** @type {Context} */ { model, signal }) {
+  constructor({ model, signal }) {
     this.model = model;
     this.titles = model.get("_titles");
-    this.urls = model.get("_pictures").map((/** @type {DataView<ArrayBuffer>} */ bytes) => imageURL(bytes, ""));
-    const sizes = /** @type {[number, number][]} */ (model.get("_sizes"));
-    const largest = sizes.reduce((most, size) => (size[0] > most[0] ? size : most));
+    this.urls = model.get("_pictures").map((bytes) => imageURL(bytes, ""));
+    const largest = model.get("_sizes").reduce((most, size) => (size[0] > most[0] ? size : most));
     this.width = largest[0];
     this.height = largest[1];
     this.names = { left: this.chooser("left"), right: this.chooser("right") };
@@ -41,15 +39,15 @@ class Comparison {
     this.listen(signal);
   }
 
-  chooser(/** @type {"left" | "right"} */ side) {
+  chooser(side) {
     if (this.titles.length < 3) return element("span", { class: "cm-title" });
     const node = element("select", { class: "cm-choice", "aria-label": side === "left" ? "Left picture" : "Right picture",
       onchange: () => save(this.model, { [side]: Number(node.value) }) });
-    this.titles.forEach((/** @type {string} */ title, /** @type {number} */ i) => node.append(element("option", { value: i }, title)));
+    this.titles.forEach((title, i) => node.append(element("option", { value: i }, title)));
     return node;
   }
 
-  listen(/** @type {AbortSignal} */ signal) {
+  listen(signal) {
     const { model, stage, handle } = this;
     listen(stage, "pointerdown", (event) => {
       if (event.button !== 0) return;
@@ -72,7 +70,7 @@ class Comparison {
   // -- what is shown
 
   show() {
-    for (const [side, image] of /** @type {const} */ ([["left", this.under], ["right", this.over]])) {
+    for (const [side, image] of Object.entries({ left: this.under, right: this.over })) {
       const number = this.model.get(side), name = this.names[side];
       if (image.dataset.number !== String(number)) {
         mark(image, { src: this.urls[number], alt: this.titles[number], "data-number": number });
@@ -112,7 +110,7 @@ class Comparison {
     mark(this.larger, { "aria-disabled": now >= Math.max(...ZOOMS) });
   }
 
-  zoom(/** @type {number} */ direction) {
+  zoom(direction) {
     const { mat } = this, fit = this.fitting(), now = this.scale ?? fit, steps = [Math.min(1, fit), ...ZOOMS];
     const next = direction > 0 ? steps.find((step) => step > now + 0.01) : steps.findLast((step) => step < now - 0.01);
     if (next === undefined) return;
@@ -125,22 +123,21 @@ class Comparison {
 
   // -- the divider
 
-  move(/** @type {number} */ position, dragged = false) {
+  move(position, dragged = false) {
     this.model.set("position", clamp(Math.round(position * 1000) / 1000, 0, 1));
     clearTimeout(this.timer);
     if (dragged) this.timer = window.setTimeout(() => this.model.save_changes(), 100);  // Python hears of it now and then
     else this.model.save_changes();
   }
 
-  drag(/** @type {PointerEvent} */ event) {
+  drag(event) {
     const box = this.stage.getBoundingClientRect();
     this.move((event.clientX - box.left) / box.width, true);
   }
 
-  key(/** @type {KeyboardEvent} */ { key, ctrlKey, metaKey, altKey, shiftKey }) {
+  key({ key, ctrlKey, metaKey, altKey, shiftKey }) {
     if (ctrlKey || metaKey || altKey) return false;
     const now = this.model.get("position"), step = shiftKey ? 0.1 : 0.01;
-    /** @type {Record<string, number>} */
     const goals = { ArrowLeft: now - step, ArrowDown: now - step, ArrowRight: now + step, ArrowUp: now + step,
       PageDown: now - 0.1, PageUp: now + 0.1, Home: 0, End: 1 };
     if (key in goals) this.move(goals[key]);
@@ -152,7 +149,7 @@ class Comparison {
   }
 }
 
-function render(/** @type {Context} */ context) {
+function render(context) {
   const comparison = new Comparison(context);
   context.el.append(comparison.root);
   comparison.show();

@@ -1,13 +1,9 @@
 // @ts-check
 // What every widget needs of its page: elements, listeners that go when the view goes, keys, image URLs, the clipboard.
 
-/** @type {(value: number, low: number, high: number) => number} */
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-/**
- * Sets attributes; a function, as in `onclick: f`, becomes a listener.
- * @param {Element} node @param {Attributes} attributes
- */
+/** Sets attributes; a function, as in `onclick: f`, becomes a listener. */
 export function mark(node, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") node.addEventListener(name.slice(2), value);
@@ -17,7 +13,7 @@ export function mark(node, attributes) {
 
 /**
  * @template {keyof HTMLElementTagNameMap} T
- * @param {T} tag @param {Attributes} [attributes] @param {...(Node | string)} children
+ * @param {T} tag @param {Record<string, any>} [attributes] @param {...(Node | string)} children
  * @returns {HTMLElementTagNameMap[T]}
  */
 export function element(tag, attributes = {}, ...children) {
@@ -27,52 +23,40 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** The icons are drawings on 20 x 20 units. @type {(drawing: string) => string} */
+/** The icons are drawings on 20 x 20 units. */
 export const svg = (drawing) => `<svg viewBox="0 0 20 20" aria-hidden="true">${drawing}</svg>`;
 
-/** @type {(kind: string, action: () => void, attributes: Attributes, ...children: (Node | string)[]) => HTMLButtonElement} */
 export const button = (kind, action, attributes, ...children) =>
   element("button", { type: "button", class: kind, onclick: action, ...attributes }, ...children);
 
-/**
- * @param {EventTarget} target @param {string} type @param {(event: any) => void} handler @param {AbortSignal} signal
- * @param {AddEventListenerOptions} [options]
- */
 export function listen(target, type, handler, signal, options = {}) {
   target.addEventListener(type, handler, { ...options, signal });
 }
 
-/** @type {(model: Model, event: string, handler: (...args: any[]) => void, signal: AbortSignal) => void} */
 export function hear(model, event, handler, signal) {
   model.on(event, handler);
   signal.addEventListener("abort", () => model.off(event, handler));
 }
 
-/** @type {(model: Model, traits: string[], handler: (...args: any[]) => void, signal: AbortSignal) => void} */
 export function follow(model, traits, handler, signal) {
   for (const trait of traits) hear(model, `change:${trait}`, handler, signal);
 }
 
-/**
- * A widget's module for anywidget: all views of one model share what `open` gives, and each is drawn by `render`.
- * @template T
- * @param {(context: Context) => T | Promise<T>} open @param {(shared: T, context: Context) => void} render
- */
+/** A widget's module for anywidget: all views of one model share what `open` gives, and each is drawn by `render`. */
 export const widget = (open, render) => () => {
-  /** @type {T} */ let shared;
+  let shared;
   return {
-    async initialize(/** @type {Context} */ context) { shared = await open(context); },
-    render: (/** @type {Context} */ context) => render(shared, context),
+    async initialize(context) { shared = await open(context); },
+    render: (context) => render(shared, context),
   };
 };
 
-/** Sets traits, here and in Python. @type {(model: Model, values: Record<string, any>) => void} */
+/** Sets traits, here and in Python. */
 export function save(model, values) {
   for (const [name, value] of Object.entries(values)) model.set(name, value);
   model.save_changes();
 }
 
-/** @type {(node: Element, handler: () => void, signal: AbortSignal) => void} */
 export function onResize(node, handler, signal) {
   const observer = new ResizeObserver(handler);
   observer.observe(node);
@@ -83,10 +67,8 @@ export function onResize(node, handler, signal) {
  * Keeps the keys that are pressed in a widget from the notebook, where single letters cut and delete cells. Jupyter
  * listens on the document while the event comes down: so this listens on the window. `taken` and, for Ctrl and Cmd,
  * `command` say whether they acted on a key; what `taken` leaves, arrows on a slider say, works as everywhere.
- * @param {Element} root @param {AbortSignal} signal @param {(event: KeyboardEvent) => boolean} [taken]
- * @param {(event: KeyboardEvent) => boolean} [command]
  */
-export function keepKeys(root, signal, taken = () => false, command = () => false) {
+export function keepKeys(root, signal, taken = (event) => false, command = (event) => false) {
   listen(window, "keydown", (event) => {
     if (!root.contains(event.target)) return;
     const modified = (event.ctrlKey || event.metaKey) && !event.getModifierState("AltGraph");  // AltGr+8 is [ in German
@@ -98,11 +80,11 @@ export function keepKeys(root, signal, taken = () => false, command = () => fals
   }, signal, { capture: true });
 }
 
-/** The URL of an image that came as bytes; "" for none. @type {(bytes?: DataView<ArrayBuffer> | null, type?: string) => string} */
+/** The URL of an image that came as bytes; "" for none. */
 export const imageURL = (bytes, type = "image/png") =>
   (bytes?.byteLength ? URL.createObjectURL(new Blob([bytes], { type })) : "");
 
-async function copied(/** @type {Node} */ node) {
+async function copied(node) {
   try {
     await navigator.clipboard.writeText(node.textContent ?? "");
   } catch {  // not a secure page, or not allowed: mark it for Ctrl+C
@@ -113,7 +95,7 @@ async function copied(/** @type {Node} */ node) {
 }
 
 /** Copies the text of a node; `label`, the button's own text, says so for a moment. */
-export async function copy(/** @type {Node} */ node, /** @type {Node} */ label, /** @type {string} */ text) {
+export async function copy(node, label, text) {
   if (await copied(node)) label.textContent = "Copied";
   setTimeout(() => { label.textContent = text; }, 1500);
 }

@@ -8,16 +8,15 @@ import { pieces, stepsRun } from "./formats.js";
 
 /** The panel of controls; with a ControlNet they have two pages. */
 class Panel {
-  /** @type {Record<string, Row>} */ rows = {};
+  rows = {};
   node = element("div", { class: "ex-panel" });
-  /** @type {((key: string) => void) | null} */ moveTab = null;
+  moveTab = null;
   seen = element("img", { class: "ex-control", draggable: false });  // what the ControlNet looks at
 
-  constructor(/** @type {ExplorerStore} */ store, /** @type {AbortSignal} */ signal) {
+  constructor(store, signal) {
     this.store = store;
-    this.controls = /** @type {Control[]} */ (store.model.get("_controls"));
+    this.controls = (store.model.get("_controls"));
     const page = () => element("div", { class: "ex-page" });
-    /** @type {Record<string, HTMLElement>} */
     const groups = { picture: page(), control: page(), mask: element("div", { class: "ex-group", role: "group", "aria-label": "Mask" }) };
     for (const control of this.controls) {
       const { name, kind, group } = control;
@@ -48,7 +47,7 @@ class Panel {
 
 /** The images that were made, newest first. */
 class Strip {
-  /** @type {Map<number, HTMLButtonElement>} */ thumbs = new Map();
+  thumbs = new Map();
   list = element("div", { class: "ex-thumbs", role: "group", "aria-label": "History, newest first" });
   total = element("span", { class: "ex-hint" });
   pins = ["a", "b"].map((place) => ({ place, node: exButton({ text: place.toUpperCase(), kind: "ex-toggle",
@@ -57,11 +56,11 @@ class Strip {
     element("div", { class: "ex-line" }, element("strong", {}, "History"), this.total,
       element("span", { class: "ex-hint" }, "Pin this picture as"), ...this.pins.map(({ node }) => node)), this.list);
 
-  constructor(/** @type {ExplorerStore} */ store) {
+  constructor(store) {
     this.store = store;
   }
 
-  pin(/** @type {string} */ place, number = this.store.state.shown) {
+  pin(place, number = this.store.state.shown) {
     if (number !== null) this.store.pin(place, number);
   }
 
@@ -84,7 +83,6 @@ class Strip {
     }
   }
 
-  /** @type {(number: number, text: string, url: string) => HTMLButtonElement} */
   add(number, text, url) {
     const node = exButton({ title: text, kind: "ex-thumb", action: () => this.store.recall(number) });
     node.dataset.number = String(number);
@@ -94,10 +92,10 @@ class Strip {
     return node;
   }
 
-  /** Whether a key on one of the images was taken. @type {(thumb: HTMLElement, key: string) => boolean} */
+  /** Whether a key on one of the images was taken. */
   key(thumb, key) {
-    if (key === "ArrowLeft") /** @type {HTMLElement | null} */ (thumb.previousElementSibling)?.focus();
-    else if (key === "ArrowRight") /** @type {HTMLElement | null} */ (thumb.nextElementSibling)?.focus();
+    if (key === "ArrowLeft") thumb.previousElementSibling?.focus();
+    else if (key === "ArrowRight") thumb.nextElementSibling?.focus();
     else if (/^[ab]$/i.test(key)) this.pin(key.toLowerCase(), Number(thumb.dataset.number));
     else return false;
     return true;
@@ -121,13 +119,13 @@ class Actions {
   node = element("div", { class: "ex-line ex-actions", role: "toolbar", "aria-label": "This picture" },
     this.compare, this.code, this.save, this.open, this.file);
   text = element("code", { tabindex: 0, "aria-label": "Python code" });
-  copy = exButton({ name: "copy", text: "Copy", action: () => copy(this.text, /** @type {Node} */ (this.copy.lastChild), "Copy") });
+  copy = exButton({ name: "copy", text: "Copy", action: () => copy(this.text, this.copy.lastChild, "Copy") });
   script = element("section", { class: "ex-script", "aria-label": "Code of this picture", hidden: "" },
     element("div", { class: "ex-line" }, element("span", { class: "ex-hint" },
       "Plain diffusers, ready to paste. The pictures it opens are written beside the notebook."), this.copy),
     element("pre", {}, this.text));
 
-  constructor(/** @type {ExplorerStore} */ store, /** @type {Stage} */ stage, /** @type {() => void} */ refreshView) {
+  constructor(store, stage, refreshView) {
     this.store = store;
     this.stage = stage;
     this.refreshView = refreshView;
@@ -151,13 +149,10 @@ class Actions {
   }
 }
 
-/**
- * A PNG that is dropped anywhere on the widget is opened.
- * @type {(root: HTMLElement, store: ExplorerStore, signal: AbortSignal) => void}
- */
+/** A PNG that is dropped anywhere on the widget is opened. */
 function takeDrops(root, store, signal) {
   let depth = 0;  // of the elements that a dragged file is over
-  const drag = (/** @type {string} */ type, /** @type {(event: DragEvent) => void} */ handler) => listen(root, type, (event) => {
+  const drag = (type, handler) => listen(root, type, (event) => {
     if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
     event.preventDefault();
     event.stopPropagation();
@@ -170,7 +165,6 @@ function takeDrops(root, store, signal) {
   drag("drop", ({ dataTransfer }) => { depth = 0; store.restore(dataTransfer?.files[0]); });
 }
 
-/** @type {(store: ExplorerStore, context: Context) => void} */
 function render(store, { model, el, signal }) {
   const stage = new Stage(store), panel = new Panel(store, signal), strip = new Strip(store);
   const actions = new Actions(store, stage, () => refresh());
@@ -180,7 +174,7 @@ function render(store, { model, el, signal }) {
     strip.node, actions.script, stage.spoken);
   el.append(root);
   keepKeys(root, signal, (event) => {
-    const { key } = event, target = /** @type {HTMLElement} */ (event.target), thumb = target.closest(".ex-thumb");
+    const { key } = event, target = event.target, thumb = target.closest(".ex-thumb");
     let taken = true;
     if (key === "Escape" && store.running) model.send({ kind: "cancel" });
     else if (key === "Enter" && target.matches("textarea")) target.dispatchEvent(new Event("commit"));

@@ -3,7 +3,6 @@
 import { button, clamp, element, mark, onResize, svg } from "./dom.js";
 import { schedulerText, shown } from "./formats.js";
 
-/** @type {Record<string, string>} */
 const ICONS = {
   cancel: '<rect x="5.5" y="5.5" width="9" height="9" rx="1.5" fill="currentColor"/>',
   dice: '<rect x="3.5" y="3.5" width="13" height="13" rx="3"/><g fill="currentColor" stroke="none"><circle cx="7" cy="7" r="1.2"/><circle cx="13" cy="7" r="1.2"/><circle cx="10" cy="10" r="1.2"/><circle cx="7" cy="13" r="1.2"/><circle cx="13" cy="13" r="1.2"/></g>',
@@ -16,13 +15,10 @@ const ICONS = {
   copy: '<rect x="7" y="7" width="9.5" height="9.5" rx="1.5"/><path d="M13 4.8A1.5 1.5 0 0 0 11.6 3.5H5A1.5 1.5 0 0 0 3.5 5v6.6A1.5 1.5 0 0 0 4.8 13"/>',
 };
 
-const icon = (/** @type {string} */ name) => svg(ICONS[name]);
+const icon = (name) => svg(ICONS[name]);
 
-/**
- * A button with an icon, a text, or both; `label` is its accessible name where there is no text.
- * @param {{ name?: string, text?: string, label?: string, title?: string, kind?: string, action: () => void }} what
- */
-export function exButton({ name, text, label, title = label ?? "", kind = "", action }) {
+/** A button with an icon, a text, or both; `label` is its accessible name where there is no text. */
+export function exButton({ action, name = "", text = "", label = "", title = label, kind = "" }) {
   const node = button(`ex-button ${kind}`, action, { title, ...(label && { "aria-label": label }) });
   if (name) node.innerHTML = icon(name);
   if (text) node.append(element("span", {}, text));
@@ -34,10 +30,9 @@ let count = 0;
 /** An id that no other element of the page has. */
 export const newId = () => `ex-${++count}`;
 
-/** A label, which tells on hovering what the control does. @type {(control: Control, id: string) => HTMLLabelElement} */
+/** A label, which tells on hovering what the control does. */
 const labelOf = ({ label, help }, id) => element("label", { for: id, title: help }, label);
 
-/** @type {(control: Control, change: Change, attributes: Record<string, any>) => HTMLInputElement} */
 function numberBox({ least, most, whole }, change, attributes) {
   const box = element("input", { type: "number", min: least, step: whole ? 1 : "any", ...attributes,
     onchange: () => { if (box.value !== "") change(Number(box.value), false); } });
@@ -45,16 +40,15 @@ function numberBox({ least, most, whole }, change, attributes) {
   return box;
 }
 
-/** @type {(label: string, action: (on: boolean) => void, title?: string) => HTMLButtonElement} */
 function toggle(label, action, title = "") {
   const attributes = { role: "switch", "aria-label": label, title };
   const node = button("ex-switch", () => action(node.getAttribute("aria-checked") !== "true"), attributes);
   return node;
 }
 
-/** A text is a draft while one types, and chosen after a pause, with Enter (see `commit`) or on leaving. @type {Builder} */
+/** A text is a draft while one types, and chosen after a pause, with Enter (see `commit`) or on leaving. */
 function text(control, change, { signal }) {
-  /** @type {number[]} */ let timers = [];
+  let timers = [];
   const stop = () => { timers.forEach(clearTimeout); timers = []; };
   const fit = () => { area.style.height = "0"; area.style.height = `${area.scrollHeight + 2}px`; };
   const commit = () => { const waiting = timers.length; stop(); if (waiting) change(area.value, false); };
@@ -69,7 +63,6 @@ function text(control, change, { signal }) {
   return { row, refresh(value) { if (!timers.length && area.value !== value) { area.value = value; fit(); } } };
 }
 
-/** @type {Builder} */
 function slider(control, change) {
   const { label, low, high, step, optional, help } = control;
   const range = element("input", { type: "range", id: newId(), min: low, max: high, step, title: help });
@@ -99,9 +92,9 @@ function slider(control, change) {
 }
 
 /** Tells moves and choices of a slider apart; returns whether a pointer holds it. */
-function followRange(/** @type {HTMLInputElement} */ range, /** @type {(moving: boolean) => void} */ change) {
+function followRange(range, change) {
   let held = false, timer = 0;
-  const tell = (/** @type {boolean} */ moving) => {
+  const tell = (moving) => {
     clearTimeout(timer);
     timer = 0;
     change(moving);
@@ -121,7 +114,6 @@ function followRange(/** @type {HTMLInputElement} */ range, /** @type {(moving: 
   return () => held;
 }
 
-/** @type {Builder} */
 function seed(control, change, { store: { model } }) {
   const box = numberBox({ ...control, most: null }, change, { id: newId(), title: control.help });
   const dice = exButton({ name: "dice", label: "New seed", title: "New seed, new picture",
@@ -140,7 +132,6 @@ function seed(control, change, { store: { model } }) {
   };
 }
 
-/** @type {Builder} */
 function choice(control, change) {
   const select = element("select", { id: newId(), title: control.help, onchange: () => change(select.value, false) },
     ...control.choices.map((name, i) => element("option", { value: name },
@@ -149,7 +140,6 @@ function choice(control, change) {
   return { row, refresh(value) { select.value = value; } };
 }
 
-/** @type {Builder} */
 function onOff(control, change) {
   const node = toggle(control.label, (on) => change(on, false), control.help);
   node.id = newId();
@@ -157,16 +147,12 @@ function onOff(control, change) {
   return { row, refresh(value) { mark(node, { "aria-checked": value }); } };
 }
 
-/** @type {Record<string, Builder>} */
 export const BUILDERS = { text, slider, seed, choice, switch: onOff };
 
-/**
- * Pages of which one is seen, chosen by its name; returns `move(key)`, which goes along the names.
- * @type {(holder: HTMLElement, pages: Record<string, HTMLElement>) => (key: string) => void}
- */
+/** Pages of which one is seen, chosen by its name; returns `move(key)`, which goes along the names. */
 export function tabbed(holder, pages) {
   const names = Object.keys(pages), tabs = names.map((name) => button("ex-tab", () => choose(name), { role: "tab", id: newId() }, name));
-  const choose = (/** @type {string} */ chosen) => tabs.forEach((tab, i) => {
+  const choose = (chosen) => tabs.forEach((tab, i) => {
     const on = names[i] === chosen;
     mark(tab, { "aria-selected": on, tabindex: on ? 0 : -1 });
     pages[names[i]].hidden = !on;

@@ -3,9 +3,9 @@
 import { element, mark } from "./dom.js";
 import { exButton } from "./explorer_controls.js";
 
-const newImage = (/** @type {string} */ kind) => element("img", { class: kind, alt: "", draggable: false });
+const newImage = (kind) => element("img", { class: kind, alt: "", draggable: false });
 
-/** Shows an image, or none where the URL is empty. @type {(image: HTMLImageElement, url: string) => void} */
+/** Shows an image, or none where the URL is empty. */
 export function setImage(image, url) {
   if (!url) image.removeAttribute("src");
   else if (image.getAttribute("src") !== url) image.src = url;
@@ -33,7 +33,7 @@ export class Stage {
     action: () => this.store.model.send({ kind: "cancel" }) });
   alert = element("div", { class: "ex-alert", role: "alert", hidden: "" });
 
-  constructor(/** @type {ExplorerStore} */ store) {
+  constructor(store) {
     this.store = store;
     this.nodes = [this.frame, this.bar, element("div", { class: "ex-line ex-under" }, this.status, this.cancel), this.alert];
     this.divide();
@@ -57,7 +57,7 @@ export class Stage {
     this.tell(state);
   }
 
-  showImages(/** @type {State} */ state) {
+  showImages(state) {
     const { store: { urls, step, running }, picture, frame, pair } = this;
     this.comparing &&= Boolean(pair);
     setImage(picture, this.comparing && pair ? pair.urls[1] : urls.picture || urls.before);
@@ -78,7 +78,7 @@ export class Stage {
     this.empty.textContent = made || coming ? "" : running ? "The first picture is being made" : "No picture yet";
   }
 
-  showProgress(/** @type {State} */ state) {
+  showProgress(state) {
     const { store: { step, running }, bar } = this, total = step?.steps, done = step?.step ?? 0;
     bar.classList.toggle("ex-busy", running && !total);
     bar.classList.toggle("ex-idle", !running);
@@ -87,13 +87,13 @@ export class Stage {
     const words = { running: `${state.quick ? "Draft" : "Picture"}${total ? ` · step ${done} of ${total}` : " · waiting"}`,
       cancelled: "Cancelled", failed: "No new picture", invalid: "No new picture",
       done: state.draft ? "Draft: a few quick steps" : "Full picture" };
-    this.status.textContent = words[/** @type {keyof words} */ (state.phase)] ?? "";
+    this.status.textContent = words[state.phase] ?? "";
     this.cancel.style.visibility = running ? "" : "hidden";
     const settled = state.phase === "cancelled" ? "Cancelled" : state.phase === "done" && !state.draft ? "Picture ready" : "";
     if (this.spoken.textContent !== settled) this.spoken.textContent = settled;
   }
 
-  tell(/** @type {State} */ { phase, text, details }) {
+  tell({ phase, text, details }) {
     const { store: { notice }, alert } = this, message = notice ?? text, key = `${message}\n${details}`;
     alert.hidden = !message;
     alert.classList.toggle("ex-mild", !notice && !["failed", "invalid"].includes(phase));

@@ -10,17 +10,17 @@ const TRAITS = { _picture: "picture", _before: "before", _a: "a", _b: "b", _cont
 const LARGEST_FILE = 64 * 2 ** 20;
 
 export class ExplorerStore {
-  /** @type {Set<() => void>} */ views = new Set();
-  /** @type {Record<string, any>} */ edits = {};  // what Python has not confirmed yet
-  /** @type {Record<string, any>} */ outbox = {};
-  /** @type {Entry[]} */ entries = [];  // the history, newest first
-  /** @type {Record<string, string>} */ urls = {};
-  /** @type {Step | null} */ step = null;  // of the running call
-  /** @type {string | null} */ notice = null;  // why something was refused
-  /** @type {string | null} */ code = null;
+  views = new Set();
+  edits = {};  // what Python has not confirmed yet
+  outbox = {};
+  entries = [];  // the history, newest first
+  urls = {};
+  step = null;  // of the running call
+  notice = null;  // why something was refused
+  code = null;
   frame = 0;
 
-  constructor(/** @type {Context} */ { model, signal }) {
+  constructor({ model, signal }) {
     this.model = model;
     for (const [trait, name] of Object.entries(TRAITS)) {
       follow(model, [trait], () => { this.show(name, model.get(trait)); this.refresh(); }, signal);
@@ -33,12 +33,11 @@ export class ExplorerStore {
     model.send({ kind: "hello" });
   }
 
-  /** @returns {State} */
   get state() { return this.model.get("_state"); }
 
   get running() { return this.state.phase === "running"; }
 
-  show(/** @type {string} */ name, /** @type {Data | null} */ bytes) {
+  show(name, bytes) {
     if (this.urls[name]) URL.revokeObjectURL(this.urls[name]);
     this.urls[name] = imageURL(bytes);
   }
@@ -60,7 +59,6 @@ export class ExplorerStore {
     this.refresh();
   }
 
-  /** @type {(content: any, buffers?: Data[]) => void} */
   receive(content, buffers = []) {
     if (content.kind === "step" && !this.running) return;
     if (content.kind === "step") {
@@ -70,38 +68,37 @@ export class ExplorerStore {
     else if (content.kind === "gone") this.forget(content.numbers);
     else if (content.kind === "history") {
       this.forget(this.entries.map(({ number }) => number));
-      content.entries.forEach((/** @type {Entry} */ entry, /** @type {number} */ i) => this.add(entry, buffers[i]));
+      content.entries.forEach((entry, i) => this.add(entry, buffers[i]));
     } else if (content.kind === "code" && this.code !== null) this.code = content.text;
     else if (content.kind === "file") download(content.name, imageURL(buffers[0]));
     else if (content.kind === "refused") this.begin(content.text);
     this.refresh();
   }
 
-  /** @type {(entry: { number: number, text: string }, bytes: Data) => void} */
   add({ number, text }, bytes) {
     this.entries.unshift({ number, text, url: imageURL(bytes) });
   }
 
-  forget(/** @type {number[]} */ numbers) {
+  forget(numbers) {
     for (const { number, url } of this.entries) if (numbers.includes(number)) URL.revokeObjectURL(url);
     this.entries = this.entries.filter(({ number }) => !numbers.includes(number));
   }
 
   // -- to Python
 
-  /** The value on the screen. @type {(name: string) => any} */
+  /** The value on the screen. */
   value(name) {
     return name in this.edits ? this.edits[name] : this.model.get("_values")[name];
   }
 
-  /** Drops what was edited before. @type {(notice?: string | null) => void} */
+  /** Drops what was edited before. */
   begin(notice = null) {
     this.edits = {};
     this.notice = notice;
   }
 
   /** Sends edits: while `moving` once a frame, for drafts; a chosen value at once, for the full image. */
-  change(/** @type {Record<string, any>} */ values, /** @type {boolean} */ moving) {
+  change(values, moving) {
     Object.assign(this.edits, values);
     Object.assign(this.outbox, values);
     this.notice = null;
@@ -110,7 +107,7 @@ export class ExplorerStore {
     this.refresh();
   }
 
-  send(/** @type {boolean} */ moving) {
+  send(moving) {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
     const values = this.outbox;
@@ -118,17 +115,17 @@ export class ExplorerStore {
     this.model.send({ kind: "change", values, moving });
   }
 
-  recall(/** @type {number} */ number) {
+  recall(number) {
     this.begin();
     this.model.send({ kind: "recall", number });
     this.refresh();
   }
 
-  pin(/** @type {string} */ place, /** @type {number} */ number) {
+  pin(place, number) {
     this.model.send({ kind: "pin", place, number: this.model.get("_pins")[place] === number ? null : number });
   }
 
-  async restore(/** @type {File | undefined} */ file) {
+  async restore(file) {
     if (!file) return;
     this.begin(file.size > LARGEST_FILE ? `${file.name} is larger than 64 MiB.` : null);
     if (!this.notice) this.model.send({ kind: "restore" }, undefined, [await file.arrayBuffer()]);
@@ -137,7 +134,7 @@ export class ExplorerStore {
 
   refresh() { this.views.forEach((refresh) => refresh()); }
 
-  /** Python makes nothing for a widget that nobody sees. @type {(refresh: () => void, signal: AbortSignal) => void} */
+  /** Python makes nothing for a widget that nobody sees. */
   enter(refresh, signal) {
     const tell = () => this.model.send({ kind: "views", count: this.views.size });
     this.views.add(refresh);
@@ -146,7 +143,7 @@ export class ExplorerStore {
   }
 }
 
-function download(/** @type {string} */ name, /** @type {string} */ url) {
+function download(name, url) {
   element("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

@@ -4,22 +4,18 @@ import { clamp, listen } from "./dom.js";
 import { paintArea, paintEllipse, paintLine, paintPolygon, paintRectangle, pixelAt, snap } from "./raster.js";
 
 const ERASING = new Set([2, 5]);  // the right button, the other end of a pen
-/** @type {Record<string, [number, number]>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const PEEK = 16;  // screen pixels between the cursor and the frame, so that one sees where it goes
 
-export const isBrush = (/** @type {string} */ tool) => tool === "brush" || tool === "eraser";
+export const isBrush = (tool) => tool === "brush" || tool === "eraser";
 
 export class Hand {
-  /** @type {Gesture | null} */ gesture = null;
-  /** @type {Point | null} */ panning = null;
-  /** @type {{ x: number, y: number, far: number } | null} */ pinch = null;
-  /** @type {Map<number, Point>} */ fingers = new Map();
+  gesture = null;
+  panning = null;
+  pinch = null;
+  fingers = new Map();
 
-  /**
-   * `draw` asks for a frame: of all, or (null) of the pointer alone.
-   * @param {MaskStore} store @param {Viewport} viewport @param {(box?: null) => void} draw
-   */
+  /** `draw` asks for a frame: of all, or (null) of the pointer alone. */
   constructor(store, viewport, draw) {
     this.store = store;
     this.viewport = viewport;
@@ -29,7 +25,6 @@ export class Hand {
 
   // -- the gesture
 
-  /** @type {(point: Point, how?: { erase?: boolean, keys?: boolean, pressure?: number }) => void} */
   begin(point, { erase = false, keys = false, pressure = 1 } = {}) {
     this.drop();
     const tool = this.store.model.get("tool"), value = erase || tool === "eraser" ? 0 : 1;
@@ -45,7 +40,6 @@ export class Hand {
     this.draw();
   }
 
-  /** @type {(gesture: Gesture, point: Point, pressure: number) => void} */
   stroke({ points, value }, point, pressure) {
     const { mask, model } = this.store, radius = (model.get("brush_size") / 2) * (0.25 + 0.75 * pressure);
     const from = points[0];
@@ -53,7 +47,6 @@ export class Hand {
     this.store.show(paintLine(mask, from, point, radius, value));
   }
 
-  /** @type {(point: Point, how?: { square?: boolean, pressure?: number }) => void} */
   move(point, { square = false, pressure = 1 } = {}) {
     if (!this.gesture) return;
     const { tool, points, keys } = this.gesture, [start] = points;
@@ -82,12 +75,12 @@ export class Hand {
 
   // -- mouse, touch and pen
 
-  listen(/** @type {HTMLCanvasElement} */ canvas, /** @type {AbortSignal} */ signal) {
-    const spot = (/** @type {MouseEvent} */ event) => {
+  listen(canvas, signal) {
+    const spot = (event) => {
       const frame = canvas.getBoundingClientRect(), { wide, high } = this.viewport;
       return { x: (event.clientX - frame.left) * (wide / frame.width), y: (event.clientY - frame.top) * (high / frame.height) };
     };
-    const lift = (/** @type {PointerEvent} */ event) => this.up(event);
+    const lift = (event) => this.up(event);
     listen(canvas, "pointerdown", (event) => {
       event.preventDefault();
       canvas.focus({ preventScroll: true });
@@ -113,13 +106,13 @@ export class Hand {
     }, signal);
   }
 
-  down(/** @type {PointerEvent} */ event, /** @type {Point} */ here) {
+  down(event, here) {
     if (event.pointerType === "touch") {
       this.fingers.set(event.pointerId, here);
       if (this.fingers.size === 2) {
         this.drop();
         this.panning = null;
-        this.pinch = spread([...this.fingers.values()]);
+        this.pinch = spread(this.fingers);
       }
       if (this.fingers.size > 1) return;
     }
@@ -130,12 +123,12 @@ export class Hand {
     this.draw(null);
   }
 
-  drag(/** @type {PointerEvent} */ event, /** @type {(event: MouseEvent) => Point} */ spot) {
+  drag(event, spot) {
     const here = spot(event);
     if (this.fingers.has(event.pointerId)) this.fingers.set(event.pointerId, here);
     if (this.pinch) {
       if (this.fingers.size < 2) return;
-      const before = this.pinch, now = spread([...this.fingers.values()]);
+      const before = this.pinch, now = spread(this.fingers);
       this.viewport.pan(now.x - before.x, now.y - before.y);
       this.viewport.zoom(now.far / before.far, now);
       this.pinch = now;
@@ -154,7 +147,7 @@ export class Hand {
     this.draw(null);
   }
 
-  up(/** @type {PointerEvent} */ event) {
+  up(event) {
     this.fingers.delete(event.pointerId);
     if (this.pinch && this.fingers.size) return;  // the other finger is still down: it does not paint
     if (this.gesture && !this.gesture.keys && !this.pinch) this.end();
@@ -162,13 +155,13 @@ export class Hand {
     this.draw(null);
   }
 
-  hover(/** @type {PointerEvent} */ event, /** @type {Point} */ here) {
+  hover(event, here) {
     Object.assign(this.pointer, this.viewport.toImage(here), { seen: event.pointerType !== "touch", keys: false });
   }
 
   // -- keys
 
-  /** Whether a key on the canvas moved the cursor or painted. @type {(event: KeyboardEvent) => boolean} */
+  /** Whether a key on the canvas moved the cursor or painted. */
   key(event) {
     if (!(event.key in ARROWS) && event.key !== " " && event.key !== "Enter") return false;
     Object.assign(this.pointer, { seen: true, keys: true });
@@ -178,7 +171,6 @@ export class Hand {
     return true;
   }
 
-  /** @type {(direction: [number, number], fine: boolean) => void} */
   travel([dx, dy], fine) {
     const { pointer, viewport } = this, { width, height } = this.store.mask;
     const coarse = Math.round(Math.max(this.store.model.get("brush_size") / 4, Math.max(width, height) / 64));
@@ -191,7 +183,7 @@ export class Hand {
   }
 
   /** Space holds the pen down while it is held; Enter puts it down or lifts it. Shapes take a start and an end. */
-  press(/** @type {KeyboardEvent} */ event) {
+  press(event) {
     const point = { x: Math.floor(this.pointer.x) + 0.5, y: Math.floor(this.pointer.y) + 0.5 };
     if (this.gesture?.keys && this.gesture.tool === "lasso" && event.key === " ") this.gesture.points.push(point);
     else if (this.gesture?.keys) this.end();
@@ -206,15 +198,16 @@ export class Hand {
   }
 }
 
-/** @type {(start: Point, { x, y }: Point) => Point} */
 function squared(start, { x, y }) {
   const dx = x - start.x, dy = y - start.y, side = Math.max(Math.abs(dx), Math.abs(dy));
   return { x: start.x + Math.sign(dx) * side, y: start.y + Math.sign(dy) * side };
 }
 
-/** How hard a pen is pressed, 0..1. @type {(event: PointerEvent) => number} */
+/** How hard a pen is pressed, 0..1. */
 const force = (event) => (event.pointerType === "pen" && event.pressure > 0 ? event.pressure : 1);
 
 /** The middle of two fingers, and how far they are apart. */
-const spread = (/** @type {Point[]} */ [a, b]) =>
-  ({ x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, far: Math.hypot(a.x - b.x, a.y - b.y) || 1 });
+function spread(fingers) {
+  const [a, b] = fingers.values();
+  return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, far: Math.hypot(a.x - b.x, a.y - b.y) || 1 };
+}

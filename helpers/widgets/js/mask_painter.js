@@ -6,7 +6,6 @@ import { MaskScreen } from "./mask_screen.js";
 import { openMask } from "./mask_store.js";
 import { grow, invert, share, shrink } from "./raster.js";
 
-/** @type {Record<string, string>} */
 const ICONS = {
   brush: '<path d="M16.8 3.2c-3 1.4-6.6 4.7-8.4 7.4l1 1c2.7-1.8 6-5.4 7.4-8.4z"/><path d="M7.6 11.4c-1.8 0-2.6 1.2-2.8 2.5-.1 1-.7 1.8-1.8 2.1 2.6 1.3 6.3.7 6.3-2.4"/>',
   eraser: '<path d="M3.3 12.2l7.7-7.7a1.4 1.4 0 0 1 2 0l2.9 2.9a1.4 1.4 0 0 1 0 2l-6.6 6.6H6.6l-3.3-3.3a.4.4 0 0 1 0-.5z"/><path d="M7.2 8.3l4.9 4.9M9 16h8"/>',
@@ -26,7 +25,6 @@ const ICONS = {
   help: '<path d="M7.3 7.4c.2-1.6 1.3-2.4 2.8-2.4 1.6 0 2.7 1 2.7 2.3 0 2.1-2.7 2.2-2.7 4.5"/><path d="M10.1 14.9v.1"/>',
 };
 
-/** @type {Record<string, [string, string]>} */
 const TOOLS = {
   brush: ["Brush", "b"], eraser: ["Eraser", "e"], rectangle: ["Rectangle", "r"], ellipse: ["Ellipse", "o"],
   lasso: ["Lasso", "l"], fill: ["Fill an enclosed area", "f"], hand: ["Move the picture", "h"],
@@ -47,14 +45,12 @@ const HELP = [
   ["Enter", "pen down, pen up; closes a lasso"],
 ];
 
-/** @type {(icon: string, label: string, key: string, action: () => void) => HTMLButtonElement} */
 function iconButton(icon, label, key, action) {
   const node = button("mp-button", action, { "aria-label": label, title: `${label} (${key})` });
   node.innerHTML = svg(ICONS[icon]);
   return node;
 }
 
-/** @type {(label: string, ...nodes: Element[]) => HTMLElement} */
 const group = (label, ...nodes) => element("div", { class: "mp-group", role: "group", "aria-label": label }, ...nodes);
 
 class Painter {
@@ -67,7 +63,7 @@ class Painter {
   help = element("div", { class: "mp-help", hidden: "" },
     ...HELP.map(([keys, text]) => element("div", {}, element("b", {}, keys), text)));
 
-  constructor(/** @type {MaskStore} */ store, /** @type {AbortSignal} */ signal) {
+  constructor(store, signal) {
     const { model, mask } = store, longer = Math.max(mask.width, mask.height);
     this.store = store;
     this.model = model;
@@ -86,10 +82,10 @@ class Painter {
     this.follow(signal);
   }
 
-  buildActions(/** @type {number} */ amount) {
+  buildActions(amount) {
     const { store, hand } = this, { mask } = store;
-    const after = (/** @type {Action} */ change) => () => { hand.drop(); change(); };
-    const edit = (/** @type {Action} */ change) => after(() => { change(); store.commit(); });
+    const after = (change) => () => { hand.drop(); change(); };
+    const edit = (change) => after(() => { change(); store.commit(); });
     return {
       undo: iconButton("undo", "Undo", "Ctrl+Z", after(() => store.undo())),
       redo: iconButton("redo", "Redo", "Ctrl+Shift+Z", after(() => store.redo())),
@@ -106,7 +102,6 @@ class Painter {
     };
   }
 
-  /** @returns {Record<string, () => void>} */
   buildShortcuts() {
     const { actions } = this, tools = this.tools.map(({ tool, node }) => [TOOLS[tool][1], () => node.click()]);
     return {
@@ -131,7 +126,7 @@ class Painter {
         group("Overlay", element("span", {}, "Overlay"), ...this.swatches.map(({ node }) => node), this.opacity), help));
   }
 
-  follow(/** @type {AbortSignal} */ signal) {
+  follow(signal) {
     const { model, size, opacity } = this;
     listen(size, "input", () => model.set("brush_size", Math.round(1 + (this.largest - 1) * (Number(size.value) / 100) ** 2)), signal);
     listen(opacity, "input", () => model.set("opacity", Number(opacity.value) / 100), signal);
@@ -146,7 +141,7 @@ class Painter {
     watch();
   }
 
-  key(/** @type {KeyboardEvent} */ event) {
+  key(event) {
     if (event.target === this.screen.over && this.hand.key(event)) {
       if (event.key.startsWith("Arrow")) this.spoken.textContent = this.hand.said();
       return true;
@@ -156,7 +151,7 @@ class Painter {
     return Boolean(shortcut);
   }
 
-  command(/** @type {KeyboardEvent} */ event) {
+  command(event) {
     const key = event.key.toLowerCase();
     if (key === "y" || (key === "z" && event.shiftKey)) this.actions.redo.click();
     else if (key === "z") this.actions.undo.click();
@@ -164,7 +159,7 @@ class Painter {
     return true;
   }
 
-  resize(/** @type {number} */ factor) {
+  resize(factor) {
     const now = this.model.get("brush_size"), next = Math.round(now * factor);
     save(this.model, { brush_size: clamp(factor > 1 ? Math.max(now + 1, next) : Math.min(now - 1, next), 1, this.largest) });
   }
@@ -185,7 +180,6 @@ class Painter {
   }
 }
 
-/** @type {(store: MaskStore, context: Context) => void} */
 function render(store, { el, signal }) {
   const painter = new Painter(store, signal), { screen, hand } = painter;
   const view = { draw: screen.draw.bind(screen), refresh: () => painter.refresh(), drop: () => hand.drop() };

@@ -8,7 +8,7 @@ import { Viewport } from "./viewport.js";
 const EVERYWHERE = { x0: -Infinity, y0: -Infinity, x1: Infinity, y1: Infinity };
 const LABEL = "Mask over the picture. Arrow keys move the cursor, Space paints.";
 
-const contextOf = (/** @type {HTMLCanvasElement} */ canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+const contextOf = (canvas) => canvas.getContext("2d");
 
 export class MaskScreen {
   under = element("canvas");
@@ -22,9 +22,8 @@ export class MaskScreen {
   waiting = 0;
   ratio = 0;
   stale = true;
-  /** @type {Box | null} */ dirty = null;
+  dirty = null;
 
-  /** @param {MaskStore} store @param {AbortSignal} signal @param {(scale: number) => void} zoomed */
   constructor(store, signal, zoomed) {
     this.store = store;
     this.signal = signal;
@@ -51,7 +50,7 @@ export class MaskScreen {
     }
   }
 
-  /** Asks for a frame: of a box of the image, of all of it, or (null) of the pointer alone. @type {(box?: Box | null) => void} */
+  /** Asks for a frame: of a box of the image, of all of it, or (null) of the pointer alone. */
   draw(box = EVERYWHERE) {
     const { dirty } = this;
     if (box && dirty) {
@@ -72,7 +71,7 @@ export class MaskScreen {
     this.aim();
   }
 
-  /** Sets a context to pixels of the image. @type {(context: CanvasRenderingContext2D) => CanvasRenderingContext2D} */
+  /** Sets a context to pixels of the image. */
   place(context) {
     const { scale, x, y } = this.viewport, { ratio } = this;
     context.setTransform(ratio * scale, 0, 0, ratio * scale, ratio * x, ratio * y);
@@ -88,7 +87,7 @@ export class MaskScreen {
     context.drawImage(this.store.image, 0, 0);
   }
 
-  paintMask(/** @type {Box} */ dirty) {
+  paintMask(dirty) {
     const { scale } = this.viewport, contexts = [this.over, this.whole, this.halo].map(contextOf);
     const [context, shape] = contexts, box = this.screenBox(dirty);
     for (const part of contexts) {
@@ -111,16 +110,14 @@ export class MaskScreen {
     for (const part of contexts) part.restore();
   }
 
-  /** A box of the image in the canvases' pixels: left, top, width and height. @returns {[number, number, number, number]} */
-  screenBox(/** @type {Box} */ { x0, y0, x1, y1 }) {
+  /** A box of the image in the canvases' pixels: left, top, width and height. */
+  screenBox({ x0, y0, x1, y1 }) {
     const { scale, x, y } = this.viewport, { width, height } = this.over, room = 2 * scale + 4;  // for outline and smoothing
-    /** @type {(offset: number, value: number, extent: number) => number} */
     const pixels = (offset, value, extent) => clamp(Math.round(this.ratio * (offset + scale * value)), 0, extent);
     const left = pixels(x - room, x0, width), top = pixels(y - room, y0, height);
     return [left, top, pixels(x + room, x1, width) - left, pixels(y + room, y1, height) - top];
   }
 
-  /** @type {(context: CanvasRenderingContext2D, reach: number, colour: string) => void} */
   outline(context, reach, colour) {
     const { halo, whole } = this, line = contextOf(halo), far = reach * this.ratio, near = far * Math.SQRT1_2;
     line.globalCompositeOperation = "source-over";
@@ -136,7 +133,7 @@ export class MaskScreen {
     context.drawImage(halo, 0, 0);
   }
 
-  /** Shows a shape that is not painted yet. @type {(context: CanvasRenderingContext2D, gesture: Gesture) => void} */
+  /** Shows a shape that is not painted yet. */
   sketch(context, { tool, points, margin, value }) {
     if (isBrush(tool)) return;
     const { x0, y0, x1, y1 } = snap(points[0], points[points.length - 1], margin), path = new Path2D();
@@ -149,7 +146,7 @@ export class MaskScreen {
     context.fillStyle = value ? this.store.model.get("colour") : "#000";
     context.fill(path, "nonzero");
     context.globalAlpha = 1;
-    for (const [style, dash] of /** @type {[string, number[]][]} */ ([["rgba(0, 0, 0, .7)", []], ["#fff", [5, 4]]])) {
+    for (const [style, dash] of Object.entries({ "rgba(0, 0, 0, .7)": [], "#fff": [5, 4] })) {
       context.lineWidth = 1.5 * pixel;
       context.strokeStyle = style;
       context.setLineDash(dash.map((length) => length * pixel));

@@ -6,25 +6,25 @@ import { newMask } from "./raster.js";
 
 const HISTORY_BYTES = 64e6;
 
-export const openMask = async (/** @type {Context} */ context) => new MaskStore(context,
+export const openMask = async (context) => new MaskStore(context,
   await createImageBitmap(new Blob([context.model.get("_picture")])), await decodePNG(context.model.get("mask_png")));
 
 export class MaskStore {
-  /** @type {Set<MaskView>} */ views = new Set();
-  /** @type {Bytes[]} */ past = [];
-  /** @type {Bytes[]} */ future = [];
+  views = new Set();
+  past = [];
+  future = [];
   ticket = 0;  // the newest exchange with Python; older ones that come in late are dropped
   sending = false;
   word = 0;  // one painted pixel of the overlay
 
-  constructor(/** @type {Context} */ { model, signal }, /** @type {ImageBitmap} */ image, /** @type {Bytes} */ rows) {
+  constructor({ model, signal }, image, rows) {
     const [width, height] = model.get("_size");
     this.model = model;
     this.image = image;
     this.rows = rows;
     this.mask = newMask(width, height);
     this.canvas = Object.assign(document.createElement("canvas"), { width, height });
-    this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+    this.context = this.canvas.getContext("2d");
     this.pixels = this.context.createImageData(width, height);
     fromRows(this.mask, rows);
     this.colour();
@@ -32,7 +32,7 @@ export class MaskStore {
     follow(model, ["mask_png"], () => this.sending || this.receive(), signal);
   }
 
-  /** Brings the overlay up to date within a box. @type {(box?: Box) => void} */
+  /** Brings the overlay up to date within a box. */
   show(box = { x0: 0, y0: 0, x1: this.mask.width, y1: this.mask.height }) {
     const words = new Uint32Array(this.pixels.data.buffer), { width, data } = this.mask;
     for (let y = box.y0; y < box.y1; y++) {
@@ -59,7 +59,7 @@ export class MaskStore {
     this.send();
   }
 
-  remember(/** @type {Bytes} */ rows) {
+  remember(rows) {
     this.past.push(this.rows);
     while (this.past.length * rows.length > HISTORY_BYTES) this.past.shift();
     this.future.length = 0;
@@ -67,7 +67,7 @@ export class MaskStore {
     this.refresh();
   }
 
-  step(/** @type {Bytes[]} */ from, /** @type {Bytes[]} */ to) {
+  step(from, to) {
     const rows = from.pop();
     if (!rows) return;
     to.push(this.rows);

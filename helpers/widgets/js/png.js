@@ -4,7 +4,6 @@
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const IDAT = 0x49444154;
 
-/** @type {(mask: Mask) => Bytes} */
 export function toRows({ width, height, data }) {
   const stride = Math.ceil(width / 8) + 1, rows = new Uint8Array(stride * height);
   for (let y = 0, i = 0; y < height; y++) {
@@ -13,7 +12,6 @@ export function toRows({ width, height, data }) {
   return rows;
 }
 
-/** @type {(mask: Mask, rows: Bytes) => void} */
 export function fromRows({ width, height, data }, rows) {
   const stride = Math.ceil(width / 8) + 1;
   for (let y = 0, i = 0; y < height; y++) {
@@ -22,10 +20,10 @@ export function fromRows({ width, height, data }, rows) {
   }
 }
 
-const through = async (/** @type {BlobPart[]} */ parts, /** @type {CompressionStream | DecompressionStream} */ stream) =>
+const through = async (parts, stream) =>
   new Uint8Array(await new Response(new Blob(parts).stream().pipeThrough(stream)).arrayBuffer());
 
-function chunk(/** @type {string} */ type, /** @type {ArrayLike<number>} */ data) {
+function chunk(type, data) {
   const bytes = new Uint8Array(data.length + 12), view = new DataView(bytes.buffer);
   view.setUint32(0, data.length);
   for (let i = 0; i < 4; i++) bytes[4 + i] = type.charCodeAt(i);
@@ -39,7 +37,6 @@ function chunk(/** @type {string} */ type, /** @type {ArrayLike<number>} */ data
   return bytes;
 }
 
-/** @type {(rows: Bytes, width: number, height: number) => Promise<Bytes>} */
 export async function encodePNG(rows, width, height) {
   const header = new DataView(new ArrayBuffer(13));
   header.setUint32(0, width);
@@ -50,7 +47,6 @@ export async function encodePNG(rows, width, height) {
   return new Uint8Array(await new Blob([new Uint8Array(SIGNATURE), ...chunks]).arrayBuffer());
 }
 
-/** @type {(png: ArrayBufferView<ArrayBuffer>) => Promise<Bytes>} */
 export async function decodePNG({ buffer, byteOffset, byteLength }) {
   const view = new DataView(buffer, byteOffset, byteLength), data = [];
   for (let at = 8; at < byteLength; at += view.getUint32(at) + 12) {

@@ -3,23 +3,22 @@
 // privacy settings of some browsers blur or refuse. Coordinates are pixels; value is 1 to paint, 0 to erase.
 import { clamp } from "./dom.js";
 
-/** @type {(width: number, height: number) => Mask} */
 export const newMask = (width, height) => ({ width, height, data: new Uint8Array(width * height) });
 
-/** The part of a box that lies on the mask. @type {(box: Box, mask: Mask) => Box} */
+/** The part of a box that lies on the mask. */
 const cut = ({ x0, y0, x1, y1 }, { width, height }) => ({
   x0: clamp(x0, 0, width), y0: clamp(y0, 0, height), x1: clamp(x1, 0, width), y1: clamp(y1, 0, height),
 });
 
-/** The number of the pixel under a point, -1 beyond the mask. @type {(point: Point, mask: Mask) => number} */
+/** The number of the pixel under a point, -1 beyond the mask. */
 export function pixelAt(point, { width, height }) {
   const x = Math.floor(point.x), y = Math.floor(point.y);
   return x < 0 || y < 0 || x >= width || y >= height ? -1 : y * width + x;
 }
 
 /** Sets the pixels of a box whose centre (x, y) `holds`. Returns the part of the box that lies on the mask. */
-function paintWhere(/** @type {Mask} */ mask, /** @type {Box} */ box, /** @type {number} */ value,
-  /** @type {(x: number, y: number) => boolean} */ holds) {
+function paintWhere(mask, box, value,
+  holds) {
   const { x0, y0, x1, y1 } = cut(box, mask);
   for (let y = y0; y < y1; y++) {
     for (let x = x0; x < x1; x++) if (holds(x + 0.5, y + 0.5)) mask.data[y * mask.width + x] = value;
@@ -27,10 +26,7 @@ function paintWhere(/** @type {Mask} */ mask, /** @type {Box} */ box, /** @type 
   return { x0, y0, x1, y1 };
 }
 
-/**
- * Every pixel whose centre is within `radius` of the line from a to b, and the pixel under b. Returns the touched box.
- * @type {(mask: Mask, a: Point, b: Point, radius: number, value: number) => Box}
- */
+/** Every pixel whose centre is within `radius` of the line from a to b, and the pixel under b. Returns the touched box. */
 export function paintLine(mask, a, b, radius, value) {
   const dx = b.x - a.x, dy = b.y - a.y, length2 = dx * dx + dy * dy;
   const box = {
@@ -46,30 +42,22 @@ export function paintLine(mask, a, b, radius, value) {
   return touched;
 }
 
-/**
- * The box between two corners, on whole pixels, widened by `margin` on all sides. It may reach beyond the image.
- * @type {(a: Point, b: Point, margin?: number) => Box}
- */
+/** The box between two corners, on whole pixels, widened by `margin` on all sides. It may reach beyond the image. */
 export const snap = (a, b, margin = 0) => ({
   x0: Math.round(Math.min(a.x, b.x) - margin), y0: Math.round(Math.min(a.y, b.y) - margin),
   x1: Math.round(Math.max(a.x, b.x) + margin), y1: Math.round(Math.max(a.y, b.y) + margin),
 });
 
-/** @type {(mask: Mask, box: Box, value: number) => void} */
 export function paintRectangle(mask, box, value) {
   paintWhere(mask, box, value, () => true);
 }
 
-/** @type {(mask: Mask, box: Box, value: number) => void} */
 export function paintEllipse(mask, box, value) {
   const rx = (box.x1 - box.x0) / 2, ry = (box.y1 - box.y0) / 2;
   paintWhere(mask, box, value, (x, y) => ((x - box.x0 - rx) / rx) ** 2 + ((y - box.y0 - ry) / ry) ** 2 <= 1);
 }
 
-/**
- * The inside of a closed outline; where it crosses itself, what it goes round at all counts (non-zero winding).
- * @type {(mask: Mask, points: Point[], value: number) => void}
- */
+/** The inside of a closed outline; where it crosses itself, what it goes round at all counts (non-zero winding). */
 export function paintPolygon(mask, points, value) {
   const { width, height, data } = mask;
   for (let y = 0; y < height; y++) {
@@ -85,7 +73,7 @@ export function paintPolygon(mask, points, value) {
 }
 
 /** Where an outline crosses a row, from left to right: downwards (turn 1) or upwards (-1). */
-function crossed(/** @type {Point[]} */ points, /** @type {number} */ row) {
+function crossed(points, row) {
   return points.flatMap((a, i) => {
     const b = points[(i + 1) % points.length];
     if ((a.y <= row) === (b.y <= row)) return [];
@@ -93,11 +81,11 @@ function crossed(/** @type {Point[]} */ points, /** @type {number} */ row) {
   }).sort((one, other) => one.x - other.x);
 }
 
-/** The connected area around one pixel, up to where the mask changes. @type {(mask: Mask, point: Point, value: number) => void} */
+/** The connected area around one pixel, up to where the mask changes. */
 export function paintArea(mask, point, value) {
   const { width, height, data } = mask, todo = [pixelAt(point, mask)];
   while (todo.length) {
-    const seed = /** @type {number} */ (todo.pop());
+    const seed = todo.pop();
     if (seed < 0 || data[seed] === value) continue;
     const row = seed - (seed % width);
     let left = seed, right = seed + 1;
@@ -113,12 +101,11 @@ export function paintArea(mask, point, value) {
   }
 }
 
-/** @type {(mask: Mask) => void} */
 export function invert({ data }) {
   for (let i = 0; i < data.length; i++) data[i] ^= 1;
 }
 
-/** Adds every pixel within `radius` of the mask. @type {(mask: Mask, radius: number) => void} */
+/** Adds every pixel within `radius` of the mask. */
 export function grow(mask, radius) {
   const { width, height, data } = mask;
   const away = new Int32Array(data.length);  // distance to the next painted pixel of the same row
@@ -134,15 +121,12 @@ export function grow(mask, radius) {
   }
 }
 
-/**
- * Takes away every pixel within `radius` of the outside; the image's own edge does not count as outside.
- * @type {(mask: Mask, radius: number) => void}
- */
+/** Takes away every pixel within `radius` of the outside; the image's own edge does not count as outside. */
 export function shrink(mask, radius) {
   invert(mask);
   grow(mask, radius);
   invert(mask);
 }
 
-/** How much of the mask is painted, 0..1. @type {(mask: Mask) => number} */
+/** How much of the mask is painted, 0..1. */
 export const share = ({ data }) => data.reduce((sum, value) => sum + value, 0) / data.length;

@@ -10,19 +10,18 @@ const MOST = 2, STEP = 0.05;
 
 /** What the hand does, on its way to Python: one a widget, shared by its views. */
 class Mailbox {
-  /** @type {number[] | null} */ held = null;  // under the hand, until Python has answered: a late answer must not move a slider
+  held = null;  // under the hand, until Python has answered: a late answer must not move a slider
   waiting = 0;
   moving = false;
-  /** @type {object | null} */ newest = null;
-  /** @type {Set<() => void>} */ views = new Set();
+  newest = null;
+  views = new Set();
 
-  constructor(/** @type {Context} */ { model, signal }) {
+  constructor({ model, signal }) {
     this.model = model;
     hear(model, "msg:custom", ({ kind }) => kind === "heard" && this.answered(), signal);
     follow(model, ["weights"], () => this.show(), signal);
   }
 
-  /** @returns {number[]} */
   get weights() { return this.held ?? this.model.get("weights"); }
 
   show() { for (const view of this.views) view(); }
@@ -34,7 +33,7 @@ class Mailbox {
     this.show();
   }
 
-  send(/** @type {number[]} */ weights, /** @type {boolean} */ moving) {
+  send(weights, moving) {
     this.held = weights;
     this.moving = moving;
     this.newest = { kind: "change", weights, moving };
@@ -51,7 +50,6 @@ class Mailbox {
 
 /** One word: in the sentence, and in a row with its slider. */
 class Word {
-  /** @param {string} text @param {(value: number, moving: boolean) => void} change */
   constructor(text, change) {
     this.text = text;
     this.slider = element("input", { type: "range", min: 0, max: MOST, step: STEP, "aria-label": `Weight of ${text}`,
@@ -62,7 +60,7 @@ class Word {
       this.output, button("tw-one", () => change(1, false), { "aria-label": `${text} back to 1`, title: "back to 1" }, "↺"));
   }
 
-  show(/** @type {number} */ value) {
+  show(value) {
     if (Number(this.slider.value) !== value) this.slider.value = String(value);
     mark(this.slider, { "aria-valuetext": `${this.text} ${weightText(value)}` });
     this.output.textContent = weightText(value);
@@ -81,12 +79,12 @@ class Weights {
   written = element("code", { class: "tw-written", "aria-label": "The prompt with its weights" });
   copy = button("tw-button", () => copy(this.written, this.copy, "Copy prompt"), {}, "Copy prompt");
 
-  constructor(/** @type {Mailbox} */ mailbox, /** @type {Context} */ { model, signal }) {
+  constructor(mailbox, { model, signal }) {
     this.mailbox = mailbox;
     this.model = model;
-    const parts = /** @type {[string, number | null][]} */ (model.get("_parts"));
+    const parts = model.get("_parts");
     const sentence = element("p", { class: "tw-sentence", "aria-hidden": true });
-    /** @type {Word[]} */ this.words = [];
+    this.words = [];
     for (const [text, place] of parts) {
       if (place !== null) this.words[place] = new Word(text, (value, moving) => this.change(place, value, moving));
       const chip = place === null ? element("span", { class: "tw-sign" }, text) : this.words[place].chip;
@@ -108,7 +106,6 @@ class Weights {
     keepKeys(this.root, signal);
   }
 
-  /** @type {(place: number, value: number, moving: boolean) => void} */
   change(place, value, moving) {
     this.mailbox.send(this.mailbox.weights.with(place, value), moving);
   }
@@ -139,7 +136,7 @@ class Weights {
   }
 }
 
-function render(/** @type {Mailbox} */ mailbox, /** @type {Context} */ context) {
+function render(mailbox, context) {
   const weights = new Weights(mailbox, context);
   context.el.append(weights.root);
   weights.showWeights();

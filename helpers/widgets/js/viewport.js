@@ -15,14 +15,14 @@ export class Viewport {
   fit = 1;  // the scale that shows all of it
   fitted = true;
 
-  /** Of an image of this size; `moved` hears of every change. @param {number} width @param {number} height @param {() => void} moved */
+  /** Of an image of this size; `moved` hears of every change. */
   constructor(width, height, moved) {
     this.width = width;
     this.height = height;
     this.moved = moved;
   }
 
-  /** Gives the frame at most this many screen pixels; the middle stays where it was. @type {(room: number, tallest: number) => void} */
+  /** Gives the frame at most this many screen pixels; the middle stays where it was. */
   resize(room, tallest) {
     const { width, height, wide, high } = this;
     this.fit = Math.min(room / width, tallest / height, Math.max(1, ENLARGED / Math.max(width, height)));
@@ -33,7 +33,7 @@ export class Viewport {
     this.pan(shift * (this.wide - wide), shift * (this.high - high));
   }
 
-  /** Moves the image, as far as it still fills its frame. @type {(dx: number, dy: number) => void} */
+  /** Moves the image, as far as it still fills its frame. */
   pan(dx, dy) {
     this.fitted = this.scale <= this.fit * 1.001;
     if (this.fitted) this.scale = this.fit;
@@ -42,7 +42,7 @@ export class Viewport {
     this.moved();
   }
 
-  /** Zooms about a point of the frame, its middle if not told: that stays where it is. @type {(factor: number, about?: Point) => void} */
+  /** Zooms about a point of the frame, its middle if not told: that stays where it is. */
   zoom(factor, { x, y } = { x: this.wide / 2, y: this.high / 2 }) {
     const scale = clamp(this.scale * factor, this.fit, Math.max(32, 4 * this.fit));
     this.x = x - (x - this.x) * (scale / this.scale);
@@ -51,16 +51,14 @@ export class Viewport {
     this.pan(0, 0);
   }
 
-  /** The point of the image under a point of the frame. @type {(point: Point) => Point} */
+  /** The point of the image under a point of the frame. */
   toImage({ x, y }) {
     return { x: (x - this.x) / this.scale, y: (y - this.y) / this.scale };
   }
 
-  /** @type {(point: Point) => Point} */
   toFrame({ x, y }) {
     return { x: this.x + x * this.scale, y: this.y + y * this.scale };
   }
 }
 
-/** @type {(offset: number, room: number, extent: number) => number} */
 const within = (offset, room, extent) => (extent <= room ? (room - extent) / 2 : clamp(offset, room - extent, 0));
