@@ -41,16 +41,21 @@ class Compare(StillWidget):
     right = traitlets.Int(1).tag(sync=True)
     position = traitlets.Float(0.5).tag(sync=True)
 
-    def __init__(self, before: Any, after: Any, *more: Any, titles: Any = None, **others: Any) -> None:
+    def __init__(
+        self, before: Any, after: Any, *more: Any, titles: Any = None, left: int = 0, right: int = 1,
+        position: float = 0.5, layout: Any = None,
+    ) -> None:  # fmt: skip
         given = [before, after, *more]
         images = self._images = [_image(one, f"image {place}") for place, one in enumerate(given, 1)]
         _check_shapes(images)
         super().__init__(
-            ("titles", "left", "right", "position"),
-            others,
+            layout,
             _pictures=[encoded(image) for image in images],
             _sizes=[list(image.size) for image in images],
             _titles=_named(given, titles),
+            left=left,
+            right=right,
+            position=position,
         )
 
     @property

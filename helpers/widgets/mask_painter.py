@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import struct
 import zlib
 from os import PathLike
 from typing import Any
@@ -34,7 +32,7 @@ class MaskPainter(StillWidget):
     opacity: of the overlay, 0..1.  colour: of the overlay, "#rrggbb"; None chooses one that stands out from the image.
 
     A cell ends before the first stroke can be painted: read `.mask` in a later cell than the one that shows it.
-    To be told of every stroke, observe the trait `mask_png`. Wrong values raise ValueError or TypeError.
+    To be told of every stroke, observe the trait `mask_bits`. Wrong values raise ValueError or TypeError.
     """
 
     _esm = esm("mask_painter")
@@ -42,7 +40,7 @@ class MaskPainter(StillWidget):
 
     _size = traitlets.List(help="width and height in pixels").tag(sync=True)
     _picture = traitlets.Bytes(help="the image, as the browser shows it").tag(sync=True)
-    mask_png = traitlets.Bytes(help="the mask as a PNG of one bit a pixel").tag(
+    mask_bits = traitlets.Bytes(help="the mask, a bit for each pixel, deflated").tag(
         sync=True,
         from_json=lambda value, widget: bytes(value),  # it arrives as a memoryview
     )
@@ -60,15 +58,14 @@ class MaskPainter(StillWidget):
         brush_size: int | None = None,
         opacity: float = 0.5,
         colour: str | None = None,
-        **others: Any,
+        layout: Any = None,
     ) -> None:
         image = self._image = read_image(image, "image", widget="MaskPainter")
         super().__init__(
-            ("image", "mask", "tool", "brush_size", "opacity", "colour"),
-            others,
+            layout,
             _size=list(image.size),
             _picture=encoded(image),
-            mask_png=_to_png(_hard(mask, image.size)),
+            mask_bits=_packed(mask, image.size),
             tool=tool,
             brush_size=max(1, round(max(image.size) / 10)) if brush_size is None else brush_size,
             opacity=opacity,
@@ -83,11 +80,13 @@ class MaskPainter(StillWidget):
     @property
     def mask(self) -> Image.Image:
         """The mask as it is painted now: "L", of the image's size, 0 or 255."""
-        return threshold(Image.open(io.BytesIO(self.mask_png)))
+        width, height = self._image.size
+        bits = np.frombuffer(zlib.decompress(self.mask_bits), np.uint8)
+        return Image.fromarray(255 * np.unpackbits(bits, count=width * height).reshape(height, width))
 
     @mask.setter
     def mask(self, mask: Any) -> None:
-        self.mask_png = _to_png(_hard(mask, self._image.size))
+        self.mask_bits = _packed(mask, self._image.size)
 
     @property
     def overlay(self) -> Image.Image:
@@ -110,13 +109,6 @@ class MaskPainter(StillWidget):
             metadata["image/png"] = {"width": self._image.width * larger, "height": self._image.height * larger}
         return data, metadata
 
-    @traitlets.validate("mask_png")
-    def _check_png(self, proposal: traitlets.Bunch) -> bytes:
-        # Cheap on purpose: strokes arrive in a thread of their own, beside the cell that runs.
-        if not proposal.value.startswith(_png_header(self._image.size)):
-            raise ValueError(f"mask_png is not what a MaskPainter of {by(self._image.size)} pixels wrote: set .mask.")
-        return proposal.value
-
     @traitlets.validate("tool")
     def _check_tool(self, proposal: traitlets.Bunch) -> str:
         if proposal.value not in TOOLS:
@@ -138,10 +130,9 @@ class MaskPainter(StillWidget):
         return proposal.value.lower()
 
 
-def _hard(mask: Any, size: tuple[int, int]) -> np.ndarray:
-    """Read any mask as booleans (height, width), True where it is repainted."""
-    if mask is None:
-        return np.zeros(size[::-1], bool)
+def _packed(mask: Any, size: tuple[int, int]) -> bytes:
+    """Any mask as the trait has it; None is all black."""
+    mask = Image.new("L", size) if mask is None else mask
     stored = isinstance(mask, (str, PathLike, bytes, bytearray, memoryview))
     if stored or (isinstance(mask, Image.Image) and has_holes(mask)):
         mask = load_mask(mask)
@@ -151,23 +142,7 @@ def _hard(mask: Any, size: tuple[int, int]) -> np.ndarray:
             f"mask is {by(mask.size)} pixels, the image {by(size)}: they must be equal. "
             "Use mask = fit(mask, image), or load both with the same size=."
         )
-    return np.asarray(mask) > 0
-
-
-# A PNG as plain as can be, which js/png.js reads and writes without a canvas: one bit a pixel, no line filter.
-
-
-def _to_png(hard: np.ndarray) -> bytes:
-    rows = np.pad(np.packbits(hard, axis=1), ((0, 0), (1, 0)))  # each line begins with its filter, 0
-    return _png_header(hard.shape[::-1]) + _chunk(b"IDAT", zlib.compress(rows.tobytes())) + _chunk(b"IEND", b"")
-
-
-def _png_header(size: tuple[int, int]) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 1, 0, 0, 0, 0))
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return zlib.compress(np.packbits(np.asarray(mask) > 0).tobytes())
 
 
 def _standing_out(image: Image.Image) -> str:

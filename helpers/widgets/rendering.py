@@ -99,7 +99,12 @@ class RenderWidget(StillWidget):
     _picture = traitlets.Bytes(help="what is shown, a PNG").tag(sync=True)
 
     _session: RenderSession  # absent where the constructor refused its arguments
-    _drawn: Record | None = None  # whose image `_picture` is
+
+    def __init__(self, session: RenderSession, layout: Any, **state: Any) -> None:
+        self._session = session
+        self._sent: dict[str, Any] = {}  # the image of each trait that holds a PNG
+        super().__init__(layout, _state=session.state, **state)
+        self.on_msg(self._receive)
 
     @property
     def record(self) -> Record | None:
@@ -128,11 +133,18 @@ class RenderWidget(StillWidget):
 
     def _follow(self) -> None:
         """Show what the session says; with its lock held."""
-        record = self.record
-        if record is not None and record is not self._drawn and record.image is not None:
-            self._drawn = record
-            self._picture = png_bytes(record.image, quick=True)
+        if self.record is not None and self.record.image is not None:
+            self._show_image("_picture", self.record.image)
         self._state = self._session.state
+
+    def _show_image(self, trait: str, image: Any) -> None:
+        if image is not self._sent.get(trait):
+            self._sent[trait] = image
+            setattr(self, trait, b"" if image is None else png_bytes(image, quick=True))
+
+    def _receive(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        """What the browser asks for; beside the cell that runs, so nothing here waits for a model."""
+        raise NotImplementedError
 
     def _caption(self) -> str:
         raise NotImplementedError

@@ -11,7 +11,6 @@ import traitlets
 from PIL import Image
 
 from helpers.common.png import png_bytes
-from helpers.common.validation import did_you_mean
 from helpers.images.masks import by
 from helpers.images.reading import load_image
 
@@ -21,14 +20,10 @@ MAX_PIXELS = 16_777_216  # what a canvas holds in every browser
 class StillWidget(anywidget.AnyWidget):
     """A widget with a still: all that GitHub, a printed page or a notebook without a kernel can show."""
 
-    def __init__(self, known: tuple[str, ...] = (), others: dict[str, Any] | None = None, **state: Any) -> None:
-        """Opens with its whole state at once. others: what the caller passed besides, of which `known` is taken."""
-        others = dict(others or {})
-        for name in others.keys() - {*known, "layout"}:
-            advice = did_you_mean(name, (*known, "layout"))
-            raise TypeError(f"{type(self).__name__} has no argument {name!r}. {advice}")
+    def __init__(self, layout: Any = None, **state: Any) -> None:
+        """Opens with its whole state at once; layout: that of any ipywidget."""
         try:
-            super().__init__(**state, **others)
+            super().__init__(**state, **({} if layout is None else {"layout": layout}))
         except traitlets.TraitError as error:
             raise TypeError(str(error)) from None
 

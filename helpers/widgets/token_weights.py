@@ -60,15 +60,13 @@ class TokenWeights(RenderWidget):
         if {"strength", "num_inference_steps"} <= self._call.keys():
             check_strength(self._call["strength"], self._call["num_inference_steps"])
         weigh(pipe, _written(parts, weights), negative_prompt)  # raises where this cannot be weighed
-        self._session = RenderSession(pipe, draft_steps=draft_steps, on_change=self._follow)
         super().__init__(
-            others={} if layout is None else {"layout": layout},
+            RenderSession(pipe, draft_steps=draft_steps, on_change=self._follow),
+            layout,
             _parts=[list(part) for part in parts],
             weights=weights,
             _weighted=_written(parts, weights),
-            _state=self._session.state,
         )
-        self.on_msg(self._receive)
         self.observe(lambda change: self._go(), ["weights", "plain"])
         self._go()
 
@@ -93,20 +91,15 @@ class TokenWeights(RenderWidget):
         return values
 
     def _receive(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
-        """A slider moved. The answer lets the browser send the next value, so that none pile up."""
+        """A slider moved, or was let go: perhaps where it was, when only drafts were made since."""
         try:
-            if content["kind"] == "change":
-                if content["moving"]:
-                    self._go(self._check_weights(traitlets.Bunch(value=content["weights"])), interactive=True)
-                else:
-                    before = self.weights
-                    self.weights = content["weights"]
-                    if self.weights == before:  # back where it was, and only drafts were made since
-                        self._go()
+            weights = self._check_weights(traitlets.Bunch(value=content["weights"]))
+            if content["moving"] or weights == self.weights:
+                self._go(weights, interactive=content["moving"])
+            else:
+                self.weights = weights
         except Exception as error:  # whatever it is, it belongs on the screen, not in a log
             self._session.refuse(error, phase="failed")
-        finally:
-            self.send({"kind": "heard"})
 
     def _go(self, weights: list[float] | None = None, *, interactive: bool = False) -> None:
         """Make the image of these weights, else of the present ones."""

@@ -14,6 +14,7 @@ from helpers.pipelines import control_images
 from helpers.pipelines.inspection import parameters_of
 
 LABELS = {"inpaint": "The image with a hole", "depth": "Depth", "canny": "Edges", "given": "As given"}
+MAKERS = {"inpaint": "inpaint_condition", "depth": "depth_map", "canny": "canny_edges"}
 KEPT = 8  # control images that are remembered
 
 
@@ -34,7 +35,7 @@ class ControlImage:
         trained = str(getattr(pipe.controlnet, "config", {}).get("_name_or_path", "")).replace("\\", "/").split("/")[-1]
         likely = [kind for kind in self.kinds if kind in trained.lower()]
         self.default = "given" if self.given is not None else [*likely, self.kinds[0] if masked else "canny"][0]
-        self._made: dict[tuple[str, str, str], Any] = {}
+        self._made: dict[tuple[str, ...], Any] = {}
 
     @classmethod
     def of(cls, pipe: Any, fixed: dict[str, Any], parameters: dict[str, Any]) -> ControlImage | None:
@@ -70,13 +71,6 @@ class ControlImage:
                 f"Use {self.argument} = fit({self.argument}, image)."
             )
 
-    def take(self, kind: str, call: dict[str, Any]) -> None:
-        """Use a record's control image from now on, where this kind is chosen."""
-        if kind == "given":
-            self.given = call.get(self.argument)
-        elif self.source is None:
-            self._made[self._key(kind, call)] = call.get(self.argument)
-
     def shown(self, call: dict[str, Any]) -> Image.Image | None:
         """The control image of a call for the eye: "RGBA", transparent where it is masked."""
         control = call.get(self.argument)
@@ -92,18 +86,11 @@ class ControlImage:
                 others = " or ".join(repr(name) for name in self.kinds if name != "given")
                 raise ValueError(f'control="given", but none was: pass {self.argument}=..., or choose {others}.')
             return self.given
-        key = self._key(kind, call)
+        image = call["image"] if self.source is None else self.source
+        inputs = [image, call["mask_image"]] if kind == "inpaint" else [image]
+        key = (kind, *map(digest_of, inputs))
         if key not in self._made:
-            image = call["image"] if self.source is None else self.source
-            if kind == "inpaint":
-                self._made[key] = control_images.inpaint_condition(image, call["mask_image"])
-            else:
-                make = control_images.depth_map if kind == "depth" else control_images.canny_edges
-                self._made[key] = make(image)
-            while len(self._made) > KEPT:
+            self._made[key] = getattr(control_images, MAKERS[kind])(*inputs)
+            if len(self._made) > KEPT:
                 del self._made[next(iter(self._made))]
         return self._made[key]
-
-    def _key(self, kind: str, call: dict[str, Any]) -> tuple[str, str, str]:
-        image = call["image"] if self.source is None else self.source
-        return kind, digest_of(image), digest_of(call["mask_image"]) if kind == "inpaint" else ""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from helpers.common.validation import did_you_mean
+from helpers.common.validation import did_you_mean, number, whole
 from helpers.generation import compositing
 from helpers.generation.schedulers import compatible_schedulers
 from helpers.pipelines.inspection import parameters_of
@@ -32,18 +31,13 @@ class Control:
     low: float = 0
     high: float = 1
     step: float = 1
-    least: float = 0
-    most: float = math.inf
+    least: int = 0
+    most: int | None = None
     whole: bool = False
     optional: bool = False
     default: Any = None
     choices: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()  # of the choices, where their names are not for reading
-
-    def sent(self) -> dict[str, Any]:
-        """What the browser needs to know, in JSON types."""
-        most = None if math.isinf(self.most) else self.most
-        return asdict(self) | {"choices": list(self.choices), "labels": list(self.labels), "most": most}
 
     def check(self, value: Any) -> Any:
         """The value in its proper type; TypeError or ValueError, naming it, if the control cannot hold it."""
@@ -61,21 +55,14 @@ class Control:
                     f"{shown}: this pipeline does not work with it. {did_you_mean(str(value), self.choices)}"
                 )
             return value
-        if hasattr(value, "item"):
-            value = value.item()
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise TypeError(f"{shown}: expected a number.")
-        if self.whole and value != int(value):
-            raise ValueError(f"{shown}: expected a whole number.")
-        if not self.least <= value <= self.most:
-            limit = f"{self.least:g} or more" if math.isinf(self.most) else f"{self.least:g} to {self.most:g}"
-            raise ValueError(f"{shown}: expected {limit}.")
-        return int(value) if self.whole else float(value)
+        if self.whole:
+            return whole(self.name, value, least=self.least, most=self.most)
+        return number(self.name, value, low=self.least, high=self.most)
 
 
 _TABLE = (
-    Control("prompt", "Prompt", "text", "What the image should show", default=""),
-    Control("negative_prompt", "Negative prompt", "text", "What it should not show", default=""),
+    Control("prompt", "Prompt", "text", "What the image should show"),
+    Control("negative_prompt", "Negative prompt", "text", "What it should not show"),
     Control("strength", "Strength", "slider", "How much of the image is made anew: 1 starts from noise",
             low=0.05, step=0.05, most=1),
     Control("guidance_scale", "Guidance scale", "slider", "How closely the prompt is followed; 1 is not at all",
@@ -132,11 +119,9 @@ class ControlSet:
                 default = STEPS
             elif control.group == "mask" and control.kind == "slider":
                 control = replace(control, high=max(8, side // (4 if control.optional else 8)))
-            if control.kind == "text":
-                default = ""
-            elif control.kind == "slider" and not control.optional and not control.whole:
-                default = float(default)
-            self.controls[control.name] = replace(control, default=default)
+            self.controls[control.name] = replace(
+                control, default="" if control.kind == "text" else control.check(default)
+            )
 
     @property
     def defaults(self) -> dict[str, Any]:

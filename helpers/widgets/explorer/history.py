@@ -1,35 +1,30 @@
-"""History: the images an Explorer has made, with their records, bounded in memory."""
+"""History: the last images that an Explorer has made, with their records."""
 
 from __future__ import annotations
 
 import io
 import itertools
-import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 from helpers.generation.records import Record
 from helpers.images.digest import digest_of
 
-LIMIT = 64 * 2**20  # bytes, of one Explorer
+LIMIT = 100  # images
 THUMB = 96  # pixels
-_OVERHEAD = 16_384  # bytes of a record besides its images, about
 
 
-@dataclass(frozen=True, eq=False)
-class Entry:
+class Entry(NamedTuple):
     """One image; values: of the controls that made it; thumb: a small JPEG."""
 
-    number: int
     record: Record
     values: dict[str, Any]
     thumb: bytes
 
 
 class History(dict[int, Entry]):
-    """Full images by number, in the order they came; the oldest that nobody pinned are dropped beyond `limit` bytes.
+    """Full images by number, in the order they came; beyond `limit` the oldest that is not pinned is dropped.
 
     pins: "a" and "b" to a number.
     """
@@ -40,13 +35,6 @@ class History(dict[int, Entry]):
         self.pins: dict[str, int] = {}
         self._numbers = itertools.count(1)
 
-    @property
-    def size(self) -> int:
-        """Bytes, about; an input that several records share counts once."""
-        records = [entry.record for entry in self.values()]
-        kept = {id(value): value for one in records for value in (one.image, *one.parameters.values())}
-        return sum(map(_bytes, kept.values())) + _OVERHEAD * len(self)
-
     def add(self, record: Record, values: dict[str, Any]) -> int:
         """Keep an image, once; returns its number."""
         image = record.image
@@ -56,33 +44,17 @@ class History(dict[int, Entry]):
             if entry.values == values and digest_of(entry.record.image) == digest_of(image):
                 return number
         number = next(self._numbers)
-        self[number] = Entry(number, record, values, _thumb(image))
-        for old in [*self]:
-            if self.size <= self.limit:
-                break
-            if old != number and old not in self.pins.values():
-                del self[old]
+        self[number] = Entry(record, values, _thumb(image))
+        if len(self) > self.limit:
+            del self[next(old for old in self if old not in self.pins.values())]
         return number
 
     def pin(self, place: str, number: int | None) -> None:
         """Pin an image as "a" or "b", or unpin with None; a pinned one is never dropped."""
-        if place not in ("a", "b"):
-            raise ValueError(f"place={place!r}: expected 'a' or 'b'.")
         if number is None:
             self.pins.pop(place, None)
         elif number in self:
             self.pins[place] = number
-
-    def clear(self) -> None:
-        """Forget everything, the pins too."""
-        super().clear()
-        self.pins.clear()
-
-
-def _bytes(value: Any) -> int:
-    if isinstance(value, Image.Image):
-        return value.width * value.height * len(value.getbands())
-    return int(value.nbytes) if hasattr(value, "nbytes") else sys.getsizeof(value)
 
 
 def _thumb(image: Image.Image) -> bytes:

@@ -53,7 +53,7 @@ class ExplorerSession(RenderSession):
         if self._painter is None:
             self._call(self.values)
         else:
-            self._painter.observe(self._painted, "mask_png")
+            self._painter.observe(self._painted, "mask_bits")
 
     @property
     def original(self) -> Image.Image | None:
@@ -74,9 +74,9 @@ class ExplorerSession(RenderSession):
         """Stop what runs, let go of the painter, and forget the history."""
         super().close()
         if self._painter is not None:
-            self._painter.unobserve(self._painted, "mask_png")
+            self._painter.unobserve(self._painted, "mask_bits")
             self._painter = None
-        self.history.clear()
+        self.history = History()
 
     def change(self, values: dict[str, Any], *, interactive: bool = False, strict: bool = False) -> None:
         """New values; strict: what cannot be called raises, and changes nothing."""
@@ -202,7 +202,8 @@ class ExplorerSession(RenderSession):
         self.queue.drop()
         if self._control is not None:
             fixed.pop(self._control.argument, None)
-            self._control.take(values["control"], call)
+            if values["control"] == "given":
+                self._control.given = call.get(self._control.argument)
             self.control_shown = self._control.shown(call)
         self.values, self._fixed, self._spent = values, fixed, True
         self.record, self._drafted = record, None

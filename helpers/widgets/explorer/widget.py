@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from helpers.generation.job_queue import Job
 from helpers.generation.records import Record
 from helpers.pipelines import latent_preview
 from helpers.widgets.assets import css, esm
-from helpers.widgets.explorer.history import Entry
 from helpers.widgets.explorer.session import ExplorerSession
 from helpers.widgets.rendering import RenderWidget
 
@@ -52,6 +52,7 @@ class Explorer(RenderWidget):
     _locked = traitlets.Bool(True).tag(sync=True)
     _before = traitlets.Bytes(help="the input image, a PNG").tag(sync=True)
     _control_png = traitlets.Bytes(help="what the ControlNet looks at, a PNG").tag(sync=True)
+    _history = traitlets.List(help="oldest first: number, text, and thumb, a JPEG").tag(sync=True)
     _pins = traitlets.Dict(help="the numbers of the images pinned as a and b").tag(sync=True)
     _a = traitlets.Bytes().tag(sync=True)
     _b = traitlets.Bytes().tag(sync=True)
@@ -74,17 +75,10 @@ class Explorer(RenderWidget):
             pipe, image, mask, {"prompt": prompt, **parameters},
             draft_steps=draft_steps, on_change=self._follow, on_step=self._step,
         )  # fmt: skip
-        self._session, self._folder = session, folder
-        self._sent: dict[str, Any] = {}  # the image of each PNG trait
-        self._listed: set[int] = set()  # the numbers of the history that the browser knows
+        self._folder = folder
         self._told = 0.0  # when the last preview was sent
-        super().__init__(
-            others={} if layout is None else {"layout": layout},
-            _controls=[control.sent() for control in session.controls.controls.values()],
-            _values=session.values,
-            _state=session.state,
-        )
-        self.on_msg(self._receive)
+        controls = [asdict(control) for control in session.controls.controls.values()]
+        super().__init__(session, layout, _controls=controls, _values=session.values)
         session.go()
 
     @property
@@ -124,7 +118,6 @@ class Explorer(RenderWidget):
         return summary(self._session.shown().parameters)
 
     def _receive(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
-        """What the browser asks for; beside the cell that runs, so nothing here waits for a model."""
         session = self._session
         asked = {
             "change": lambda: session.change(content["values"], interactive=bool(content.get("moving"))),
@@ -135,7 +128,6 @@ class Explorer(RenderWidget):
             "restore": lambda: session.restore(bytes(buffers[0])),
             "save": self._send_file,
             "code": lambda: self.send({"kind": "code", "text": self.code()}),
-            "hello": self._send_history,
             "views": lambda: session.look(content["count"] > 0),
         }
         try:
@@ -151,10 +143,6 @@ class Explorer(RenderWidget):
         prompt = re.sub(r"[^a-z0-9]+", "-", str(record.parameters.get("prompt", "")).lower()).strip("-")[:40]
         self.send({"kind": "file", "name": f"{prompt or 'image'}-{record.key()}.png"}, [data])
 
-    def _send_history(self) -> None:
-        entries = list(self._session.history.values())
-        self.send({"kind": "history", "entries": [_listed(entry) for entry in entries]}, [e.thumb for e in entries])
-
     def _step(self, job: Job, latents: Any) -> None:
         now, last = time.monotonic(), job.steps is not None and job.step >= job.steps
         if (now - self._told < PACE and not last) or (job.draft and now - job.submitted < UNSEEN):
@@ -166,24 +154,18 @@ class Explorer(RenderWidget):
 
     def _follow(self) -> None:
         session, history = self._session, self._session.history
-        if gone := sorted(self._listed - history.keys()):
-            self.send({"kind": "gone", "numbers": gone})
-        for number in sorted(history.keys() - self._listed):
-            self.send({"kind": "add", "entry": _listed(history[number])}, [history[number].thumb])
-        self._listed = set(history)
         pinned = {place: history[number].record.image for place, number in history.pins.items()}
         with self.hold_sync():
             self._show_image("_before", session.original)
             self._show_image("_control_png", session.control_shown)
             self._show_image("_a", pinned.get("a"))
             self._show_image("_b", pinned.get("b"))
+            self._history = [
+                {"number": number, "text": summary(entry.record.parameters), "thumb": entry.thumb}
+                for number, entry in history.items()
+            ]
             self._pins, self._locked, self._values = dict(history.pins), session.locked, session.values
             super()._follow()
-
-    def _show_image(self, trait: str, image: Any) -> None:
-        if image is not self._sent.get(trait):
-            self._sent[trait] = image
-            setattr(self, trait, b"" if image is None else png_bytes(image, quick=True))
 
 
 def summary(parameters: dict[str, Any]) -> str:
@@ -195,7 +177,3 @@ def summary(parameters: dict[str, Any]) -> str:
         text = f"{value:g}" if isinstance(value, float) else str(value)
         shown.append(repr(value) if name == "prompt" else f"{name}={text}")
     return ", ".join(shown)
-
-
-def _listed(entry: Entry) -> dict[str, Any]:
-    return {"number": entry.number, "text": summary(entry.record.parameters)}

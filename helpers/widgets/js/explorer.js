@@ -70,13 +70,13 @@ class Strip {
     this.node.hidden = !entries.length;
     this.total.textContent = String(entries.length);
     for (const [number, node] of thumbs) if (!numbers.has(number)) { node.remove(); thumbs.delete(number); }
-    entries.forEach(({ number, text, url }, i) => {
+    for (const { number, text, url } of entries) {
       const node = thumbs.get(number) ?? this.add(number, text, url);
       const letters = ["a", "b"].filter((place) => marked[place] === number).map((place) => place.toUpperCase());
       if (node.lastChild) node.lastChild.textContent = letters.join("");
       mark(node, { "aria-label": `Picture ${number}${letters.length ? `, pinned as ${letters.join(" and ")}` : ""}: ${text}`,
-        "aria-current": number === shown, tabindex: number === shown || (shown === null && !i) ? 0 : -1 });
-    });
+        "aria-current": number === shown, tabindex: number === shown ? 0 : -1 });
+    }
     if (list.firstElementChild && ![...thumbs.values()].some((node) => node.tabIndex === 0)) mark(list.firstElementChild, { tabindex: 0 });
     for (const { place, node } of this.pins) {
       mark(node, { "aria-pressed": shown !== null && marked[place] === shown, "aria-disabled": shown === null });

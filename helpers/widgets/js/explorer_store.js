@@ -13,7 +13,7 @@ export class ExplorerStore {
   views = new Set();
   edits = {};  // what Python has not confirmed yet
   outbox = {};
-  entries = [];  // the history, newest first
+  entries = [];  // the history, oldest first
   urls = {};
   step = null;  // of the running call
   notice = null;  // why something was refused
@@ -27,10 +27,11 @@ export class ExplorerStore {
       this.show(name, model.get(trait));
     }
     follow(model, ["_values"], () => this.confirm(), signal);
+    follow(model, ["_history"], () => { this.list(); this.refresh(); }, signal);
     follow(model, ["_state"], () => this.follow(), signal);
     follow(model, ["_locked", "_pins"], () => this.refresh(), signal);
     hear(model, "msg:custom", (content, buffers) => this.receive(content, buffers), signal);
-    model.send({ kind: "hello" });
+    this.list();
   }
 
   get state() { return this.model.get("_state"); }
@@ -64,24 +65,18 @@ export class ExplorerStore {
     if (content.kind === "step") {
       this.step = content;
       if (buffers.length) this.show("preview", buffers[0]);
-    } else if (content.kind === "add") this.add(content.entry, buffers[0]);
-    else if (content.kind === "gone") this.forget(content.numbers);
-    else if (content.kind === "history") {
-      this.forget(this.entries.map(({ number }) => number));
-      content.entries.forEach((entry, i) => this.add(entry, buffers[i]));
     } else if (content.kind === "code" && this.code !== null) this.code = content.text;
     else if (content.kind === "file") download(content.name, imageURL(buffers[0]));
     else if (content.kind === "refused") this.begin(content.text);
     this.refresh();
   }
 
-  add({ number, text }, bytes) {
-    this.entries.unshift({ number, text, url: imageURL(bytes) });
-  }
-
-  forget(numbers) {
-    for (const { number, url } of this.entries) if (numbers.includes(number)) URL.revokeObjectURL(url);
-    this.entries = this.entries.filter(({ number }) => !numbers.includes(number));
+  list() {
+    const urls = new Map(this.entries.map(({ number, url }) => [number, url]));
+    this.entries = this.model.get("_history").map(({ number, text, thumb }) =>
+      ({ number, text, url: urls.get(number) ?? imageURL(thumb, "image/jpeg") }));
+    for (const { number } of this.entries) urls.delete(number);
+    for (const url of urls.values()) URL.revokeObjectURL(url);
   }
 
   // -- to Python

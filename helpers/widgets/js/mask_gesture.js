@@ -10,7 +10,7 @@ const PEEK = 16;  // screen pixels between the cursor and the frame, so that one
 export const isBrush = (tool) => tool === "brush" || tool === "eraser";
 
 export class Hand {
-  gesture = null;
+  gesture = null;  // its tool, value and points; margin widens a shape; held: it ends when the space bar is let go
   panning = null;
   pinch = null;
   fingers = new Map();

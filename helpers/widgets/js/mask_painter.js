@@ -1,6 +1,6 @@
 // @ts-check
 // An image under a translucent mask, painted with mouse, touch, pen or keys: the controls around it. The mask is an array
-// of 0 and 1 that travels as a PNG of one bit a pixel; all views of one widget share it.
+// of 0 and 1 that travels as bits; all views of one widget share it.
 import { button, clamp, element, follow, keepKeys, listen, mark, onResize, save, svg, widget } from "./dom.js";
 import { MaskScreen } from "./mask_screen.js";
 import { openMask } from "./mask_store.js";

@@ -1,13 +1,13 @@
 // @ts-check
 // A painter's mask, its history and its overlay: one a model, shared by all views of the widget.
+import { deflate, inflate, pack, unpack } from "./bits.js";
 import { follow } from "./dom.js";
-import { decodePNG, encodePNG, fromRows, toRows } from "./png.js";
 import { newMask } from "./raster.js";
 
 const HISTORY_BYTES = 64e6;
 
 export const openMask = async (context) => new MaskStore(context,
-  await createImageBitmap(new Blob([context.model.get("_picture")])), await decodePNG(context.model.get("mask_png")));
+  await createImageBitmap(new Blob([context.model.get("_picture")])), await inflate(context.model.get("mask_bits")));
 
 export class MaskStore {
   views = new Set();
@@ -17,19 +17,19 @@ export class MaskStore {
   sending = false;
   word = 0;  // one painted pixel of the overlay
 
-  constructor({ model, signal }, image, rows) {
+  constructor({ model, signal }, image, bits) {
     const [width, height] = model.get("_size");
     this.model = model;
     this.image = image;
-    this.rows = rows;
+    this.bits = bits;
     this.mask = newMask(width, height);
     this.canvas = Object.assign(document.createElement("canvas"), { width, height });
     this.context = this.canvas.getContext("2d");
     this.pixels = this.context.createImageData(width, height);
-    fromRows(this.mask, rows);
+    unpack(bits, this.mask.data);
     this.colour();
     follow(model, ["colour"], () => this.colour(), signal);
-    follow(model, ["mask_png"], () => this.sending || this.receive(), signal);
+    follow(model, ["mask_bits"], () => this.sending || this.receive(), signal);
   }
 
   /** Brings the overlay up to date within a box. */
@@ -53,25 +53,25 @@ export class MaskStore {
   /** Ends a change: one step of history, and Python hears of it. */
   commit() {
     this.show();
-    const rows = toRows(this.mask);
-    if (rows.every((byte, i) => byte === this.rows[i])) return;
-    this.remember(rows);
+    const bits = pack(this.mask.data);
+    if (bits.every((byte, i) => byte === this.bits[i])) return;
+    this.remember(bits);
     this.send();
   }
 
-  remember(rows) {
-    this.past.push(this.rows);
-    while (this.past.length * rows.length > HISTORY_BYTES) this.past.shift();
+  remember(bits) {
+    this.past.push(this.bits);
+    while (this.past.length * bits.length > HISTORY_BYTES) this.past.shift();
     this.future.length = 0;
-    this.rows = rows;
+    this.bits = bits;
     this.refresh();
   }
 
   step(from, to) {
-    const rows = from.pop();
-    if (!rows) return;
-    to.push(this.rows);
-    this.rows = rows;
+    const bits = from.pop();
+    if (!bits) return;
+    to.push(this.bits);
+    this.bits = bits;
     this.restore();
     this.refresh();
     this.send();
@@ -83,7 +83,7 @@ export class MaskStore {
 
   /** Drops what was painted since the last commit. */
   restore() {
-    fromRows(this.mask, this.rows);
+    unpack(this.bits, this.mask.data);
     this.show();
   }
 
@@ -91,20 +91,20 @@ export class MaskStore {
 
   async send() {
     const ticket = ++this.ticket;
-    const png = await encodePNG(this.rows, this.mask.width, this.mask.height);
+    const bytes = await deflate(this.bits);
     if (ticket !== this.ticket) return;
     this.sending = true;
-    this.model.set("mask_png", new DataView(png.buffer));
+    this.model.set("mask_bits", new DataView(bytes.buffer));
     this.sending = false;
     this.model.save_changes();
   }
 
   async receive() {
     const ticket = ++this.ticket;
-    const rows = await decodePNG(this.model.get("mask_png"));
+    const bits = await inflate(this.model.get("mask_bits"));
     if (ticket !== this.ticket) return;
     this.views.forEach((view) => view.drop());
-    this.remember(rows);
+    this.remember(bits);
     this.restore();
     this.refresh();
   }

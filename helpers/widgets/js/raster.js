@@ -3,6 +3,7 @@
 // privacy settings of some browsers blur or refuse. Coordinates are pixels; value is 1 to paint, 0 to erase.
 import { clamp } from "./dom.js";
 
+/** `data` holds 0 and 1, row by row. */
 export const newMask = (width, height) => ({ width, height, data: new Uint8Array(width * height) });
 
 /** The part of a box that lies on the mask. */

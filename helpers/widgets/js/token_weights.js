@@ -1,50 +1,38 @@
 // @ts-check
 // The words of a prompt, each with a slider, and the image that they make.
 //
-// Python holds the truth: `weights`, `plain`, `_weighted`, `_picture`. While a slider is dragged its value is sent only
-// once Python has answered the one before, and the newest alone, so that none pile up.
-import { button, copy, element, follow, hear, imageURL, keepKeys, mark, save, widget } from "./dom.js";
-import { weightText } from "./formats.js";
+// Python holds the truth: `weights`, `plain`, `_weighted`, `_picture`. A slider that is dragged is told once a frame, and
+// stays where the hand left it until Python says the same.
+import { button, copy, element, follow, imageURL, keepKeys, mark, save, widget } from "./dom.js";
+import { same, weightText } from "./formats.js";
 
 const MOST = 2, STEP = 0.05;
 
 /** What the hand does, on its way to Python: one a widget, shared by its views. */
 class Mailbox {
-  held = null;  // under the hand, until Python has answered: a late answer must not move a slider
-  waiting = 0;
-  moving = false;
-  newest = null;
+  held = null;  // under the hand, until Python says the same: a late answer must not move a slider
   views = new Set();
+  frame = 0;
 
   constructor({ model, signal }) {
     this.model = model;
-    hear(model, "msg:custom", ({ kind }) => kind === "heard" && this.answered(), signal);
-    follow(model, ["weights"], () => this.show(), signal);
+    follow(model, ["weights"], () => this.hold(this.held), signal);
   }
 
   get weights() { return this.held ?? this.model.get("weights"); }
 
-  show() { for (const view of this.views) view(); }
-
-  answered() {
-    this.waiting = Math.max(0, this.waiting - 1);
-    if (this.newest) this.post();
-    else if (!this.waiting && !this.moving) this.held = null;
-    this.show();
+  /** Keeps what the hand left, unless Python says the same. */
+  hold(weights) {
+    this.held = weights?.some((weight, i) => !same(weight, this.model.get("weights")[i])) ? weights : null;
+    for (const view of this.views) view();
   }
 
   send(weights, moving) {
-    this.held = weights;
-    this.moving = moving;
-    this.newest = { kind: "change", weights, moving };
-    if (!this.waiting || !moving) this.post();
-    this.show();
-  }
-
-  post() {
-    this.waiting += 1;
-    this.model.send(this.newest);
-    this.newest = null;
+    const tell = () => { this.frame = 0; this.model.send({ weights: this.weights, moving }); };
+    this.hold(weights);
+    cancelAnimationFrame(this.frame);
+    if (moving) this.frame = requestAnimationFrame(tell);
+    else tell();
   }
 }
 

@@ -133,19 +133,17 @@ def test_pins_carry_their_images(explorer, browser) -> None:
     assert browser["_pins"] == {"a": number} and same(browser.image("_a"), explorer.image) and browser["_b"] == b""
     browser.send("pin", place="a", number=None)
     assert browser["_pins"] == {} and browser["_a"] == b""
-    assert "expected 'a' or 'b'" in browser.send("pin", place="c", number=number)
 
 
-def test_a_view_that_comes_late_gets_the_whole_history(explorer, browser) -> None:
+def test_the_browser_gets_the_whole_history(explorer, browser) -> None:
     explorer.set(seed=8)
     assert explorer.wait(LONG)
-    assert [said["entry"]["text"] for said, _ in browser.heard if said["kind"] == "add"][-1].endswith("seed=8")
-    browser.send("hello")
-    content, thumbs = browser.heard[-1]
-    assert [entry["text"] for entry in content["entries"]] == [
-        f"'a cat', strength=1, guidance_scale=7.5, num_inference_steps=3, seed={seed}" for seed in (0, 8)
+    assert [(entry["number"], entry["text"]) for entry in browser["_history"]] == [
+        (number, f"'a cat', strength=1, guidance_scale=7.5, num_inference_steps=3, seed={seed}")
+        for number, seed in ((1, 0), (2, 8))
     ]
-    assert len(thumbs) == 2
+    with Image.open(io.BytesIO(browser["_history"][1]["thumb"])) as thumb:
+        assert thumb.format == "JPEG"
 
 
 # ---- Saving, restoring, code
@@ -257,11 +255,11 @@ def test_the_code_makes_exactly_this_image_in_a_process_without_helpers(explore,
         ("sd15-inpaint", ("odd", "m"), {}, ValueError, "image=33 x 33: width and height must be multiples of 8"),
         ("kandinsky22-inpaint", ("i", "m"), {}, ValueError, "multiples of 64"),
         ("sd15-inpaint", ("i", "m"), {"strenth": 0.5}, TypeError, "Did you mean 'strength'"),
-        ("sd15-inpaint", ("i", "m"), {"strength": 2}, ValueError, "strength=2: expected 0 to 1"),
+        ("sd15-inpaint", ("i", "m"), {"strength": 2}, ValueError, "strength=2: expected a number from 0"),
         ("sd15-inpaint", ("i", "m"), {"strength": 0.1}, ValueError, "leaves no step to run"),
         ("sd15-inpaint", ("i", "m"), {"guidance_scale": "7"}, TypeError, "guidance_scale='7': expected a number"),
-        ("sd15-inpaint", ("i", "m"), {"num_inference_steps": 2.5}, ValueError, "num_inference_steps=2.5: expected a w"),
-        ("sd15-inpaint", ("i", "m"), {"seed": -1}, ValueError, "seed=-1: expected 0 to"),
+        ("sd15-inpaint", ("i", "m"), {"num_inference_steps": 2.5}, TypeError, "num_inference_steps=2.5: expected a w"),
+        ("sd15-inpaint", ("i", "m"), {"seed": -1}, ValueError, "seed=-1: expected a whole number from 0"),
         ("sd15-inpaint", ("i", "m"), {"prompt": None}, TypeError, "prompt=None: expected text"),
         ("sd15-inpaint", ("i", "m"), {"keep_unmasked": 1}, TypeError, "keep_unmasked=1: expected True or False"),
         ("sd15-inpaint", ("i", "m"), {"scheduler": "DDIMSheduler"}, ValueError, "Did you mean 'DDIMScheduler'"),
@@ -288,7 +286,7 @@ def test_what_cannot_work_is_refused_before_any_model_runs(name, inputs, more, e
 
 def test_a_value_from_python_that_cannot_be_changes_nothing(explorer, browser) -> None:
     values = browser.values
-    for wrong, error in (({"strength": 0.1}, "leaves no step"), ({"strength": 3}, "expected 0 to 1")):
+    for wrong, error in (({"strength": 0.1}, "leaves no step"), ({"strength": 3}, "from 0 to 1")):
         with pytest.raises(ValueError, match=error):
             explorer.set(seed=5, **wrong)
     with pytest.raises(TypeError, match="blur=3: StableDiffusionInpaintPipeline has no such control"):
