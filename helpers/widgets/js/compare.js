@@ -6,7 +6,7 @@ import { button, clamp, element, follow, imageURL, keepKeys, listen, mark, onRes
 const ZOOMS = [1, 2, 3, 4, 6, 8, 12, 16];  // screen pixels a pixel of the largest image
 const NATURAL = 384;  // screen pixels that a small image is enlarged to, where it fits
 
-const tool = (label, text, action) => button("cm-button", action, { "aria-label": label, title: label }, text);
+const tool = (label, text, action) => button("cw-quiet", action, { "aria-label": label, title: label }, text);
 
 const newImage = () => element("img", { class: "cm-picture", draggable: false });
 
@@ -15,8 +15,8 @@ class Comparison {
   timer = 0;
   under = newImage();
   over = newImage();
-  handle = element("div", { class: "cm-handle", tabindex: 0, role: "slider", "aria-orientation": "horizontal",
-    "aria-valuemin": 0, "aria-valuemax": 100 }, element("span", { class: "cm-grip", "aria-hidden": true }));
+  handle = element("div", { class: "cw-divider cm-handle", tabindex: 0, role: "slider", "aria-orientation": "horizontal",
+    "aria-valuemin": 0, "aria-valuemax": 100 }, element("span", { "aria-hidden": true }));
   stage = element("div", { class: "cw-stage cm-stage", "data-jp-suppress-context-menu": "" }, this.under, this.over, this.handle);
   mat = element("div", { class: "cw-mat cm-mat" }, this.stage);
   smaller = tool("Zoom out", "−", () => this.zoom(-1));
@@ -32,7 +32,7 @@ class Comparison {
     this.height = largest[1];
     this.names = { left: this.chooser("left"), right: this.chooser("right") };
     const swap = tool("Swap left and right", "⇄", () => save(model, { left: model.get("right"), right: model.get("left") }));
-    this.fitted.classList.add("cm-text");
+    this.fitted.classList.add("cw-percent");
     this.root = element("div", { class: "cw compare" }, this.mat,
       element("div", { class: "cw-bar cm-bar", role: "toolbar", "aria-label": "Compare" }, this.names.left, swap,
         this.names.right, element("span", { class: "cm-space" }), this.smaller, this.fitted, this.larger));

@@ -1,6 +1,6 @@
 // @ts-check
 // A pipeline's parameters as controls, the image they make, and the images before it.
-import { copy, element, keepKeys, listen, mark, widget } from "./dom.js";
+import { button, copy, element, keepKeys, listen, mark, widget } from "./dom.js";
 import { BUILDERS, exButton, tabbed } from "./explorer_controls.js";
 import { setImage, Stage } from "./explorer_stage.js";
 import { ExplorerStore } from "./explorer_store.js";
@@ -9,7 +9,7 @@ import { pieces, stepsRun } from "./formats.js";
 /** The panel of controls; with a ControlNet they have two pages. */
 class Panel {
   rows = {};
-  node = element("div", { class: "ex-panel" });
+  node = element("div", { class: "cw-right ex-panel" });
   moveTab = null;
   seen = element("img", { class: "ex-control", draggable: false });  // what the ControlNet looks at
 
@@ -50,7 +50,7 @@ class Strip {
   thumbs = new Map();
   list = element("div", { class: "ex-thumbs", role: "group", "aria-label": "History, newest first" });
   total = element("span", { class: "ex-hint" });
-  pins = ["a", "b"].map((place) => ({ place, node: exButton({ text: place.toUpperCase(), kind: "ex-toggle",
+  pins = ["a", "b"].map((place) => ({ place, node: exButton({ text: place.toUpperCase(),
     label: `Pin this picture as ${place.toUpperCase()}`, action: () => this.pin(place) }) }));
   node = element("section", { class: "ex-history", "aria-label": "History", hidden: "" },
     element("div", { class: "ex-line" }, element("strong", {}, "History"), this.total,
@@ -84,7 +84,7 @@ class Strip {
   }
 
   add(number, text, url) {
-    const node = exButton({ title: text, kind: "ex-thumb", action: () => this.store.recall(number) });
+    const node = button("ex-thumb", () => this.store.recall(number), { title: text });
     node.dataset.number = String(number);
     node.append(element("img", { src: url, alt: "", draggable: false }), element("b", { "aria-hidden": true }));
     this.thumbs.set(number, node);
@@ -108,9 +108,9 @@ class Actions {
     this.store.restore(this.file.files?.[0]);
     this.file.value = "";
   } });
-  compare = exButton({ name: "compare", text: "Compare", kind: "ex-toggle", title: "Two pictures behind a divider: A and B, "
+  compare = exButton({ name: "compare", text: "Compare", title: "Two pictures behind a divider: A and B, "
     + "or what was before and what is now", action: () => { this.stage.comparing = !this.stage.comparing; this.refreshView(); } });
-  code = exButton({ name: "code", text: "Code", kind: "ex-toggle", title: "The complete diffusers code of this picture",
+  code = exButton({ name: "code", text: "Code", title: "The complete diffusers code of this picture",
     action: () => this.toggleCode() });
   save = exButton({ name: "save", text: "Save", title: "Save as PNG, with all parameters in it",
     action: () => this.store.model.send({ kind: "save" }) });
@@ -170,7 +170,7 @@ function render(store, { model, el, signal }) {
   const actions = new Actions(store, stage, () => refresh());
   const refresh = () => { for (const part of [panel, stage, strip, actions]) part.refresh(); };
   const root = element("div", { class: "cw explorer", role: "region", "aria-label": "Parameter explorer" },
-    element("div", { class: "ex-main" }, element("div", { class: "ex-stage" }, ...stage.nodes, actions.node), panel.node),
+    element("div", { class: "cw-main" }, element("div", { class: "cw-left ex-stage" }, ...stage.nodes, actions.node), panel.node),
     strip.node, actions.script, stage.spoken);
   el.append(root);
   keepKeys(root, signal, (event) => {

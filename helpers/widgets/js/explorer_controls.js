@@ -1,6 +1,6 @@
 // @ts-check
 // An explorer's controls: each is a row on the screen, with `refresh(value)`; `change(value, moving)` hears of every edit.
-import { button, clamp, element, mark, onResize, svg } from "./dom.js";
+import { button, element, mark, onResize, svg } from "./dom.js";
 import { schedulerText, shown } from "./formats.js";
 
 const ICONS = {
@@ -18,8 +18,8 @@ const ICONS = {
 const icon = (name) => svg(ICONS[name]);
 
 /** A button with an icon, a text, or both; `label` is its accessible name where there is no text. */
-export function exButton({ action, name = "", text = "", label = "", title = label, kind = "" }) {
-  const node = button(`ex-button ${kind}`, action, { title, ...(label && { "aria-label": label }) });
+export function exButton({ action, name = "", text = "", label = "", title = label }) {
+  const node = button("cw-button ex-button", action, { title, ...(label && { "aria-label": label }) });
   if (name) node.innerHTML = icon(name);
   if (text) node.append(element("span", {}, text));
   return node;
@@ -84,7 +84,6 @@ function slider(control, change) {
       value ??= (low + high) / 2;
       touched = true;
       if (!isHeld()) range.value = value;
-      range.style.setProperty("--ex-at", String(clamp((value - low) / (high - low), 0, 1)));
       mark(range, { "aria-valuetext": shown(value) });
       if (!off && document.activeElement !== box) box.value = shown(value);
     },
@@ -118,7 +117,7 @@ function seed(control, change, { store: { model } }) {
   const box = numberBox({ ...control, most: null }, change, { id: newId(), title: control.help });
   const dice = exButton({ name: "dice", label: "New seed", title: "New seed, new picture",
     action: () => change(crypto.getRandomValues(new Uint32Array(1))[0], false) });
-  const lock = exButton({ name: "locked", label: "Keep the seed", kind: "ex-toggle",
+  const lock = exButton({ name: "locked", label: "Keep the seed",
     action: () => model.send({ kind: "lock", on: !model.get("_locked") }) });
   return {
     row: element("div", { class: "ex-row" }, labelOf(control, box.id), element("div", { class: "ex-line" }, box, dice, lock)),

@@ -23,13 +23,13 @@ export class Stage {
   divider = element("input", { type: "range", class: "ex-reach", min: 0, max: 100, step: 1, value: 50,
     "aria-label": "Divider between the two pictures", oninput: () => this.divide() });
   frame = element("div", { class: "cw-frame ex-frame" }, this.picture, this.left, this.preview,
-    element("div", { class: "ex-divider", "aria-hidden": true }, element("span", {}, "◂ ▸")),
+    element("div", { class: "cw-divider", "aria-hidden": true }, element("span")),
     ...this.names, this.badge, this.empty, this.divider);
   done = element("div");
   bar = element("div", { class: "ex-progress", role: "progressbar", "aria-label": "Steps", "aria-valuemin": 0 }, this.done);
   status = element("span", { class: "ex-status" });
   spoken = element("span", { class: "cw-spoken", role: "status", "aria-live": "polite" });
-  cancel = exButton({ name: "cancel", text: "Cancel", title: "Stop at the next step (Esc)", kind: "ex-cancel",
+  cancel = exButton({ name: "cancel", text: "Cancel", title: "Stop at the next step (Esc)",
     action: () => this.store.model.send({ kind: "cancel" }) });
   alert = element("div", { class: "ex-alert", role: "alert", hidden: "" });
 

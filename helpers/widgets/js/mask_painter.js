@@ -46,7 +46,7 @@ const HELP = [
 ];
 
 function iconButton(icon, label, key, action) {
-  const node = button("mp-button", action, { "aria-label": label, title: `${label} (${key})` });
+  const node = button("cw-quiet", action, { "aria-label": label, title: `${label} (${key})` });
   node.innerHTML = svg(ICONS[icon]);
   return node;
 }
@@ -71,7 +71,7 @@ class Painter {
     this.screen = new MaskScreen(store, signal, (scale) => { this.fit.textContent = `${Math.round(scale * 100)} %`; });
     this.viewport = this.screen.viewport;
     this.hand = this.screen.hand;
-    this.fit = button("mp-button mp-text", () => this.viewport.zoom(0), { "aria-label": "Fit the picture", title: "Fit the picture (0)" });
+    this.fit = button("cw-quiet cw-percent", () => this.viewport.zoom(0), { "aria-label": "Fit the picture", title: "Fit the picture (0)" });
     this.tools = Object.entries(TOOLS).map(([tool, [label, key]]) =>
       ({ tool, node: iconButton(tool, label, key.toUpperCase(), () => save(model, { tool })) }));
     this.swatches = Object.entries(COLOURS).map(([colour, label]) => ({ colour, node: button("mp-swatch",

@@ -45,7 +45,7 @@ class Word {
     this.chip = element("span", { class: "tw-chip", onclick: () => this.slider.focus() }, text);
     this.output = element("output", { class: "tw-value" });
     this.row = element("div", { class: "tw-row" }, element("span", { class: "tw-word", "aria-hidden": true }, text), this.slider,
-      this.output, button("tw-one", () => change(1, false), { "aria-label": `${text} back to 1`, title: "back to 1" }, "↺"));
+      this.output, button("cw-quiet tw-one", () => change(1, false), { "aria-label": `${text} back to 1`, title: "back to 1" }, "↺"));
   }
 
   show(value) {
@@ -65,7 +65,7 @@ class Weights {
   frame = element("div", { class: "cw-frame tw-frame" }, this.picture, this.badge);
   status = element("div", { class: "tw-status", role: "status" });
   written = element("code", { class: "tw-written", "aria-label": "The prompt with its weights" });
-  copy = button("tw-button", () => copy(this.written, this.copy, "Copy prompt"), {}, "Copy prompt");
+  copy = button("cw-button", () => copy(this.written, this.copy, "Copy prompt"), {}, "Copy prompt");
 
   constructor(mailbox, { model, signal }) {
     this.mailbox = mailbox;
@@ -78,12 +78,12 @@ class Weights {
       const chip = place === null ? element("span", { class: "tw-sign" }, text) : this.words[place].chip;
       sentence.append(/^[,.;:!?]/.test(text) ? "" : " ", chip);
     }
-    this.all = button("tw-button", () => mailbox.send(this.words.map(() => 1), false), {}, "All back to 1");
-    this.plain = button("tw-button", () => save(model, { plain: !model.get("plain") }), {}, "Without weights");
+    this.all = button("cw-button", () => mailbox.send(this.words.map(() => 1), false), {}, "All back to 1");
+    this.plain = button("cw-button", () => save(model, { plain: !model.get("plain") }), {}, "Without weights");
     this.root = element("div", { class: "cw token-weights" },
-      element("div", { class: "tw-main" },
-        element("div", { class: "tw-stage" }, this.frame, this.status),
-        element("div", { class: "tw-side" }, sentence, element("div", { class: "tw-rows" }, ...this.words.map(({ row }) => row)),
+      element("div", { class: "cw-main" },
+        element("div", { class: "cw-left" }, this.frame, this.status),
+        element("div", { class: "cw-right" }, sentence, element("div", { class: "tw-rows" }, ...this.words.map(({ row }) => row)),
           element("div", { class: "tw-bar" }, this.all, this.plain, this.copy))),
       this.written);
     const showWeights = () => this.showWeights();
