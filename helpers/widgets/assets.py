@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "js"
-_IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "\./(\w+)\.js";\n', re.MULTILINE)
-_DEFINED = re.compile(r"^(export )?(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
+_IMPORT = re.compile(r'^import \{ [\w, ]+ \} from "\./(\w+)\.js";\n', re.MULTILINE)
+_DEFINED = re.compile(r"^(?:export )?(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 
 
 def css(name: str) -> str:
@@ -19,29 +19,24 @@ def esm(name: str) -> str:
     """The module `name` after all that it imports, as one: in a page there is no folder to look for "./dom.js" in.
 
     An import is written `import { a, b } from "./module.js";` on one line. ValueError says which module cannot be
-    joined: another form of import, an unknown file or name, a circle, or one name at the top of two modules.
+    joined: another form of import or export, or one name at the top of two modules.
     """
     texts: dict[str, str] = {}
     owners: dict[str, str] = {}
 
-    def add(module: str, path: tuple[str, ...]) -> None:
-        if module in path or not (FOLDER / f"{module}.js").is_file():
-            trouble = "a circle" if module in path else "no such file"
-            raise ValueError(f"{' imports '.join((*path, module))}: {trouble}.")
+    def add(module: str) -> None:
         if module in texts:
             return
         text = (FOLDER / f"{module}.js").read_text("utf-8")
-        for names, other in _IMPORT.findall(text):
-            add(other, (*path, module))
-            if missing := set(names.split(", ")) - {name for export, name in _DEFINED.findall(texts[other]) if export}:
-                raise ValueError(f"{module}.js imports {min(missing)}, which {other}.js does not export.")
-        for _, defined in _DEFINED.findall(text):
+        for other in _IMPORT.findall(text):
+            add(other)
+        for defined in _DEFINED.findall(text):
             if owners.setdefault(defined, module) != module:
                 raise ValueError(f"{defined} is defined in both {owners[defined]}.js and {module}.js.")
         texts[module] = _IMPORT.sub("", text)
         if odd := re.search(r"^(import\b|export (?!default|async|function|class|const|let)).*", texts[module], re.M):
             raise ValueError(f"{module}.js: {odd[0]!r} is of another form than can be joined.")
 
-    add(name, ())
+    add(name)
     *before, last = texts.values()
     return "\n".join([re.sub(r"^export ", "", text, flags=re.MULTILINE) for text in before] + [last])

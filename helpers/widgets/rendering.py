@@ -35,14 +35,13 @@ class RenderSession:
         self,
         pipe: Any,
         *,
-        draft_steps: int,
         on_change: Callable[[], Any],
         on_step: Callable[[Job, Any], Any] = lambda job, latents: None,
     ) -> None:
         self.pipe, self.lock = pipe, threading.RLock()
         self.record: Record | None = None
         self.state = {"phase": "idle", "draft": False, "quick": False, "text": "", "details": "", "shown": None}
-        self.queue = RenderQueue(pipe, lock=self.lock, on_step=on_step, on_end=self._ended, draft_steps=draft_steps)
+        self.queue = RenderQueue(pipe, lock=self.lock, on_step=on_step, on_end=self._ended)
         self._on_change = on_change
 
     def render(self, call: dict[str, Any], *, interactive: bool = False, **others: Any) -> None:

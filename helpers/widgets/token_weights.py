@@ -9,7 +9,7 @@ from typing import Any
 import traitlets
 
 from helpers.common.validation import check_strength
-from helpers.generation import calls, drafts
+from helpers.generation import calls
 from helpers.pipelines import prompt_syntax
 from helpers.pipelines.prompt_weighting import weigh
 from helpers.widgets.assets import css, esm
@@ -47,7 +47,6 @@ class TokenWeights(RenderWidget):
         prompt: str,
         negative_prompt: str | None = None,
         *,
-        draft_steps: int = drafts.STEPS,
         layout: Any = None,
         **call: Any,
     ) -> None:
@@ -61,7 +60,7 @@ class TokenWeights(RenderWidget):
             check_strength(self._call["strength"], self._call["num_inference_steps"])
         weigh(pipe, _written(parts, weights), negative_prompt)  # raises where this cannot be weighed
         super().__init__(
-            RenderSession(pipe, draft_steps=draft_steps, on_change=self._follow),
+            RenderSession(pipe, on_change=self._follow),
             layout,
             _parts=[list(part) for part in parts],
             weights=weights,

@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -28,8 +29,6 @@ from typing import Any
 
 import nbformat
 import pytest
-
-from tests.browser.server import started
 
 FLAGS = [
     "--no-sandbox",
@@ -174,6 +173,26 @@ def chromium() -> Iterator:
         browser.close()
 
 
+@contextlib.contextmanager
+def _started(command: list[str], runtime: Path, **process) -> Iterator[str]:
+    """The address of a Jupyter server that runs meanwhile; which port it found is noted in its runtime folder."""
+    log, deadline = runtime.with_suffix(".log"), time.monotonic() + 120
+    with log.open("w") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **process)
+    try:
+        while not (notes := [text for file in runtime.glob("jpserver-*.json") if (text := file.read_text())]):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{json.loads(notes[0])['port']}/"
+    finally:
+        server.terminate()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Lab]:
     """A JupyterLab with settings, data and notebooks of its own, at the newest code of this checkout."""
@@ -191,11 +210,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[
     for name in ("SETTINGS", "WORKSPACES"):
         environment[f"JUPYTERLAB_{name}_DIR"] = str(home / name.lower())
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1"]
-    command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=", "--allow-root"]
+    command += ["--IdentityProvider.token=", "--allow-root"]
     command += [f"--ServerApp.root_dir={root}", "--ServerApp.disable_check_xsrf=True"]
     command += ["--LabApp.extension_manager=readonly"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    with started(command, Path(environment["JUPYTER_RUNTIME_DIR"]), cwd=root, env=environment) as url:
+    with _started(command, Path(environment["JUPYTER_RUNTIME_DIR"]), cwd=root, env=environment) as url:
         running = Lab(url, root)
         running.setting(f"{APPUTILS}notification", fetchNews="false", checkForUpdates=False, doNotDisturbMode=True)
         yield running

@@ -123,7 +123,7 @@ def test_a_click_in_the_history_brings_everything_back(explore) -> None:
     assert explorer.root.get_by_role("switch", name="Keep unmasked").get_attribute("aria-checked") == "false"
 
 
-def test_cancel_stops_a_long_picture(explore) -> None:
+def test_previews_grow_until_a_long_picture_is_cancelled(explore) -> None:
     explorer = explore()
     before = explorer.made()
     box = explorer.root.get_by_role("spinbutton", name="Steps, exactly")
@@ -132,21 +132,6 @@ def test_cancel_stops_a_long_picture(explore) -> None:
     explorer.status("Picture · step")
     bar = explorer.root.get_by_role("progressbar", name="Steps")
     assert int(bar.get_attribute("aria-valuemax")) > 800
-    explorer.button("Cancel").click()
-    explorer.status("Cancelled")
-    assert explorer.shown() == before == explorer.made()
-    box.fill("901")
-    box.press("Tab")
-    explorer.status("Picture · step")
-    explorer.page.keyboard.press("Escape")
-    explorer.status("Cancelled")
-
-
-def test_previews_grow_on_the_stage(explore) -> None:
-    explorer = explore()
-    box = explorer.root.get_by_role("spinbutton", name="Steps, exactly")
-    box.fill("900")  # it is cancelled
-    box.press("Tab")
     preview = explorer.root.locator(".ex-preview")
     preview.wait_for(timeout=SOON)
     # not decode(): it fails where the next preview takes the picture's place meanwhile
@@ -154,6 +139,12 @@ def test_previews_grow_on_the_stage(explore) -> None:
     explorer.button("Cancel").click()
     explorer.status("Cancelled")
     assert not preview.is_visible()
+    assert explorer.shown() == before == explorer.made()
+    box.fill("901")
+    box.press("Tab")
+    explorer.status("Picture · step")
+    explorer.page.keyboard.press("Escape")
+    explorer.status("Cancelled")
 
 
 def test_the_code_is_shown_and_follows_the_picture(explore) -> None:

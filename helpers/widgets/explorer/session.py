@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from helpers.common.validation import check_strength, whole
+from helpers.common.validation import check_strength
 from helpers.generation import calls, provenance
 from helpers.generation.job_queue import Job
 from helpers.generation.records import Record, loaded
@@ -28,11 +28,9 @@ class ExplorerSession(RenderSession):
     alpha. Wrong pipelines, images, masks and values raise TypeError or ValueError.
     """
 
-    def __init__(
-        self, pipe: Any, image: Any, mask: Any, parameters: dict[str, Any], *, draft_steps: int, **others: Any
-    ) -> None:
+    def __init__(self, pipe: Any, image: Any, mask: Any, parameters: dict[str, Any], **others: Any) -> None:
         task(pipe)
-        super().__init__(pipe, draft_steps=whole("draft_steps", draft_steps, least=0), **others)
+        super().__init__(pipe, **others)
         if twice := {"image", "mask_image"} & parameters.keys():
             raise TypeError(f"{min(twice)}: pass it by position, Explorer(pipe, image, mask).")
         fixed = input_images(pipe, image, mask)

@@ -13,7 +13,6 @@ from typing import Any
 import traitlets
 
 from helpers.common.png import png_bytes
-from helpers.generation import drafts
 from helpers.generation.job_queue import Job
 from helpers.generation.records import Record
 from helpers.pipelines import latent_preview
@@ -33,7 +32,6 @@ class Explorer(RenderWidget):
     mask: for inpainting, what `load_mask` takes, or a MaskPainter: then every stroke makes a new image.
     control: with a ControlNet, what it looks at: "depth", "canny", "inpaint" (the image with a hole where it is
         masked), or "given", what is passed as control_image. Text-to-image begins with `image` as it is.
-    draft_steps: of the quick images while a slider moves; 0 makes none.
     folder: where `code` writes the images that its script opens.
     parameters: what the controls start with, under diffusers' names: negative_prompt, strength, guidance_scale,
         num_inference_steps (25), seed (0), scheduler (a class name), padding_mask_crop, controlnet_conditioning_scale,
@@ -66,15 +64,13 @@ class Explorer(RenderWidget):
         mask: Any = None,
         *,
         prompt: str = "",
-        draft_steps: int = drafts.STEPS,
         folder: str | PathLike = "outputs",
         layout: Any = None,
         **parameters: Any,
     ) -> None:
         session = ExplorerSession(
-            pipe, image, mask, {"prompt": prompt, **parameters},
-            draft_steps=draft_steps, on_change=self._follow, on_step=self._step,
-        )  # fmt: skip
+            pipe, image, mask, {"prompt": prompt, **parameters}, on_change=self._follow, on_step=self._step
+        )
         self._folder = folder
         self._told = 0.0  # when the last preview was sent
         controls = [asdict(control) for control in session.controls.controls.values()]

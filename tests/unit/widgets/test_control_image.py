@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from helpers import Explorer, MaskPainter, depth_map, inpaint_condition
 from helpers.generation.records import make
@@ -160,19 +157,6 @@ def test_the_history_brings_the_kind_back(explorer, browser, edges) -> None:
     explorer.set(control="canny")
     assert explorer.wait(LONG) and not browser.send("recall", number=number)
     assert browser.values == values and (alpha(browser) == 0).any()
-
-
-def test_the_code_makes_exactly_this_image_in_a_process_without_helpers(explorer, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    explorer.set(controlnet_conditioning_scale=0.9, control_guidance_start=0.2, num_inference_steps=5, seed=3)
-    assert explorer.wait(LONG)
-    code = explorer.code()
-    assert "helpers" not in code and "ControlNetModel.from_pretrained(" in code and "control_guidance_start=0.2" in code
-    script = f'{code}\nimport sys\nassert "helpers" not in sys.modules\nimage.save("made.png")\n'
-    (tmp_path / "script.py").write_text(script)
-    subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True, capture_output=True)
-    with Image.open(tmp_path / "made.png") as made:
-        assert same(made, explorer.image)
 
 
 # ---- What cannot work

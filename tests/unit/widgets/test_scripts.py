@@ -37,8 +37,6 @@ def rows_of(mask):
 
 # ---- Joining
 
-FROM_B = 'import { b } from "./b.js";\n'
-
 
 @pytest.mark.parametrize("name", WIDGETS)
 def test_a_widget_is_one_text_that_fetches_nothing(name):
@@ -73,10 +71,7 @@ def test_what_a_module_imports_comes_before_it_and_once(modules):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"a": FROM_B}, "a imports b: no such file"),
-        ({"a": FROM_B, "b": 'import { a } from "./a.js";\n'}, "a imports b imports a: a circle"),
-        ({"a": FROM_B, "b": "const b = 1;\n"}, "a.js imports b, which b.js does not export"),
-        ({"a": FROM_B + "let c = 1;\n", "b": "export let b;\nlet c;\n"}, "c is defined in both b.js and a.js"),
+        ({"a": 'import { b } from "./b.js";\nlet c;\n', "b": "export let b;\nlet c;\n"}, "c is defined in both b.js and a.js"),
         ({"a": 'import b from "./b.js";\n', "b": "export default 1;\n"}, "is of another form than can be joined"),
         ({"a": "export { b };\n"}, "is of another form than can be joined"),
     ],

@@ -75,7 +75,7 @@ def test_the_image_follows_what_is_set_in_python(widget, sd) -> None:
 
 
 def test_a_moving_slider_makes_drafts_and_a_chosen_value_the_image(sliders, sd) -> None:
-    widget = sliders(sd, "a cat", num_inference_steps=9, draft_steps=1)
+    widget = sliders(sd, "a cat", num_inference_steps=9)
     first = widget.image
     send(widget, [1, 1.5], moving=True)
     assert widget.browser["_state"]["draft"] and widget.weights == [1.0, 1.0] and widget.weighted == "a (cat)1.5"
