@@ -25,8 +25,7 @@ export class Stage {
   frame = element("div", { class: "cw-frame ex-frame" }, this.picture, this.left, this.preview,
     element("div", { class: "cw-divider", "aria-hidden": true }, element("span")),
     ...this.names, this.badge, this.empty, this.divider);
-  done = element("div");
-  bar = element("div", { class: "ex-progress", role: "progressbar", "aria-label": "Steps", "aria-valuemin": 0 }, this.done);
+  bar = element("progress", { class: "ex-progress", "aria-label": "Steps" });
   status = element("span", { class: "ex-status" });
   spoken = element("span", { class: "cw-spoken", role: "status", "aria-live": "polite" });
   cancel = exButton({ name: "cancel", text: "Cancel", title: "Stop at the next step (Esc)",
@@ -80,15 +79,14 @@ export class Stage {
 
   showProgress(state) {
     const { store: { step, running }, bar } = this, total = step?.steps, done = step?.step ?? 0;
-    bar.classList.toggle("ex-busy", running && !total);
-    bar.classList.toggle("ex-idle", !running);
-    mark(bar, { "aria-valuemax": total ?? 1, "aria-valuenow": running ? done : 0 });
-    this.done.style.width = `${running && total ? (100 * done) / total : 0}%`;
+    bar.style.visibility = this.cancel.style.visibility = running ? "" : "hidden";
+    bar.max = total ?? 1;
+    if (total || !running) bar.value = done;
+    else bar.removeAttribute("value");
     const words = { running: `${state.quick ? "Draft" : "Picture"}${total ? ` · step ${done} of ${total}` : " · waiting"}`,
       cancelled: "Cancelled", failed: "No new picture", invalid: "No new picture",
       done: state.draft ? "Draft: a few quick steps" : "Full picture" };
     this.status.textContent = words[state.phase] ?? "";
-    this.cancel.style.visibility = running ? "" : "hidden";
     const settled = state.phase === "cancelled" ? "Cancelled" : state.phase === "done" && !state.draft ? "Picture ready" : "";
     if (this.spoken.textContent !== settled) this.spoken.textContent = settled;
   }

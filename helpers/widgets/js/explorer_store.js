@@ -7,7 +7,6 @@ import { element, follow, hear, imageURL } from "./dom.js";
 import { same } from "./formats.js";
 
 const TRAITS = { _picture: "picture", _before: "before", _a: "a", _b: "b", _control_png: "control" };
-const LARGEST_FILE = 64 * 2 ** 20;
 
 export class ExplorerStore {
   views = new Set();
@@ -122,8 +121,8 @@ export class ExplorerStore {
 
   async restore(file) {
     if (!file) return;
-    this.begin(file.size > LARGEST_FILE ? `${file.name} is larger than 64 MiB.` : null);
-    if (!this.notice) this.model.send({ kind: "restore" }, undefined, [await file.arrayBuffer()]);
+    this.begin();
+    this.model.send({ kind: "restore" }, undefined, [await file.arrayBuffer()]);
     this.refresh();
   }
 

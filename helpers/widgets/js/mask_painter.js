@@ -134,11 +134,6 @@ class Painter {
     keepKeys(this.root, signal, (event) => this.key(event), (event) => this.command(event));
     follow(model, ["tool", "brush_size", "opacity", "colour"], () => this.refresh(), signal);
     onResize(this.root, () => this.screen.layout(), signal);
-    const watch = () => {  // a window that moves to another screen
-      const query = window.matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);
-      listen(query, "change", () => { this.screen.layout(); watch(); }, signal, { once: true });
-    };
-    watch();
   }
 
   key(event) {

@@ -71,7 +71,7 @@ def test_what_a_module_imports_comes_before_it_and_once(modules):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"a": 'import { b } from "./b.js";\nlet c;\n', "b": "export let b;\nlet c;\n"}, "c is defined in both b.js and a.js"),
+        ({"a": 'import { b } from "./b.js";\nlet c;\n', "b": "export let b;\nlet c;\n"}, "c is defined in both b.js"),
         ({"a": 'import b from "./b.js";\n', "b": "export default 1;\n"}, "is of another form than can be joined"),
         ({"a": "export { b };\n"}, "is of another form than can be joined"),
     ],
