@@ -10,7 +10,7 @@ from helpers.common.validation import check_size
 from helpers.images.masks import check_mask, load_mask
 from helpers.images.reading import load_image
 from helpers.pipelines.control_images import control_argument
-from helpers.pipelines.inspection import checkpoint, family, parameters_of
+from helpers.pipelines.inspection import checkpoint, family, parameters_of, size_arguments
 from helpers.widgets.mask_painter import MaskPainter
 
 
@@ -62,9 +62,7 @@ def input_images(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
             found["mask_image"] = _mask(mask, image)
         elif painter.image.size != image.size:
             check_mask(Image.new("L", painter.image.size, 255), image)  # says what to do about the sizes
-    if {"height", "width"} <= parameters_of(pipe).keys():  # or the result has the UNet's size, not the image's
-        found |= {"height": image.height, "width": image.width}
-    return found
+    return found | size_arguments(pipe, image.size)  # or the result has the UNet's size, not the image's
 
 
 def _mask(mask: Any, image: Image.Image) -> Image.Image:
