@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 import warnings
 
 import pytest
@@ -294,14 +293,6 @@ def test_an_error_is_shown_with_its_cause_and_the_next_image_comes(explorer, bro
 # ---- Company
 
 
-def test_a_hundred_changes_end_with_the_last(explorer, browser, hold) -> None:
-    held = hold()
-    for seed in range(1, 101):
-        browser.change(seed=seed, moving=seed % 2 == 1)
-    held.opened.set()
-    assert explorer.wait(LONG) and browser.phase == "done" and seeds(explorer) == [0, 100]
-
-
 def test_cancel_leaves_the_image_as_it_was(explorer, browser, hold) -> None:
     image, held = explorer.image, hold()
     explorer.set(seed=1)
@@ -310,25 +301,6 @@ def test_cancel_leaves_the_image_as_it_was(explorer, browser, hold) -> None:
     held.opened.set()
     assert explorer.wait(LONG) and browser.phase == "cancelled" and same(explorer.image, image)
     assert not explorer.cancel()
-
-
-def test_a_cell_may_call_the_pipeline_while_the_explorer_works(explorer, browser, inpaint) -> None:
-    call = {name: value for name, value in explorer.parameters.items() if name != "seed"}
-    expected = {seed: make(inpaint, seed=seed, **call).image for seed in (5, 6)}
-    reached, opened, cell = threading.Event(), threading.Event(), threading.get_ident()
-
-    def hold(*_) -> None:
-        if threading.get_ident() != cell:
-            reached.set()
-            assert opened.wait(LONG)
-
-    inpaint.unet.register_forward_pre_hook(hold)
-    explorer.set(seed=6)
-    assert reached.wait(LONG)
-    mine = inpaint(**call, generator=torch.Generator("cpu").manual_seed(5)).images[0]  # it waits for nobody
-    assert browser.phase == "running"
-    opened.set()
-    assert explorer.wait(LONG) and same(mine, expected[5]) and same(explorer.image, expected[6])
 
 
 def test_closed_while_it_runs(explorer, explore, inpaint, hold) -> None:
