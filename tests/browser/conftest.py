@@ -180,17 +180,26 @@ def _started(command: list[str], runtime: Path, **process) -> Iterator[str]:
     with log.open("w") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **process)
     try:
-        while not (notes := [text for file in runtime.glob("jpserver-*.json") if (text := file.read_text())]):
+        while not (url := _listening(runtime)):
             if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{json.loads(notes[0])['port']}/"
+        yield url
     finally:
         server.terminate()
         try:
             server.wait(30)
         except subprocess.TimeoutExpired:
             server.kill()
+
+
+def _listening(runtime: Path) -> str | None:
+    for note in runtime.glob("jpserver-*.json"):
+        with contextlib.suppress(OSError, ValueError):  # it is noted a little before it answers
+            url = f"http://127.0.0.1:{json.loads(note.read_text())['port']}/"
+            urllib.request.urlopen(f"{url}api/status", timeout=5).close()
+            return url
+    return None
 
 
 @pytest.fixture(scope="session")

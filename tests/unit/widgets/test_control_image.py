@@ -152,13 +152,6 @@ def test_a_saved_image_brings_kind_and_sliders_back(explorer, browser, explore, 
     assert other.wait(LONG) and explorer.wait(LONG) and same(other.image, explorer.image)
 
 
-def test_the_history_brings_the_kind_back(explorer, browser, edges) -> None:
-    number, values = browser.shown, browser.values
-    explorer.set(control="canny")
-    assert explorer.wait(LONG) and not browser.send("recall", number=number)
-    assert browser.values == values and (alpha(browser) == 0).any()
-
-
 # ---- What cannot work
 
 

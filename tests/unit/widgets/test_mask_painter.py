@@ -115,14 +115,11 @@ def test_the_bundle_carries_a_still_picture_beside_the_view(image):
     still = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
     assert still.convert("RGB").tobytes() == painter.overlay.tobytes()
     assert metadata["image/png"] == {"width": 13 * 37, "height": 13 * 23}  # a small picture is shown larger
+    large, metadata = MaskPainter(Image.new("RGB", (1536, 768)))._repr_mimebundle_()
+    assert Image.open(io.BytesIO(base64.b64decode(large["image/png"]))).size == (512, 256)
+    assert "image/png" not in metadata
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == painter.model_id
     assert data["text/plain"] == "MaskPainter(37 x 23 pixels, 11.8% painted)"
-
-
-def test_the_still_of_a_large_picture_is_small():
-    data, metadata = MaskPainter(Image.new("RGB", (1536, 768)))._repr_mimebundle_()
-    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (512, 256)
-    assert "image/png" not in metadata
 
 
 @pytest.mark.parametrize("size", [(64, 48), (1600, 1400)], ids=["PNG", "JPEG"])
