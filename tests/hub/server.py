@@ -5,7 +5,7 @@
         hub.url                                          # the client's HF_ENDPOINT
         hub.commit("someone/model")                      # what "main" points to; every older commit stays there
         hub.misbehave("cut", file="*.safetensors", times=1)
-        hub.requests                                     # what was asked, each with .method .repo .file .status .start
+        hub.requests                                     # what was asked, each with .method .repo .file .sent
         hub.fetched("someone/model")                     # the files whose bytes were sent, in order
         hub.reset()                                      # no faults, nothing asked, later pushes undone
 
@@ -41,7 +41,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import sleep  # by name: the tests' short waits are the client's, not the Hub's
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 LARGE = (".safetensors", ".bin", ".ckpt", ".pt", ".msgpack", ".png", ".jpg", ".webp")
 ON_BYTES = ("slow", "cut", "short", "altered")
@@ -55,7 +55,6 @@ STATUS = {
     "broken": (500, "", "Internal error"),
 }
 PIECE = 16 * 1024
-PAGE = 25  # entries of a tree listing in one answer; the real Hub sends a thousand
 
 Data = bytes | Callable[[], bytes]
 
@@ -93,14 +92,12 @@ class Fault:
 
 @dataclass
 class Request:
-    """What was asked and answered. `file` is None for questions about a repository; `start` where a range begins."""
+    """What was asked and answered. `file` is None for questions about a repository."""
 
     method: str
     path: str
     repo: str = ""
     file: str | None = None
-    status: int = 0
-    start: int = 0
     sent: int = 0  # bytes of the body
 
 
@@ -156,11 +153,10 @@ class Hub:
         """The files of "main" by path, each with .bytes and .sha256."""
         return self.repos[repo].commits[self.repos[repo].main]
 
-    def misbehave(self, kind: str, **how: object) -> Fault:
+    def misbehave(self, kind: str, **how: object) -> None:
         if kind not in (*STATUS, *ON_BYTES):
             raise ValueError(f"kind={kind!r}: expected one of {', '.join((*STATUS, *ON_BYTES))}.")
         self.faults.append(Fault(kind, **how))
-        return self.faults[-1]
 
     def fetched(self, repo: str = "*") -> list[str]:
         """The files of the repositories that fit, in the order in which their bytes were sent."""
@@ -226,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.request_log = Request(self.command, self.path)
         self.hub.requests.append(self.request_log)
         if parts[0] == "api" and len(parts) >= 4 and parts[1] in ("models", "datasets"):
-            return self._about(parts[1], "/".join(parts[2:4]), parts[4:], query=parse_qs(url.query))
+            return self._about(parts[1], "/".join(parts[2:4]), parts[4:])
         kind, parts = ("datasets", parts[1:]) if parts[0] == "datasets" else ("models", parts)
         if parts[0] == "lfs":  # where large files lie: /lfs/<kind>/<owner>/<name>/<commit>/<path>
             return self._file(parts[1], "/".join(parts[2:4]), parts[4], "/".join(parts[5:]), direct=True)
@@ -249,8 +245,8 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return commit, repo.commits[commit]
 
-    def _about(self, kind: str, name: str, rest: list[str], *, query: dict) -> None:
-        """Questions about a repository: what it is, and its tree."""
+    def _about(self, kind: str, name: str, rest: list[str]) -> None:
+        """Questions about a repository: what it is, and its whole tree, in one page."""
         self.request_log.repo = name
         if fault := self.hub.fault(self.request_log, tuple(STATUS)):
             return self._refuse(fault.kind)
@@ -260,42 +256,12 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         commit, tree = found
         if not rest or rest[0] == "revision":
-            blobs = query.get("blobs", ["false"])[0].lower() == "true"
-            return self._send(200, self._info(kind, name, commit, tree, blobs=blobs))
+            identity = {"id": name, "author": name.split("/")[0], "sha": commit, "private": False, "gated": False}
+            state = {"tags": [], "downloads": 1, "likes": 1, "siblings": [{"rfilename": path} for path in tree]}
+            return self._send(200, identity | state)
         if rest[0] == "tree":
-            return self._tree(tree, "/".join(rest[2:]), query=query)
+            return self._send(200, [_entry(path, file) for path, file in tree.items()])
         return self._send(404, {"error": "Not found"})
-
-    def _info(self, kind: str, name: str, commit: str, tree: dict[str, File], *, blobs: bool) -> dict:
-        siblings = []
-        for path, file in tree.items():
-            more = {key: value for key, value in _entry(path, file).items() if key in ("size", "lfs")} if blobs else {}
-            if "lfs" in more:
-                more["lfs"]["sha256"] = more["lfs"]["oid"]
-            siblings.append({"rfilename": path} | ({"blobId": file.blob} | more if blobs else {}))
-        gated = any(fault.kind == "gated" and fnmatch(name, fault.repo) for fault in self.hub.faults)
-        identity = {"id": name, "author": name.split("/")[0], "sha": commit}
-        identity |= {"modelId": name} if kind == "models" else {}
-        card = {"lastModified": "2024-08-01T00:00:00.000Z", "createdAt": "2022-10-01T00:00:00.000Z", "tags": []}
-        state = {"private": False, "gated": "auto" if gated else False, "disabled": False, "downloads": 1, "likes": 1}
-        return identity | card | state | {"siblings": siblings}
-
-    def _tree(self, tree: dict[str, File], folder: str, *, query: dict) -> None:
-        recursive = query.get("recursive", ["false"])[0].lower() == "true"
-        prefix = f"{folder}/" if folder else ""
-        inside = {path: file for path, file in tree.items() if path.startswith(prefix)}
-        if not inside:
-            return self._refuse("missing")
-        folders = {path[: i + 1] for path in inside for i in range(len(prefix), len(path)) if path[i + 1 :][:1] == "/"}
-        entries = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in sorted(folders)]
-        entries += [_entry(path, file) for path, file in inside.items()]
-        entries = [entry for entry in entries if recursive or "/" not in entry["path"].removeprefix(prefix)]
-        start = int(query.get("cursor", ["0"])[0])
-        more = {}
-        if start + PAGE < len(entries):
-            address = f"{self.hub.url}{urlsplit(self.path).path}?recursive={recursive}&cursor={start + PAGE}"
-            more["Link"] = f'<{address}>; rel="next"'
-        return self._send(200, entries[start : start + PAGE], more)
 
     def _file(self, kind: str, name: str, revision: str, path: str, *, direct: bool = False) -> None:
         """HEAD or GET of one file; a large one is redirected once, to where `direct` is true."""
@@ -331,13 +297,9 @@ class _Handler(BaseHTTPRequestHandler):
         total, status = len(data), 200
         asked = self.headers.get("Range", "")
         if asked.startswith("bytes="):
-            first, _, last = asked.removeprefix("bytes=").partition("-")
-            start = int(first) if first else max(total - int(last), 0)
-            end = min(int(last) + 1, total) if first and last else total
-            if start >= total:
-                return self._send(416, None, headers | {"Content-Range": f"bytes */{total}"})
-            headers |= {"Content-Range": f"bytes {start}-{end - 1}/{total}"}
-            self.request_log.start, data, status = start, data[start:end], 206
+            start = int(asked.removeprefix("bytes=").partition("-")[0])  # all that the client asks for: the rest
+            headers |= {"Content-Range": f"bytes {start}-{total - 1}/{total}"}
+            data, status = data[start:], 206
         self._head(status, headers | {"Content-Length": str(len(data))})
         if self.command == "HEAD":
             return None
@@ -363,7 +325,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def _head(self, status: int, headers: dict[str, str]) -> None:
-        self.request_log.status = status
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

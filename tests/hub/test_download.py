@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,15 +34,6 @@ def test_a_plan_says_the_size_and_fetches_only_the_index(desk):
     assert desk.fetched(SD) == ["model_index.json"]
     expected = {path: len(desk.files(SD)[path].bytes) for path in CHOSEN - {"model_index.json"}}
     assert one.size == sum(expected.values()) and set(one.snapshot.missing) == set(expected)
-
-
-def test_a_second_time_nothing_is_fetched(desk):
-    fetch()
-    desk.requests.clear()
-    [one] = download.plan(SD15)
-    assert one.size == 0 and not one.snapshot.missing
-    download.fetch([one])
-    assert desk.fetched() == []
 
 
 def test_load_fetches_what_is_not_here_and_then_asks_the_hub_nothing(desk):
@@ -111,14 +101,6 @@ def test_what_was_interrupted_before_its_hashes_were_compared_is_compared_the_ne
         patch.setattr("huggingface_hub.HfApi.verify_repo_checksums", interrupted)
         fetch()
     assert (fetch().folder / UNET).read_bytes() == desk.files(SD)[UNET].bytes
-
-
-def test_two_at_once_fetch_each_file_once(desk):
-    with ThreadPoolExecutor(2) as pool:
-        folders = list(pool.map(lambda _: download.folders(SD15), range(2)))
-    assert folders[0] == folders[1]
-    big = [path for path in desk.fetched(SD) if path.endswith("safetensors")]
-    assert len(big) == len(set(big)) == 2
 
 
 def test_a_cache_that_another_program_filled_is_used(desk):
@@ -225,9 +207,3 @@ def test_a_pin_moves_load_to_its_commit(desk):
     revisions.write({SD: new})
     assert Path(download.folders(SD15)[0]).name == new
     assert SD15.load_kwargs["revision"] == new  # for plain from_pretrained
-
-
-def test_bars_show_what_is_fetched(desk, capfd, monkeypatch):
-    monkeypatch.setenv("TQDM_POSITION", "-1")  # else they show in terminals and notebooks alone
-    fetch()
-    assert "Fetching 8 files: 100%" in capfd.readouterr().err

@@ -10,7 +10,8 @@ import json
 
 import pytest
 
-from helpers.catalog.checkpoints import CATALOG
+from helpers.catalog.checkpoints import CATALOG, repositories
+from helpers.catalog.tasks import class_name
 from tests.hub import checkpoints as served
 from tests.hub.conftest import Machine
 from tests.hub.server import Hub
@@ -79,54 +80,10 @@ for name in sys.argv[1:]:
 """
 
 WITHOUT_FP16 = (served.SDXL_REFINER, served.CONTROL_DEPTH)
-MODELS = {  # pipeline class and its models
-    "sd15": ("StableDiffusionPipeline", ["text_encoder", "unet", "vae"]),
-    "sd15-inpaint": ("StableDiffusionInpaintPipeline", ["text_encoder", "unet", "vae"]),
-    "sdxl-inpaint": ("StableDiffusionXLInpaintPipeline", ["text_encoder", "text_encoder_2", "unet", "vae"]),
-    "sdxl-refiner": ("StableDiffusionXLImg2ImgPipeline", ["text_encoder_2", "unet", "vae"]),
-    "kandinsky22": ("KandinskyV22CombinedPipeline",
-                    ["movq", "prior_image_encoder", "prior_prior", "prior_text_encoder", "unet"]),
-    "kandinsky22-inpaint": ("KandinskyV22InpaintCombinedPipeline",
-                            ["movq", "prior_image_encoder", "prior_prior", "prior_text_encoder", "unet"]),
-    "comic": ("StableDiffusionPipeline", ["text_encoder", "unet", "vae"]),
-    "pixel-art": ("StableDiffusionPipeline", ["text_encoder", "unet", "vae"]),
-    "elden-ring": ("StableDiffusionPipeline", ["text_encoder", "unet", "vae"]),
-    "upscale-x2": ("StableDiffusionLatentUpscalePipeline", ["text_encoder", "unet", "vae"]),
-    "upscale-x4": ("StableDiffusionUpscalePipeline", ["text_encoder", "unet", "vae"]),
-    "controlnet-inpaint": ("StableDiffusionControlNetInpaintPipeline", ["controlnet", "text_encoder", "unet", "vae"]),
-    "controlnet-depth": ("StableDiffusionControlNetInpaintPipeline", ["controlnet", "text_encoder", "unet", "vae"]),
-}  # fmt: skip
 SIZES = {"sdxl-inpaint": 1024, "sdxl-refiner": 1024, "kandinsky22": 768, "kandinsky22-inpaint": 768,
          "upscale-x2": 1024, "depth-estimator": 518}  # fmt: skip
 
 
-def names(form: str, *folders: str, text: tuple[str, ...] = ("text_encoder",)) -> list[str]:
-    """The files of weights of some models, in one form: "safetensors", "fp16.safetensors" or "bin"."""
-    stem = "pytorch_model" if form == "bin" else "model"
-    return [f"{folder}/diffusion_pytorch_model.{form}" for folder in folders] + [f"{one}/{stem}.{form}" for one in text]
-
-
-HALF, WHOLE = "fp16.safetensors", "safetensors"
-XL = ("text_encoder", "text_encoder_2")
-WEIGHTS = {  # every file of weights that is fetched, and no other
-    served.SD15: names(HALF, "unet", "vae"),
-    served.SD15_INPAINT: names(HALF, "unet", "vae"),
-    served.SDXL_INPAINT: names(HALF, "vae", text=XL)
-    + [f"unet/diffusion_pytorch_model.fp16-0000{n}-of-00002.safetensors" for n in (1, 2)],
-    served.SDXL_REFINER: names(WHOLE, "unet", "vae", text=("text_encoder_2",)),
-    served.KANDINSKY: names(WHOLE, "unet", "movq", text=()),
-    served.KANDINSKY_INPAINT: names(WHOLE, "unet", "movq", text=()),
-    served.KANDINSKY_PRIOR: names(WHOLE, "prior")
-    + [f"image_encoder/model-0000{n}-of-00002.safetensors" for n in (1, 2)],
-    served.COMIC: names(WHOLE, "unet", "vae"),
-    served.PIXEL_ART: names("bin", "unet", "vae"),
-    served.ELDEN_RING: names("bin", "unet", "vae"),
-    served.UPSCALE_X2: names(WHOLE, "unet", "vae"),
-    served.UPSCALE_X4: names(WHOLE, "unet", "vae"),
-    served.CONTROL_INPAINT: ["diffusion_pytorch_model.fp16.safetensors"],
-    served.CONTROL_DEPTH: ["diffusion_pytorch_model.safetensors"],
-    served.DEPTH: ["model.safetensors"],
-}
 OFFLINE = ("sd15", "sdxl-inpaint", "kandinsky22-inpaint", "pixel-art", "controlnet-depth", "depth-estimator")
 
 
@@ -150,9 +107,14 @@ def first(real_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
     return told, fetched, machine
 
 
-def test_the_whole_catalogue_is_looked_at(first) -> None:
-    assert set(first[0]) == set(CATALOG) == {*MODELS, "depth-estimator"}
-    assert {repo for checkpoint in CATALOG.values() for repo in checkpoint.repositories} == set(WEIGHTS)
+def test_the_whole_catalogue_is_looked_at_and_of_each_repository_only_what_is_read_is_fetched_and_once(first) -> None:
+    (told, fetched, _), files = first, served.repositories(served.REAL)
+    assert set(told) == set(CATALOG)
+    for repo in repositories():
+        assert fetched[repo] == sorted(set(fetched[repo])) != [], repo
+        assert not [file for file in fetched[repo] if files[repo][file] == served.NOT_TO_BE_FETCHED], repo
+        forms = {file.split(".", 1)[1] for file in fetched[repo] if file.endswith((".safetensors", ".bin"))}
+        assert len({("fp16" in form, form.endswith("bin")) for form in forms}) == 1, repo  # one variant in one format
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -160,16 +122,11 @@ def test_it_loads_and_makes_an_image_of_the_real_size(first, name: str) -> None:
     told = first[0][name]
     assert "error" not in told, told["error"]
     assert told["size"] == [SIZES.get(name, 512)] * 2
-    if name in MODELS:
-        assert (told["class"], told["models"]) == MODELS[name]
+    if name != "depth-estimator":
+        base = CATALOG["sd15-inpaint"] if CATALOG[name].family == "controlnet" else CATALOG[name]
+        assert told["class"] == class_name(base, controlnet=name if base.name != name else None)
+        assert told["models"] == sorted({**base.parameters, **CATALOG[name].parameters})
         assert told["dtypes"] == ["torch.float32"]  # from float16 files too: this machine has no GPU
-
-
-@pytest.mark.parametrize("repo", WEIGHTS)
-def test_of_the_weights_only_what_is_read_is_fetched_and_once(first, repo: str) -> None:
-    fetched = [file for file in first[1][repo] if file.endswith((".safetensors", ".bin", ".ckpt"))]
-    assert fetched == sorted(WEIGHTS[repo])
-    assert [file for file in first[1][repo] if file.startswith("safety_checker/")] == []
 
 
 @pytest.mark.parametrize("name", CATALOG)

@@ -67,15 +67,6 @@ def test_a_gated_repository_says_how_to_get_in(desk, monkeypatch):
     assert is_whole(fetch(), desk)
 
 
-def test_a_token_is_never_shown(desk, monkeypatch, caplog, capfd):
-    monkeypatch.setenv("HF_TOKEN", "hf_stranger")
-    for kind in ("gated", "busy", "gone"):
-        desk.misbehave(kind, repo=SD)
-        assert "hf_stranger" not in refused()
-        desk.faults.clear()
-    assert "hf_stranger" not in caplog.text + "".join(capfd.readouterr())
-
-
 @pytest.mark.parametrize(
     "kind, message",
     [
