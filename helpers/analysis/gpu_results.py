@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from helpers.common import paths
@@ -15,13 +14,12 @@ IN_GIB = {"allocated": "allocated, GiB", "reserved": "reserved, GiB", "needs": "
 
 
 def gpu_measurements(what: str) -> Table:
-    """The stored measurements of "offload", "dtype", "vae", "attention", "compile", "batch" or "plan", as a table.
+    """The stored measurements of "offload", "dtype" or "plan", as a table.
 
-    Where there are none, the table is empty and its note says how to make them. ValueError for a file that is not a
-    stored run of this course.
+    Where there are none, the table is empty and its note says how to make them.
     """
     path = paths.DATA / "gpu_run.json"
-    run = read(path) if path.is_file() else {"rows": {}}
+    run = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": {}}
     rows = run["rows"].get(what)
     if not rows:
         note = f"Not measured yet ({what}): it needs a CUDA GPU. On a machine with one, run: {COMMAND}"
@@ -29,17 +27,6 @@ def gpu_measurements(what: str) -> Table:
     names: list[str] = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_text(name, row.get(name)) for name in names] for row in rows]
     return Table([IN_GIB.get(name, name) for name in names], cells, f"Measured on {run['machine']}, {run['date']}.")
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A run as its file holds it: "machine", "date", "versions" and "rows", lists of dicts by kind."""
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path.name} cannot be read ({error}); make it again: {COMMAND}") from error
-    if not isinstance(run, dict) or not isinstance(run.get("rows"), dict) or not {"machine", "date"} <= run.keys():
-        raise ValueError(f"{path.name} is not a stored run of this course; make it again: {COMMAND}")
-    return run
 
 
 def _text(name: str, value: Any) -> str:

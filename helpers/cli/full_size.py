@@ -7,22 +7,13 @@ from typing import Any
 
 UNET: dict[str, Any] = {"sample_size": 64, "in_channels": 4, "out_channels": 4}
 SD = UNET | {"cross_attention_dim": 768, "attention_head_dim": 8}
-XL = UNET | {
+SDXL = UNET | {
     "sample_size": 128, "use_linear_projection": True, "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-}  # fmt: skip
-SDXL = XL | {
-    "in_channels": 9, "block_out_channels": (320, 640, 1280), "cross_attention_dim": 2048,
-    "attention_head_dim": (5, 10, 20), "transformer_layers_per_block": (1, 2, 10),
+    "addition_time_embed_dim": 256, "in_channels": 9, "block_out_channels": (320, 640, 1280),
+    "cross_attention_dim": 2048, "attention_head_dim": (5, 10, 20), "transformer_layers_per_block": (1, 2, 10),
     "projection_class_embeddings_input_dim": 2816,
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-}  # fmt: skip
-REFINER = XL | {
-    "block_out_channels": (384, 768, 1536, 1536), "cross_attention_dim": 1280, "attention_head_dim": (6, 12, 24, 24),
-    "transformer_layers_per_block": 4, "projection_class_embeddings_input_dim": 2560,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
 }  # fmt: skip
 KANDINSKY = UNET | {
     "block_out_channels": (384, 768, 1152, 1536), "layers_per_block": 3, "attention_head_dim": 64, "out_channels": 8,
@@ -42,12 +33,7 @@ MOVQ: dict[str, Any] = {
     "up_block_types": ("AttnUpDecoderBlock2D",) + ("UpDecoderBlock2D",) * 3, "num_vq_embeddings": 16384,
 }  # fmt: skip
 PRIOR: dict[str, Any] = {"num_attention_heads": 32, "attention_head_dim": 64, "num_layers": 20, "embedding_dim": 1280}
-TEXT: dict[str, Any] = {
-    "vocab_size": 49408,
-    "bos_token_id": 512,
-    "eos_token_id": 513,
-    "pad_token_id": 513,
-}  # the tokenizer's below
+TEXT: dict[str, Any] = {"vocab_size": 49408, "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}  # as below
 CLIP_L = TEXT | {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
     "projection_dim": 768,
@@ -76,10 +62,8 @@ def models(name: str) -> dict[str, Any]:
             "prior_image_encoder": transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**VISION)),
             "prior_text_encoder": text_2(big_g),
         }
-    unets = {"sd15": SD, "sd15-inpaint": SD | {"in_channels": 9}, "sdxl-inpaint": SDXL, "sdxl-refiner": REFINER}
-    found = {"unet": diffusers.UNet2DConditionModel(**unets[name])}
-    if name != "sdxl-refiner":
-        found["text_encoder"] = text(clip_l)
+    unets = {"sd15": SD, "sd15-inpaint": SD | {"in_channels": 9}, "sdxl-inpaint": SDXL}
+    found = {"unet": diffusers.UNet2DConditionModel(**unets[name]), "text_encoder": text(clip_l)}
     if name.startswith("sdxl"):
         found["text_encoder_2"] = text_2(big_g)
     sdxl = {"sample_size": 1024, "scaling_factor": 0.13025}

@@ -1,7 +1,7 @@
 """`course measure-gpu`: measure what the full checkpoints cost on a CUDA GPU, and write data/gpu_run.json.
 
 The models have the true shapes and random weights, so nothing is downloaded. GPUs of 4 to 24 GB are simulated by a
-limit on what torch may take of this one. Chapter 09 shows the figures. About ten minutes and 45 GB of main memory.
+limit on what torch may take of this one. Chapter 09 shows the figures. Some minutes and 45 GB of main memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import copy
 import datetime
 import json
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +23,6 @@ from helpers.common.sizes import GB
 
 SIMULATED = (4, 6, 8, 12, 24)  # GB
 PLANNED = ("sd15-inpaint", "sdxl-inpaint", "kandinsky22")
-LIMIT = 540  # seconds: after these no new measurement begins
 
 
 def register(commands) -> None:
@@ -56,11 +54,10 @@ def _measure_gpu(arguments: argparse.Namespace) -> int:
 
 
 class Bench:
-    """What is measured, on which device, and until when. quick: miniatures on the CPU, each call once."""
+    """What is measured, and on which device. quick: miniatures on the CPU, each call once."""
 
     def __init__(self, *, quick: bool) -> None:
-        self.quick, self.device = quick, "cpu" if quick else "cuda"
-        self.end = time.monotonic() + LIMIT
+        self.quick = quick
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self._models: dict[str, dict[str, Any]] = {}
 
@@ -97,12 +94,12 @@ class Bench:
             given |= {"image": Image.new("RGB", (side, side), "grey"), "mask_image": Image.new("L", (side, side), 255)}
         return given
 
-    def measure(self, fn: Callable[[], Any], **how: Any) -> dict[str, Any]:
+    def measure(self, fn: Callable[[], Any]) -> dict[str, Any]:
         """Seconds and peaks; or the error, where memory ran out."""
         from helpers import measure
 
         try:
-            found = measure(fn, **{"repeats": 1 if self.quick else 2, "warmup": 0 if self.quick else 1} | how)
+            found = measure(fn, repeats=1 if self.quick else 2, warmup=0 if self.quick else 1)
         except Exception as error:
             if not memory.ran_out(error):
                 raise
@@ -117,10 +114,7 @@ class Bench:
 
 
 def measure_sd15(bench: Bench) -> None:
-    """One option after another, on Stable Diffusion 1.5: dtype, offload, attention, VAE, batches, compiling."""
-    import torch
-    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
-
+    """Each dtype and each way of offload, on Stable Diffusion 1.5."""
     call = bench.call("sd15")
     for dtype in ("float32", "float16", "bfloat16"):
         pipe = bench.pipeline("sd15", dtype=dtype)
@@ -130,46 +124,6 @@ def measure_sd15(bench: Bench) -> None:
         pipe = bench.pipeline("sd15", offload=offload)
         bench.note("offload", variant=offload, **bench.measure(partial(pipe, **call)))
         del pipe
-    pipe = bench.pipeline("sd15", dtype="float32" if bench.quick else "float16")
-    own = pipe.unet.attn_processors
-    for variant, processor in {"SDPA": AttnProcessor2_0(), "AttnProcessor": AttnProcessor()}.items():
-        pipe.unet.set_attn_processor(processor)
-        bench.note("attention", variant=variant, **bench.measure(partial(pipe, **call)))
-    pipe.unet.set_attn_processor(own)
-    channels, side = pipe.vae.config.latent_channels, call["height"] // 8
-    factor = 2 if bench.quick else 4
-    large = torch.randn(1, channels, factor * side, factor * side, device=bench.device, dtype=pipe.dtype)
-    batch = torch.randn(8, channels, side, side, device=bench.device, dtype=pipe.dtype)
-    for variant, latents, option in (
-        (f"one of {8 * factor * side} pixels", large, None), ("the same in tiles", large, "use_tiling"),
-        (f"eight of {8 * side} pixels", batch, None), ("the same in slices", batch, "use_slicing"),
-    ):  # fmt: skip
-        if option:
-            setattr(pipe.vae, option, True)
-        with torch.no_grad():
-            bench.note("vae", variant=variant, **bench.measure(partial(pipe.vae.decode, latents)))
-        pipe.vae.use_tiling = pipe.vae.use_slicing = False
-    for count in (1, 2, 4, 8):
-        several = call | {"prompt": [call["prompt"]] * count}
-        found = bench.measure(partial(pipe, **several))
-        each = {"seconds an image": found["seconds"] and found["seconds"] / count}
-        bench.note("batch", variant=f"{count} at once", **each, **found)
-    if not bench.quick:
-        _measure_compiling(bench, pipe, call)
-
-
-def _measure_compiling(bench: Bench, pipe: Any, call: dict[str, Any]) -> None:
-    """The first call with each kind of compiling, and the later ones."""
-    own = pipe.unet
-    bench.note("compile", variant="as it is", first=None, **bench.measure(partial(pipe, **call)))
-    for variant, method in {"blocks compiled": "compile_repeated_blocks", "whole UNet compiled": "compile"}.items():
-        if time.monotonic() > bench.end:
-            return
-        pipe.unet = copy.deepcopy(own)
-        getattr(pipe.unet, method)()
-        first = bench.measure(partial(pipe, **call), repeats=1, warmup=0)["seconds"]
-        bench.note("compile", variant=variant, first=first, **bench.measure(partial(pipe, **call)))
-    pipe.unet = own
 
 
 def measure_plans(bench: Bench) -> None:
@@ -177,9 +131,6 @@ def measure_plans(bench: Bench) -> None:
     import torch
 
     for name in PLANNED:
-        if time.monotonic() > bench.end:
-            bench.note("plan", checkpoint=name, worked="not reached: the time was up")
-            continue
         for size in SIMULATED[-1:] if bench.quick else SIMULATED:
             plan = memory_plan.full_plan(CATALOG[name], size)
             row = {"checkpoint": name, "GPU, GB": size, "way": memory_plan.WAYS[plan.offload], "needs": plan.needs}
