@@ -1,4 +1,4 @@
-"""Grids: records as one image with labelled axes, the X/Y/Z plot that people know."""
+"""Grids: records as one image with labelled axes, the X/Y plot that people know."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def grid(
     size: int | None = None,
     title: str | None = None,
 ) -> Image.Image:
-    """Draw records as a sheet: the first argument varied from left to right, the second downwards, the third in blocks.
+    """Draw records as a sheet: the first argument varied from left to right, the second downwards.
 
-    over: one to three arguments, "checkpoint" for the models; by default those in which the records differ. Values
+    over: one or two arguments, "checkpoint" for the models; by default those in which the records differ. Values
         stand in the order in which they first appear. size: the longer side of a cell in pixels. title: a line above.
     A record that failed shows its error in its place, a combination without a record stays empty, and images made in a
     batch are noted as inexact: by a line below, and by a star in each where others are exact. ValueError for no
@@ -35,21 +35,17 @@ def grid(
     records = as_records(records)
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 16):
         raise ValueError(f"size={size!r}: expected the longer side of a cell in pixels, 16 or more.")
-    names = shown_arguments(records, over, most=3)
+    names = shown_arguments(records, over, most=2)
     groups = grouped(records, names)
-    columns, rows, blocks = (_axis(groups, names, number) for number in range(3))
-    found = {(*group.keys, None, None)[:3]: group.records[0] for group in groups}
-    shape = _cell_size(records, size, len(columns), len(rows) * len(blocks))
+    columns, rows = (_axis(groups, names, number) for number in range(2))
+    found = {(*group.keys, None)[:2]: group.records[0] for group in groups}
+    shape = _cell_size(records, size, len(columns), len(rows))
     exact = {record.exact for record in records}
     heads = [_text(text, shape[0], centred=True) for _, text in columns]
     sides = [_text(f"{names[1]}\n{text}", SIDE) for _, text in rows] if len(names) > 1 else []
-    parts = []
-    for block, text in blocks:
-        cells = [[_cell(found.get((x, y, block)), shape, starred=len(exact) > 1) for x, _ in columns] for y, _ in rows]
-        parts.append(_table(names[0], heads, sides, cells))
-        if len(names) > 2:
-            parts.insert(-1, _text(f"{names[2]} = {text}", parts[-1].width))
-    width = max(part.width for part in parts)
+    cells = [[_cell(found.get((x, y)), shape, starred=len(exact) > 1) for x, _ in columns] for y, _ in rows]
+    parts = [_table(names[0], heads, sides, cells)]
+    width = parts[0].width
     if title:
         parts.insert(0, _text(title, width))
     if False in exact:
