@@ -8,7 +8,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,23 +120,17 @@ def execute(
     cwd: Path | None = None,
     edition: str | None = None,
     timeout: float = 900,
-    on_cell: Callable[[int], object] | None = None,
 ) -> NotebookNode:
     """Run every cell in a fresh kernel and return the normalised result; the file itself is left as it is.
 
-    `cwd` is where the kernel runs (default: the notebook's folder); `timeout` is seconds a cell; `on_cell(n)` is called
-    after the n-th cell, of all kinds. Raises `ChapterError` at the first cell that fails, hangs or kills the kernel.
+    `cwd` is where the kernel runs (default: the notebook's folder); `timeout` is seconds a cell. Raises
+    `ChapterError` at the first cell that fails, hangs or kills the kernel.
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     notebook = read(path)
-    where = {"cell": 0}
-
-    def entered(cell: NotebookNode, cell_index: int) -> None:
-        if on_cell and cell_index:
-            on_cell(cell_index)
-        where["cell"] = cell_index
+    entered: list[int] = [0]
 
     client = partial(
         NotebookClient,
@@ -146,13 +140,13 @@ def execute(
         resources={"metadata": {"path": str(cwd or path.parent)}},
         coalesce_streams=True,
         record_timing=False,
-        on_cell_start=entered,
+        on_cell_start=lambda cell, cell_index: entered.append(cell_index),
     )
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | ({"COURSE_EDITION": edition} if edition else {})
 
     def stopped(reason: str) -> ChapterError:
-        cells = notebook.cells[: where["cell"] + 1]
+        cells = notebook.cells[: entered[-1] + 1]
         number = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in cells)
         return ChapterError(path, cell=number, source=cells[-1].source if cells else "", reason=reason)
 
@@ -169,8 +163,6 @@ def execute(
         raise stopped(f"no answer within {timeout:g} seconds") from None
     except DeadKernelError:
         raise stopped("the kernel died (out of memory, or a crash in a library)") from None
-    if on_cell and notebook.cells:
-        on_cell(len(notebook.cells))
     return normalise(notebook)
 
 
@@ -240,7 +232,7 @@ def _portable(text: str) -> str:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Execute the notebooks under one progress bar that counts cells; a failing one does not keep back the rest."""
+    """Execute the notebooks under one progress bar; a failing one does not keep back the rest."""
     from tqdm import tqdm
 
     if arguments.timeout <= 0:
@@ -253,29 +245,20 @@ def _run(arguments: argparse.Namespace) -> int:
     found = chapters(arguments.chapters or ["all"])
     if not found:
         raise FileNotFoundError(f"no chapters in {NOTEBOOKS}. Restore them: git checkout -- notebooks")
-    cells = {path: len(read(path).cells) for path in found}
     failures: list[ChapterError] = []
-    done = 0
-    with tqdm(total=sum(cells.values()), unit="cell", dynamic_ncols=True) as bar:
-        for path in found:
+    with tqdm(found, unit="notebook", dynamic_ncols=True) as bar:
+        for path in bar:
             bar.set_description(label(path))
-            show = partial(_advance, bar, done)
             try:
-                notebook = execute(path, edition=arguments.edition or "mini", timeout=arguments.timeout, on_cell=show)
+                notebook = execute(path, edition=arguments.edition or "mini", timeout=arguments.timeout)
             except ChapterError as failure:
                 failures.append(failure)
                 bar.write(f"✗ {label(path)}, cell [{failure.cell}]")
             else:
                 changed = not arguments.check and write(notebook, path)
                 bar.write(f"✓ {label(path)}" + (", outputs written" if changed else ""))
-            done += cells[path]
-            bar.update(done - bar.n)
     for failure in failures:
         print(f"\n{failure}", file=sys.stderr)
     if failures:
         print(f"\n{len(failures)} of {len(found)} stopped; their files are as they were.", file=sys.stderr)
     return 1 if failures else 0
-
-
-def _advance(bar, start: int, cell: int) -> None:
-    bar.update(start + cell - bar.n)

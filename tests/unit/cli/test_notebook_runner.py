@@ -103,14 +103,12 @@ def test_a_kernel_that_cannot_start_is_started_once_more(chapter, monkeypatch) -
     assert len(starts) == 2 and executed.cells[1].outputs[0].data["text/plain"] == "2"
 
 
-def test_every_cell_is_counted_and_a_wanted_error_is_let_pass(chapter) -> None:
+def test_a_wanted_error_is_let_pass(chapter) -> None:
     path = chapter("1", "raise ValueError('as shown in the chapter')", "2")
     notebook = notebook_runner.read(path)
     notebook.cells[2].metadata["tags"] = ["raises-exception"]
     notebook_runner.write(notebook, path)
-    counted: list[int] = []
-    executed = notebook_runner.execute(path, on_cell=counted.append)
-    assert counted == [1, 2, 3, 4]
+    executed = notebook_runner.execute(path)
     assert [output.output_type for output in executed.cells[2].outputs] == ["error"]
 
 
