@@ -12,11 +12,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tests.benchmarks import course, explorer, floor, grids, loading, previews
+    from tests.benchmarks import course, explorer, floor, grids, loading
 
     known = (
-        grids.grid, grids.seeds, explorer.slider, explorer.drag, explorer.stop, explorer.overhead,
-        explorer.memory, previews.preview, floor.floor, floor.settings, loading.second, loading.start, course.course,
+        grids.grid, grids.seeds, explorer.slider, explorer.stop, explorer.memory, floor.floor, loading.second,
+        loading.start, course.course,
     )  # fmt: skip
     table = {benchmark.__name__: benchmark for benchmark in known}
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)

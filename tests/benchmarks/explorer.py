@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from tests.benchmarks import scene
-from tests.benchmarks.timing import compare, seconds, tell, tell_ratio, tell_times
+from tests.benchmarks.timing import seconds, tell, tell_ratio, tell_times
 
 
 class Hands:
@@ -95,27 +95,6 @@ def slider(quick: bool) -> None:
     tell_ratio("ratio", found["full"], found["plain full"])
 
 
-def drag(quick: bool) -> None:
-    """A slider is dragged for two seconds, a message every 30 ms: how often the picture changes, and the end of it."""
-    hands, rates, ends = Hands(), [], []
-    for number in range(1 if quick else 5):
-        pictures, start = [], time.perf_counter()
-        count = lambda change, into=pictures: into.append(time.perf_counter())  # noqa: E731
-        hands.explorer.observe(count, "_picture")
-        span, values = 0.6 if quick else 2.0, {}
-        while time.perf_counter() - start < span:
-            share = (time.perf_counter() - start) / span
-            values = {"guidance_scale": round(2 + number / 7 + 10 * share, 4)}
-            hands.send(True, **values)
-            time.sleep(0.03)
-        rates.append(len(pictures) / span)
-        hands.explorer.unobserve(count, "_picture")
-        ends.append(hands.until_shown(False, **values))
-    hands.close()
-    tell("pictures a second while it is dragged", f"{min(rates):.1f} to {max(rates):.1f}")
-    tell_times("released -> full picture", ends)
-
-
 def stop(quick: bool) -> None:
     """A value changes while a full picture is being made: until the old job has ended, in seconds and in its steps."""
     hands, rng, waits, steps = Hands(num_inference_steps=50), random.Random(1), [], []
@@ -136,29 +115,6 @@ def stop(quick: bool) -> None:
     hands.close()
     tell_times("change -> the running job has ended", waits)
     tell("in steps of that job", f"median {sorted(steps)[len(steps) // 2]:.2f}, longest {max(steps):.2f}")
-
-
-def overhead(quick: bool) -> None:
-    """The full picture through the Explorer against the plain call, where nothing and where something can be reused."""
-    hands, theirs, rng = Hands(), scene.pipe(), random.Random(2)
-    changes = {
-        "guidance_scale": lambda: {"guidance_scale": round(rng.uniform(2, 12), 4)},
-        "seed": lambda: {"seed": rng.randrange(2**32)},
-        "prompt": lambda: {"prompt": f"a {rng.choice(['red', 'blue', 'green'])} boat, {rng.randrange(10**6)}"},
-    }
-    for name, change in changes.items():
-        found: dict[str, list[float]] = {f"Explorer, new {name}": [], "plain call": []}
-        for number in range(2 if quick else 13):
-            spent = [hands.until_shown(False, **change())]
-            call = hands.explorer.parameters
-            seed = call.pop("seed")
-            call.pop("scheduler", None)
-            spent.append(seconds(partial(scene.plain, theirs, seed, **call)))
-            if number >= (1 if quick else 3):
-                for values, value in zip(found.values(), spent, strict=True):
-                    values.append(value)
-        compare(found, plain="plain call")
-    hands.close()
 
 
 def memory(quick: bool) -> None:

@@ -37,34 +37,6 @@ def floor(quick: bool) -> None:
     compare(in_turn(ways, 2 if quick else 20), plain="UNet forwards")
 
 
-def settings(quick: bool) -> None:
-    """What a UNet's step costs with other settings than load() chose: threads, memory order, fused projections."""
-    import copy
-
-    import torch
-
-    pipe, call = scene.pipe(), scene.call(num_inference_steps=2)
-    (args, kwargs), *_ = recorded(pipe, call)
-    own, most = pipe.unet, torch.get_num_threads()
-    contiguous = copy.deepcopy(own).to(memory_format=torch.contiguous_format)
-    fused = copy.deepcopy(own)
-    fused.fuse_qkv_projections()
-
-    @torch.no_grad()
-    def step(unet: Any, threads: int = most) -> None:
-        torch.set_num_threads(threads)
-        try:
-            unet(*args, **kwargs)
-        finally:
-            torch.set_num_threads(most)
-
-    ways = {"as load() gives it": lambda: step(own), "channels first": lambda: step(contiguous)}
-    ways["fused projections"] = lambda: step(fused)
-    for threads in sorted({1, max(1, most // 2), 2 * most} - {most}):
-        ways[f"{threads} threads"] = lambda threads=threads: step(own, threads)
-    compare(in_turn(ways, 3 if quick else 100), plain="as load() gives it")
-
-
 def recorded(pipe: Any, call: dict[str, Any]) -> list[tuple[tuple, dict]]:
     """The arguments of each forward pass of the UNet in this call."""
     found = []
