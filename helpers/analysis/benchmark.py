@@ -46,15 +46,10 @@ class Measurement:
         """The slowest run minus the fastest."""
         return max(self.runs) - min(self.runs)
 
-    @property
-    def peak_memory(self) -> int:
-        """CUDA's peak where there is a GPU, else the growth of the process."""
-        return self.resident if self.allocated is None else self.allocated
-
     def __str__(self) -> str:
-        kind = "resident growth" if self.allocated is None else "CUDA peak"
+        kind, peak = ("resident growth", self.resident) if self.allocated is None else ("CUDA peak", self.allocated)
         runs = f"median of {len(self.runs)}, spread {self.spread:.3g} s" if len(self.runs) > 1 else "one run"
-        return f"{self.seconds:.3g} s ({runs}), {self.peak_memory / MIB:.0f} MiB {kind}"
+        return f"{self.seconds:.3g} s ({runs}), {peak / MIB:.0f} MiB {kind}"
 
 
 def measure(fn: Callable[[], Any], *, repeats: int = 3, warmup: int = 1) -> Measurement:
@@ -211,15 +206,10 @@ class Resident:
     def _sample(self) -> None:
         self._peak = max(self._peak, self._process.memory_info().rss)
 
-    def stop(self) -> None:
-        """End the sampling before the block ends."""
-        if not self._done.is_set():
-            self._done.set()
-            self._thread.join()
-            self._sample()
-
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self._done.set()
+        self._thread.join()
+        self._sample()
 
     @property
     def growth(self) -> int:

@@ -205,13 +205,6 @@ def test_no_writing_is_cut_off_and_the_axes_keep_their_room(values, quantity):
     assert figure.get_figheight() >= 4.2
 
 
-def test_short_lines_are_written_upright():
-    figure = chart(grid_of(negative_prompt=["", "bad architecture, unstable, poor details, blurry"]), "sharpness")
-    assert {text.get_rotation() for text in figure.axes[0].get_xticklabels()} == {0}
-    many = chart(grid_of(prompt=[f"a {colour} castle by the sea" for colour in "abcdef"]), "sharpness")
-    assert {text.get_rotation() for text in many.axes[0].get_xticklabels()} == {30}
-
-
 def test_long_texts_are_shortened_where_they_stay_apart():
     def written(*prompts: str) -> list[str]:
         return [text.get_text() for text in chart(grid_of(prompt=list(prompts)), "sharpness").axes[0].get_xticklabels()]
@@ -220,13 +213,6 @@ def test_long_texts_are_shortened_where_they_stay_apart():
     assert all(text.endswith(" …") and text.count("\n") == 2 for text in short) and short[0] != short[1]
     whole = written(f"{LONG} red", f"{LONG} blue")
     assert [text.split()[-1] for text in whole] == ["red", "blue"]
-
-
-def test_the_note_says_what_is_drawn():
-    assert chart(grid_of(seeds=2, strength=[0.4, 0.8]), "change").get_supxlabel().startswith("Line: mean; band")
-    assert chart(grid_of(seeds=2, prompt=["a cat", "a dog"]), "change").get_supxlabel().startswith("Dot: mean; bar")
-    both = chart(grid_of(seeds=2, prompt=["a cat", "a dog"], strength=[0.4, 0.8]), "change")
-    assert both.get_supxlabel() == "Mean of 2 seeds."
 
 
 @pytest.mark.parametrize("values", [{"strength": [0.4, 0.8]}, {"strength": [0.4, 0.8], "guidance_scale": [2.5, 7.5]}])

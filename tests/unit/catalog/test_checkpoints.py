@@ -41,15 +41,6 @@ def test_every_name_of_the_course_is_there_and_no_other():
     assert all(CATALOG[name].name == name for name in NAMES)
 
 
-def test_hub_ids_are_the_living_ones():
-    ids = {name: checkpoint.hub_id for name, checkpoint in CATALOG.items()}
-    assert len(set(ids.values())) == len(ids)
-    assert not [hub_id for hub_id in ids.values() if hub_id.startswith("runwayml/")]  # emptied in 2024
-    assert ids["sd15-inpaint"] == "stable-diffusion-v1-5/stable-diffusion-inpainting"
-    assert ids["controlnet-depth"] == "lllyasviel/control_v11f1p_sd15_depth"
-    assert ids["comic"] == "ogkalu/Comic-Diffusion"
-
-
 def test_a_download_is_about_as_large_as_its_weights():
     for checkpoint in CATALOG.values():
         parameters = sum(checkpoint.parameters.values()) * 1_000_000

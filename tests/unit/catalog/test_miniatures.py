@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import diffusers
@@ -37,17 +34,6 @@ def test_plain_diffusers_loads_the_source_in_float32(name):
         assert isinstance(component, getattr({"diffusers": diffusers, "transformers": transformers}[library], kind))
         if isinstance(component, torch.nn.Module):
             assert {parameter.dtype for parameter in component.parameters()} == {torch.float32}, part
-
-
-def test_plain_auto_pipeline_inpaints_from_the_source(picture, mask):
-    pipe = diffusers.AutoPipelineForInpainting.from_pretrained(CATALOG["sd15-inpaint"].source)
-    assert pipe.safety_checker is None and not pipe.config.requires_safety_checker
-    assert pipe.unet.config.in_channels == 9
-    side = CATALOG["sd15-inpaint"].size
-    image, mask = picture.resize((side, side)), mask.resize((side, side))
-    pipe.set_progress_bar_config(disable=True)
-    result = pipe("a black cat", image=image, mask_image=mask, height=side, width=side, num_inference_steps=2)
-    assert result.images[0].size == (SIZE, SIZE)
 
 
 def test_a_single_model_lies_in_the_folder_itself():
@@ -95,34 +81,6 @@ def test_new_weights_get_a_new_folder_in_every_checkpoint_that_has_them(tiny_cou
     assert CATALOG["sd15-inpaint"].source != old["sd15-inpaint"]
     assert CATALOG["kandinsky22"].source == old["kandinsky22"]
     assert (Path(CATALOG["sd15"].source) / "vae" / weights.name).read_bytes() == data
-
-
-PROCESS = "import sys, helpers; sys.stdin.readline(); print(helpers.CATALOG['sd15'].source)"
-
-
-def race(processes: int) -> set[str]:
-    """The sources that several processes get, all let go at once."""
-    environment = os.environ | {"COURSE_DATA": str(paths.DATA)}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS], env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        for _ in range(processes)
-    ]
-    for process in started:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    answers = {process.communicate(timeout=60)[0].strip() for process in started}
-    assert all(process.returncode == 0 for process in started)
-    return answers
-
-
-def test_processes_that_race_get_one_whole_folder():
-    [source] = race(5)
-    made = files(Path(source))
-    assert [path.name for path in Path(source).parent.iterdir()] == [Path(source).name]  # no scratch left
-    shutil.rmtree(source)
-    assert files(Path(CATALOG["sd15"].source)) == made
 
 
 def test_a_process_that_was_quicker_is_no_error(monkeypatch):

@@ -94,14 +94,6 @@ def test_a_function_that_finds_unread_names_is_accepted(kind) -> None:
     right("03.3", lambda pipe, **arguments: kind(unread(pipe, **arguments)))
 
 
-def test_it_finds_them_in_a_pipeline_that_is_loaded_too() -> None:
-    from diffusers import StableDiffusionInpaintPipeline
-
-    pipe = chapter_03._weightless("StableDiffusionInpaintPipeline")
-    assert type(pipe) is StableDiffusionInpaintPipeline
-    assert unread(pipe, strenght=1, strength=1) == ["strenght"]
-
-
 def test_functions_that_look_elsewhere_are_told_so() -> None:
     def binds(pipe, **arguments):
         inspect.signature(pipe.__call__).bind(**arguments)

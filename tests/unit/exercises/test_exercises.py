@@ -28,9 +28,6 @@ def registry(monkeypatch):
         return None
 
 
-JUNK = [0, "", "four", b"\0", [], {}, float("nan"), np.zeros(3), Image.new("L", (2, 2)), object(), print]
-
-
 def test_right_and_wrong_answers():
     right, wrong = check("01.1", 4), check("01.1", 5)
     assert right == Result("01.1", True, "Half of 8 is `4`.") and right
@@ -45,15 +42,6 @@ def test_html_is_coloured_escaped_and_formatted():
     assert "#d9822b" in wrong and "not yet" in wrong
     assert "&lt;b&gt;<code>8 // 2</code>&lt;/b&gt;" in wrong and "<b>" not in wrong
     assert "<script>" not in check("01.1", "<script>")._repr_html_()
-
-
-@pytest.mark.parametrize("answer", JUNK, ids=lambda answer: type(answer).__name__)
-@pytest.mark.parametrize("id", ["01.1", "01.2"])
-def test_junk_gets_a_hint(id, answer):
-    result = check(id, answer)
-    assert isinstance(result, Result) and not result.passed
-    assert describe(answer) in result.message or "not say yes" in result.message
-    result._repr_html_()
 
 
 def test_an_answer_that_breaks_its_check_says_so():
@@ -75,11 +63,6 @@ def test_an_answer_that_breaks_everything():
     assert not check("01.1", Hostile())
     assert not check("01.2", Hostile())
     assert describe(Hostile()) == "a Hostile"
-
-
-@pytest.mark.parametrize("answer", [None, ...])
-def test_no_answer_yet(answer):
-    assert "No answer yet" in check("02.1", answer).message
 
 
 def test_unknown_ids():
