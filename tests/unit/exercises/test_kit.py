@@ -13,7 +13,10 @@ from helpers.generation.records import Record
 from tests.support.answers import hint
 
 RED = Image.new("RGB", (24, 16), "red")
-JUNK = [3, float("nan"), True, "x", "", b"\0", [], {}, {1: 2}, (RED, RED), RED, np.zeros((2, 3)), torch.zeros(2), print]
+JUNK = [
+    3, 0.5, float("nan"), True, "x", "", b"\0", [], {}, {1: 2}, (RED, RED), RED, np.zeros((2, 3)), torch.zeros(2),
+    object(), print,
+]  # fmt: skip
 NUMBERS = {
     "01.3": "a number, such as 25",
     "04.1": "a number, such as 9",
