@@ -15,8 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     from tests.benchmarks import course, explorer, floor, grids, loading
 
     known = (
-        grids.grid, grids.seeds, explorer.slider, explorer.stop, explorer.memory, floor.floor, loading.second,
-        loading.start, course.course,
+        grids.grid, grids.seeds, explorer.slider, floor.floor, loading.second, loading.start, course.course,
     )  # fmt: skip
     table = {benchmark.__name__: benchmark for benchmark in known}
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)

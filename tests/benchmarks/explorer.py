@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from tests.benchmarks import scene
-from tests.benchmarks.timing import seconds, tell, tell_ratio, tell_times
+from tests.benchmarks.timing import seconds, tell_ratio, tell_times
 
 
 class Hands:
@@ -47,10 +47,6 @@ class Hands:
         if state["phase"] == "done":
             self._shown = {"at": time.perf_counter(), "draft": state["draft"]}
             self._seen.set()
-
-    def job(self) -> Any:
-        """The job under way."""
-        return self.explorer._session.queue.current
 
     def close(self) -> None:
         self.explorer.close()
@@ -93,42 +89,3 @@ def slider(quick: bool) -> None:
     tell_times("slider released -> full picture", found["full"])
     tell_times(f"plain call with its {scene.STEPS} steps", found["plain full"])
     tell_ratio("ratio", found["full"], found["plain full"])
-
-
-def stop(quick: bool) -> None:
-    """A value changes while a full picture is being made: until the old job has ended, in seconds and in its steps."""
-    hands, rng, waits, steps = Hands(num_inference_steps=50), random.Random(1), [], []
-    whole = hands.until_shown(False, guidance_scale=3.0)
-    for number in range(2 if quick else 50):
-        hands.send(False, guidance_scale=round(4 + number / 10, 3))
-        job = hands.job()
-        while job.step < 2 and not job.ended:
-            time.sleep(0.001)
-        time.sleep(rng.random() * 0.5 * whole)
-        start = hands.send(False, guidance_scale=round(4.05 + number / 10, 3))
-        job.wait()
-        if job.state == "cancelled":
-            waits.append(time.perf_counter() - start)
-            steps.append(waits[-1] / (whole / 50))
-        hands.explorer.cancel()
-        hands.explorer.wait()
-    hands.close()
-    tell_times("change -> the running job has ended", waits)
-    tell("in steps of that job", f"median {sorted(steps)[len(steps) // 2]:.2f}, longest {max(steps):.2f}")
-
-
-def memory(quick: bool) -> None:
-    """Resident memory of the process while an Explorer makes 500 pictures, each one new."""
-    import psutil
-
-    process = psutil.Process()
-    hands = Hands(num_inference_steps=2)
-    marks, first = ((2, 4, 8) if quick else (10, 50, 100, 200, 300, 400, 500)), None
-    for number in range(1, marks[-1] + 1):
-        hands.until_shown(False, seed=number)
-        if number in marks:
-            now = process.memory_info().rss / 2**20
-            first = now if first is None else first
-            kept = len(hands.explorer.records)
-            tell(f"after {number} pictures", f"{now:.0f} MiB ({now - first:+.1f}), {kept} in the history")
-    hands.close()
