@@ -10,14 +10,17 @@ import sys
 from dataclasses import dataclass, field
 from importlib import metadata
 
-from helpers.catalog import devices, editions, miniatures
+from helpers.catalog import devices, editions, miniatures, revisions
+from helpers.catalog.checkpoints import CATALOG, Checkpoint, repositories
 from helpers.cli import download
 from helpers.common import paths
-from helpers.common.sizes import GIB
+from helpers.common.sizes import GIB, format_size
 from helpers.common.table import Table
-from helpers.hub import client, status
+from helpers.hub import client, convert_pickles, guide_images, listing
+from helpers.hub import download as hub_download
 
 SIGNS = {"ok": "✓", "note": "!", "bad": "✗", "": " "}
+TIMEOUT = 4  # seconds for the Hub's answer
 ROOM = {"mini": 1, "full": 20}  # GiB free that the edition wants: its cache, or its downloads
 
 
@@ -116,7 +119,6 @@ def _machine() -> tuple[list[Row], bool]:
         return [Row("system", platform.platform()), python, Row("torch", f"does not import: {error}", "bad")], False
     except ValueError as error:  # COURSE_DEVICE names what is not here
         return [Row("system", platform.platform()), python, Row("device", str(error), "bad")], False
-    facts.pop("python", None)
     rows = [Row(label, value) for label, value in facts.items()]
     return [*rows, python, Row("fastest device", device, "ok")], device != "cpu"
 
@@ -194,26 +196,75 @@ def _miniatures() -> list[Row]:
 
 def _full() -> tuple[list[Row], list[Row], str]:
     """The Hub, the checkpoints, and the command that fetches what the chapters lack ("" where nothing lacks)."""
-    said, reached = status.reach()
-    pins, sound = status.pinned()
+    from huggingface_hub import get_token
+
+    sizes = listing.cached_sizes()
+    used = sum(sizes.values())
+    address, pins = _address(), _pins()
     rows = [
-        Row("address", said, "ok" if reached else "note"),
-        Row("token", status.token()),
-        Row("cache", status.cache()),
-        Row("pins", pins, "" if sound else "bad"),
+        address,
+        Row("token", "yes" if get_token() else "none, and none is needed but for gated checkpoints (hf auth login)"),
+        Row("cache", f"{client.cache_folder()}: {format_size(used) if used else 'nothing yet'} (HF_HOME moves it)"),
+        pins,
     ]
-    if not sound:
+    if pins.state == "bad":
         return rows, [], ""
-    items = status.items()
-    signs = {"complete": "ok", "partial": "note", "missing": "", "pickled": ""}
-    wanted = download.resolve_names([])
-    lacking = [item.name for item in items if item.state in ("partial", "missing") and item.name in wanted]
-    fetch = "course download" if lacking else ""
-    if lacking and not reached:
-        fetch = (
-            "unset HF_HUB_OFFLINE && course download" if "HF_HUB_OFFLINE" in said else "connect, then: course download"
-        )
-    return rows, [Row(item.name, item.value, signs[item.state]) for item in items], fetch
+    found = [*(_checkpoint(checkpoint, sizes) for checkpoint in CATALOG.values()), _pictures()]
+    wanted = [name for name in download.resolve_names([]) if name not in CATALOG or not CATALOG[name].pickled]
+    if all(row.state == "ok" for row in found if row.label in wanted):
+        return rows, found, ""
+    if address.state == "ok":
+        return rows, found, "course download"
+    return rows, found, f"{'unset HF_HUB_OFFLINE &&' if client.offline() else 'connect, then:'} course download"
+
+
+def _address() -> Row:
+    """Whether something can be fetched from the Hub now."""
+    from huggingface_hub.utils import get_session
+
+    if client.offline():
+        return Row("address", "not asked: HF_HUB_OFFLINE=1 is set", "note")
+    try:
+        get_session().head(client.endpoint(), timeout=TIMEOUT)
+    except Exception as error:  # whatever the network's libraries raise
+        first_line = (str(error).splitlines() or [repr(error)])[0]
+        return Row("address", f"{client.endpoint()} cannot be reached ({first_line})", "note")
+    return Row("address", f"{client.endpoint()} answers", "ok")
+
+
+def _pins() -> Row:
+    """How many of the catalogue's repositories are pinned; "bad" where the file of pins cannot be used."""
+    try:
+        count = len(revisions.read())
+    except ValueError as error:
+        return Row("pins", str(error), "bad")
+    of = len(repositories()) + len(guide_images.REPOSITORIES)
+    none = f"none: each checkpoint's newest commit is taken ({revisions.file()})"
+    return Row("pins", f"{count} of {of}" if count else none)
+
+
+def _checkpoint(checkpoint: Checkpoint, sizes: dict[str, int]) -> Row:
+    """What is here of a full checkpoint, by its files' sizes: gigabytes take long to hash (--verify does)."""
+    name, about = checkpoint.name, format_size(checkpoint.download_size)
+    if checkpoint.pickled:
+        if copy := convert_pickles.converted(checkpoint):
+            size = sum(file.stat().st_size for file in copy.rglob("*.*"))
+            return Row(name, f"converted, {format_size(size)}", "ok")
+        return Row(name, f"pickles only, about {about}: course download {name} --pickles converts them")
+    found = [hub_download.find(repo, checkpoint) for repo in checkpoint.repositories]
+    here = format_size(sum(sizes.get(repo, 0) for repo in checkpoint.repositories))
+    if not any(found):
+        return Row(name, f"not here, about {about}: {checkpoint.hub_id}")
+    if not all(one and not one.missing for one in found):
+        return Row(name, f"{here} of about {about} here", "note")
+    pin = revisions.revision(checkpoint.hub_id)
+    return Row(name, f"here, {here}{f', pinned to {pin[:12]}' if pin else ''}", "ok")
+
+
+def _pictures() -> Row:
+    if all(guide_images.cached(name) for name in guide_images.GUIDES):
+        return Row("pictures", "the guides' own are here", "ok")
+    return Row("pictures", "drawn ones are used instead of the guides' own")
 
 
 def _next(checkup: Checkup, *, edition: str, complete: bool, has_gpu: bool, fetch: str) -> str:

@@ -12,7 +12,7 @@ from helpers.catalog.checkpoints import CATALOG, Checkpoint
 from helpers.common import paths
 from helpers.common.sizes import GB, MB, format_size
 from helpers.common.table import Table
-from helpers.hub import status
+from helpers.hub import client
 
 COMPLETE = 0.8  # of a download's size is taken for all of it: the catalogue's sizes are approximate
 NOTHING = "–"
@@ -26,7 +26,7 @@ def models(*names: str) -> Table:
     The cache is the one that downloads go to: HF_HUB_CACHE, or HF_HOME's, as they were when Python started.
     """
     chosen = [CATALOG[name] for name in names] or list(CATALOG.values())
-    cached = status.cached_sizes()
+    cached = cached_sizes()
     notes = [
         "Download, GPU memory and cache are about the full checkpoints of the Hugging Face Hub.",
         "GPU memory: in float16, the whole pipeline / one model at a time; estimates.",
@@ -36,6 +36,17 @@ def models(*names: str) -> Table:
     if together := sum(map(_size, {folder for checkpoint in chosen for folder in _components(checkpoint.name)})):
         notes.append(f"Miniatures share components: those above are {together / MB:.1f} MB together.")
     return Table(COLUMNS, [_row(checkpoint, cached) for checkpoint in chosen], "\n".join(notes))
+
+
+def cached_sizes() -> dict[str, int]:
+    """Repository -> bytes it takes in the Hub cache; a file that several commits share counts once."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        return {repo.repo_id: repo.size_on_disk for repo in scan_cache_dir(client.cache_folder()).repos}
+    except CacheNotFound:
+        return {}
 
 
 def _row(checkpoint: Checkpoint, cached: dict[str, int]) -> tuple[str, ...]:
