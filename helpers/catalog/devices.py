@@ -89,7 +89,6 @@ def describe() -> dict[str, str]:
 
     facts = {
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
-        "python": platform.python_version(),
         "processor": _processor(),
         "cores": f"{psutil.cpu_count(logical=False) or '?'} ({psutil.cpu_count()} threads, torch uses "
         f"{torch.get_num_threads()})",

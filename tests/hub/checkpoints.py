@@ -21,6 +21,7 @@ import torch
 import transformers
 
 from tests.hub.server import Data, Hub
+from tests.support.tiny import RECIPES
 from tests.support.tiny_models import builders
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,43 +132,22 @@ def repositories(sizes: dict[str, int]) -> dict[str, dict[str, Data]]:
     }  # fmt: skip
 
 
-# The components of a pipeline, as model_index.json names them.
-_TEXT = {"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
-_TEXT_2 = {
-    "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-    "tokenizer_2": ["transformers", "CLIPTokenizer"],
-}
-_MODELS = {"vae": ["diffusers", "AutoencoderKL"], "unet": ["diffusers", "UNet2DConditionModel"]}
-_SD = {
-    **_MODELS,
-    **_TEXT,
-    "scheduler": ["diffusers", "PNDMScheduler"],
-    "feature_extractor": ["transformers", "CLIPFeatureExtractor"],  # as these files still say; the class is gone
-    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
-}
-_SDXL = {**_MODELS, **_TEXT, **_TEXT_2, "scheduler": ["diffusers", "EulerDiscreteScheduler"]}
-_REFINER = {**_SDXL, "text_encoder": [None, None], "tokenizer": [None, None]}
-_UPSCALE_X2 = {**_MODELS, **_TEXT, "scheduler": ["diffusers", "EulerDiscreteScheduler"]}
-_UPSCALE_X4 = {
-    **_MODELS,
-    **_TEXT,
-    "scheduler": ["diffusers", "DDIMScheduler"],
-    "low_res_scheduler": ["diffusers", "DDPMScheduler"],
-    "safety_checker": [None, None],
-    "watermarker": [None, None],
-    "feature_extractor": [None, None],
-}
-_DECODER = {
-    "movq": ["diffusers", "VQModel"],
-    "scheduler": ["diffusers", "DDPMScheduler"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-}
-_PRIOR = {
-    "prior": ["diffusers", "PriorTransformer"], "scheduler": ["diffusers", "UnCLIPScheduler"],
-    "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
-    "image_processor": ["transformers", "CLIPImageProcessor"],
-    "text_encoder": ["transformers", "CLIPTextModelWithProjection"], "tokenizer": ["transformers", "CLIPTokenizer"],
-}  # fmt: skip
+def _components(name: str, **others: list) -> dict[str, list]:
+    """The components of a pipeline, as model_index.json names them: the miniature's, and `others`."""
+    return {part: entry[:2] for part, entry in RECIPES[name]["components"].items()} | others
+
+
+_SD = _components(
+    "sd15",
+    feature_extractor=["transformers", "CLIPFeatureExtractor"],  # as these files still say; the class is gone
+    safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
+)
+_SDXL = _components("sdxl-inpaint", scheduler=["diffusers", "EulerDiscreteScheduler"])
+_REFINER = _SDXL | {"text_encoder": [None, None], "tokenizer": [None, None]}
+_UPSCALE_X2 = _components("upscale-x2")
+_UPSCALE_X4 = _components("upscale-x4", scheduler=["diffusers", "DDIMScheduler"], watermarker=[None, None])
+_DECODER = {part: _components("kandinsky22")[part] for part in ("movq", "scheduler", "unet")}
+_PRIOR = {part[6:]: entry for part, entry in _components("kandinsky22").items() if part.startswith("prior_")}
 
 
 def _sd(size: int, forms: tuple, *, checker: tuple, text_forms: tuple = (), unet: str = "unet-sd15",
@@ -184,24 +164,24 @@ def _sd(size: int, forms: tuple, *, checker: tuple, text_forms: tuple = (), unet
 
 
 def _decoder(kind: str, unet: str, size: int) -> dict[str, Data]:
-    """A decoder names its prior's repository in its card, and diffusers reads it there."""
     return {
-        **_index(kind, _DECODER, card={"prior": [KANDINSKY_PRIOR]}),
+        **_index(kind, _DECODER, prior=KANDINSKY_PRIOR),
         **_model("unet", unet, forms=(SAFE,), size=size),
         **_model("movq", "movq", forms=(SAFE,), size=size * 8),
         **_scheduler("DDPMScheduler", **STEPS | {"beta_schedule": "linear", "beta_end": 0.012}),
     }
 
 
-def _index(kind: str, components: dict[str, list], *, card: dict | None = None, **config: object) -> dict[str, Data]:
-    return _card(**card or {}) | {
+def _index(kind: str, components: dict[str, list], *, prior: str = "", **config: object) -> dict[str, Data]:
+    return _card(prior) | {
         "model_index.json": _json({"_class_name": kind, "_diffusers_version": "0.20.0", **config, **components})
     }
 
 
-def _card(**facts: list[str]) -> dict[str, Data]:
-    lines = [f"{name}:\n" + "\n".join(f"- {value}" for value in values) for name, values in facts.items()]
-    text = "\n".join(["---", "license: other", *lines, "---", "# A tiny checkpoint with random weights", ""])
+def _card(prior: str = "") -> dict[str, Data]:
+    """The card; a decoder names its prior's repository in it, and diffusers reads it there."""
+    named = f"prior:\n- {prior}\n" if prior else ""
+    text = f"---\nlicense: other\n{named}---\n# A tiny checkpoint with random weights\n"
     return {"README.md": text.encode(), ".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from PIL import Image
 
 from helpers import depth_map, load_image, load_mask
 from helpers.catalog import editions, revisions
+from helpers.common.png import png_bytes
 from helpers.hub import guide_images
 from helpers.images.reading import course_images, open_image
 from tests.hub.desk import _desk, desk, no_network  # noqa: F401
@@ -19,10 +19,8 @@ from tests.hub.desk import _desk, desk, no_network  # noqa: F401
 DRAWN = Path(__file__).resolve().parents[2] / "data" / "pictures"
 
 
-def png(colour: str, mode: str = "RGB") -> bytes:
-    file = io.BytesIO()
-    Image.new(mode, (512, 512), colour).save(file, "PNG")
-    return file.getvalue()
+def png(colour: str) -> bytes:
+    return png_bytes(Image.new("RGB", (512, 512), colour))
 
 
 @pytest.fixture
@@ -30,10 +28,8 @@ def guides(desk):
     """The Hub with images that are not the drawn ones: all red, and masks with a white left half."""
     mask = Image.new("L", (512, 512))
     mask.paste(255, (0, 0, 256, 512))
-    file = io.BytesIO()
-    mask.save(file, "PNG")
     for repo, picture, masked in guide_images.GUIDES.values():
-        desk.push(repo.removeprefix("datasets/"), {picture: png("red"), masked: file.getvalue()}, kind="datasets")
+        desk.push(repo.removeprefix("datasets/"), {picture: png("red"), masked: png_bytes(mask)}, kind="datasets")
     return desk
 
 

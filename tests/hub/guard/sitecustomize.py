@@ -7,13 +7,10 @@ COURSE_TEST_ROUNDS    how often measure_each() repeats at most: a chapter runs t
 """
 
 import functools
-import importlib.abc
-import importlib.util
 import ipaddress
 import json
 import os
 import socket
-import sys
 
 
 def _network(allowed):
@@ -34,52 +31,26 @@ def _network(allowed):
     socket.socket.connect = guarded
 
 
-def _sizes(module):
-    for checkpoint in module.CATALOG.values():
-        size = json.loads(os.environ["COURSE_TEST_SIZES"]).get(checkpoint.family)
-        if size:
-            object.__setattr__(checkpoint, "full_size", size)
-
-
-def _memory(module):
-    module.free_memory = lambda device: int(os.environ["COURSE_TEST_MEMORY"])
-
-
-def _rounds(module):
-    plain, most = module.measure_each, int(os.environ["COURSE_TEST_ROUNDS"])
-
+def _rounds(plain, most):
     @functools.wraps(plain)
     def measure_each(variants, *, repeats=3, **more):
         return plain(variants, repeats=min(repeats, most), **more)
 
-    module.measure_each = measure_each
+    return measure_each
 
 
-class _After(importlib.abc.MetaPathFinder):
-    """Calls a function with a module as soon as it was imported."""
+if allowed := os.environ.get("COURSE_TEST_NETWORK"):
+    _network(allowed)
+if sizes := os.environ.get("COURSE_TEST_SIZES"):
+    from helpers.catalog.checkpoints import CATALOG
 
-    def __init__(self, calls):
-        self.calls = calls
+    for checkpoint in CATALOG.values():
+        object.__setattr__(checkpoint, "full_size", json.loads(sizes).get(checkpoint.family, checkpoint.full_size))
+if memory := os.environ.get("COURSE_TEST_MEMORY"):
+    from helpers.catalog import devices
 
-    def find_spec(self, name, path, target=None):
-        change = self.calls.pop(name, None)
-        spec = importlib.util.find_spec(name) if change else None
-        if spec is not None:
-            run = spec.loader.exec_module
+    devices.free_memory = lambda device: int(memory)
+if rounds := os.environ.get("COURSE_TEST_ROUNDS"):
+    from helpers.analysis import benchmark
 
-            def exec_module(module):
-                run(module)
-                change(module)
-
-            spec.loader.exec_module = exec_module
-        return spec
-
-
-if "COURSE_TEST_NETWORK" in os.environ:
-    _network(os.environ["COURSE_TEST_NETWORK"])
-changes = {
-    "COURSE_TEST_SIZES": ("helpers.catalog.checkpoints", _sizes),
-    "COURSE_TEST_MEMORY": ("helpers.catalog.devices", _memory),
-    "COURSE_TEST_ROUNDS": ("helpers.analysis.benchmark", _rounds),
-}
-sys.meta_path.insert(0, _After({name: call for key, (name, call) in changes.items() if key in os.environ}))
+    benchmark.measure_each = _rounds(benchmark.measure_each, int(rounds))

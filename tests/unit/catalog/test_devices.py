@@ -51,6 +51,6 @@ def test_a_gpu_that_this_torch_cannot_run_on_is_passed_over(monkeypatch):
 
 def test_the_machine_is_described_in_words():
     facts = devices.describe()
-    assert list(facts) == ["system", "python", "processor", "cores", "memory", "GPU"]
+    assert list(facts) == ["system", "processor", "cores", "memory", "GPU"]
     assert all(isinstance(fact, str) and fact for fact in facts.values())
     assert facts["memory"].endswith("GB free")
