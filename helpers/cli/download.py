@@ -139,7 +139,8 @@ def _item(checkpoint: Checkpoint, down: HubError | None, *, pickles: bool) -> Do
 def _fetch(item: DownloadItem, *, verify: bool) -> None:
     if item.name == PICTURES:
         for guide in guide_images.GUIDES:
-            guide_images.cached(guide) or guide_images.fetch(guide)
+            if not guide_images.cached(guide):
+                guide_images.fetch(guide)
         return
     checkpoint = CATALOG[item.name]
     download.fetch(item.plans, verify=verify)

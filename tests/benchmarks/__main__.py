@@ -12,11 +12,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tests.benchmarks import course, explorer, floor, grids, loading
+    from tests.benchmarks import explorer, floor, grids, loading
 
-    known = (
-        grids.grid, grids.seeds, explorer.slider, floor.floor, loading.second, loading.start, course.course,
-    )  # fmt: skip
+    known = (grids.grid, grids.seeds, explorer.slider, floor.floor, loading.second, loading.start)
     table = {benchmark.__name__: benchmark for benchmark in known}
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(table)}; default: all")
