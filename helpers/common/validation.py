@@ -78,17 +78,12 @@ def check_size(size: Any, *, multiple: int = 8, name: str = "size") -> tuple[int
     return width, height
 
 
-def check_range(strength: float) -> None:
-    """Raise TypeError or ValueError unless strength is a number from 0 (keep the image) to 1 (start from noise)."""
-    number("strength", strength, low=0, high=1)
-
-
 def check_strength(strength: float, num_inference_steps: int) -> int:
     """Return how many steps really run: `int(strength * num_inference_steps)`; fewer than one raises `ValueError`.
 
     Strength is 0..1: how much of the noise schedule the image goes through. This is the pipelines' own arithmetic.
     """
-    check_range(strength)
+    number("strength", strength, low=0, high=1)
     whole("num_inference_steps", num_inference_steps, least=1)
     steps = int(num_inference_steps * strength)
     if steps < 1:

@@ -52,15 +52,10 @@ def apply_compositing(
     return rest, lambda image, index: overlay(mask, originals[index % len(originals)], image)
 
 
-def has_processors(pipe: Any) -> bool:
-    """Whether the pipeline has image processors of its own (Kandinsky's have none)."""
-    return hasattr(pipe, "mask_processor") and hasattr(pipe, "image_processor")
-
-
 def _processor(pipe: Any, name: str) -> Any:
     from diffusers.image_processor import VaeImageProcessor
 
-    return getattr(pipe, name) if has_processors(pipe) else VaeImageProcessor()
+    return getattr(pipe, name, None) or VaeImageProcessor()  # Kandinsky's pipelines have none
 
 
 def _check_sizes(pipe: Any, call: dict[str, Any], mask: Any) -> None:

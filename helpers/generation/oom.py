@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 from helpers.catalog import devices
 from helpers.common import memory
 from helpers.common.sizes import format_size
-from helpers.generation import batching
 from helpers.images.masks import by
 from helpers.pipelines import loading
 from helpers.pipelines.inspection import autoencoder, offload_mode, output_size
 from helpers.pipelines.twins import exclusively, original
 
 T = TypeVar("T")
+IMAGES = ("image", "mask_image", "control_image")
 # Attention that holds no map of all pairs, so that slicing saves nothing; and what is sliced already.
 SPARING = ("AttnProcessor2_0", "AttnAddedKVProcessor2_0", "XFormersAttnProcessor", "XFormersAttnAddedKVProcessor")
 SLICED = ("SlicedAttnProcessor", "SlicedAttnAddedKVProcessor")
@@ -42,10 +42,10 @@ def rescue(pipe: Any, **call: Any) -> Any:
     def run() -> Any:
         for one, state in zip(generators, states, strict=True):
             one.set_state(state)
-        return batching.joined([exclusively(pipe, lambda part=part: pipe(**part)) for part in parts])
+        return _joined([exclusively(pipe, lambda part=part: pipe(**part)) for part in parts])
 
     def split() -> None:
-        parts[:] = batching.singles(call)
+        parts[:] = _singles(call)
 
     output, changes = retry_on_oom(pipe, run, call=call, split=split)
     if changes:
@@ -96,7 +96,7 @@ def _remedies(
     tiles = getattr(vae, "use_tiling", True) is False and size is not None and max(size) > vae.tile_sample_min_size
     return [
         ("unused checkpoints released", True, loading.release_unused),
-        ("one image at a time", split is not None and len(batching.singles(call)) > 1, lambda: split and split()),
+        ("one image at a time", split is not None and len(_singles(call)) > 1, lambda: split and split()),
         ("model offload", on_gpu and offload == "none", lambda: pipe.enable_model_cpu_offload()),
         (
             "attention in slices (pipe.disable_attention_slicing() ends it)",
@@ -106,6 +106,35 @@ def _remedies(
         ("the VAE in tiles (pipe.vae.disable_tiling() ends it)", tiles, lambda: vae.enable_tiling()),
         ("sequential offload", on_gpu and offload != "sequential", lambda: pipe.enable_sequential_cpu_offload()),
     ]
+
+
+def _singles(call: dict[str, Any]) -> list[dict[str, Any]]:
+    """A call for a list of prompts as calls for one each; `[call]` for one prompt, and for a call with tensors.
+
+    A single generator is shared and drawn from in the same order, so schedulers that add noise at each step (the
+    ancestral ones) make other images of it.
+    """
+    whole = any(hasattr(value, "shape") for value in call.values()) or not call.get("return_dict", True)
+    if whole or isinstance(call.get("prompt"), (str, type(None))) or (call.get("num_images_per_prompt") or 1) > 1:
+        return [call]
+    count = len(call["prompt"])
+    each = {name for name, value in call.items() if isinstance(value, (list, tuple)) and len(value) == count}
+    each &= {"prompt", "prompt_2", "negative_prompt", "negative_prompt_2", "generator"} | set(IMAGES)
+    return [call | {name: call[name][index] for name in each} for index in range(count)]
+
+
+def _joined(outputs: list[Any]) -> Any:
+    """The outputs of several calls as the one output that their batch would have returned."""
+    import numpy as np
+    import torch
+
+    first, images = outputs[0], [one.images for one in outputs]
+    if len(outputs) > 1:
+        join = {np.ndarray: np.concatenate, torch.Tensor: torch.cat}.get(type(images[0]), lambda lists: sum(lists, []))
+        first.images = join(images)
+        if getattr(first, "nsfw_content_detected", None):
+            first.nsfw_content_detected = sum((one.nsfw_content_detected for one in outputs), [])
+    return first
 
 
 def _decoded_size(pipe: Any, call: dict[str, Any]) -> tuple[int, int] | None:

@@ -8,21 +8,23 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from helpers.common import memory, validation
-from helpers.generation import batching, calls, png_record, provenance
+from helpers.generation import calls, png_record, provenance
 from helpers.generation.records import Record, key_of
 from helpers.images.digest import digest_of
 from helpers.pipelines.inspection import parameters_of
 from helpers.pipelines.twins import set_schedulers, twin
 
 AXES = 3
-BATCH = 8  # images in a batch, unless told otherwise
+BATCH = 8  # images, at most
+PROMPTS = ("prompt", "prompt_2", "negative_prompt", "negative_prompt_2")
 
 Parameters = dict[str, Any]
 
@@ -31,7 +33,7 @@ def sweep(
     pipe: Any,
     *,
     over: Mapping[str, Any],
-    batch: bool | int = False,
+    batch: bool = False,
     folder: str | os.PathLike | None = None,
     progress: bool = True,
     **call: Any,
@@ -40,22 +42,24 @@ def sweep(
 
     over: one to three of the call's arguments, "seed" and "scheduler" among them, each with its values:
         `{"strength": [0.6, 0.8, 1.0], "seed": range(4)}`. Without a seed, all have seed 0.
-    batch: True makes up to eight seeds in one call, a number up to that many. Faster, for small models on a CPU too;
-        pixels may differ a little from single calls, and the records say so (`exact` is False).
+    batch: True makes up to eight seeds in one call. Faster, for small models on a CPU too; pixels may differ a little
+        from single calls, and the records say so (`exact` is False).
     folder: where each image is saved as PNG. An image that is there already, from the same call of the same pipeline,
         is read instead of made.
     progress: whether to show a bar with the time left.
 
     The sweep works on a twin, so the pipeline stays as it is. A combination that fails becomes a Record with `.error`,
     and the rest go on. Raised before any model runs: TypeError for an unknown argument; ValueError for no values, too
-    many axes, values that cannot work, and a folder that cannot be written to.
+    many axes, and values that cannot work; OSError for a folder that cannot be.
     """
     axes = _axes(pipe, over, call)
     fixed = calls.check(pipe, {"seed": 0} | call if "seed" not in axes else call)
     size = _batch_size(batch, axes, fixed)
     cells = [fixed | dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     _check(pipe, cells)
-    target = None if folder is None else _writable(folder)
+    target = None if folder is None else Path(folder).expanduser()
+    if target is not None:
+        target.mkdir(parents=True, exist_ok=True)
     return _records(pipe, cells, tuple(axes), size, target, progress)
 
 
@@ -75,7 +79,7 @@ def _records(
                 if record is None:
                     record = next(made)
                     if file is not None and record.error is None:
-                        _write(record, file)
+                        record.save(file)
                 record.axes = axes
                 bar.update()
                 yield record
@@ -105,7 +109,7 @@ def _call(pipe: Any, used: Any, cells: list[Parameters]) -> list[Record]:
     set_schedulers(used, calls.chosen_scheduler(pipe, first))
     call = {name: value for name, value in first.items() if name not in ("seed", "scheduler")}
     if count > 1:
-        call = {name: batching.repeated(name, value, count) for name, value in call.items()}
+        call = {name: _repeated(name, value, count) for name, value in call.items()}
     result = calls.run(used, [cell["seed"] for cell in cells], call)
     return [
         Record(image, cell, result.seconds / count, result.origin, exact=count == 1, error=error)
@@ -135,15 +139,27 @@ def _axes(pipe: Any, over: Mapping[str, Any], call: dict[str, Any]) -> dict[str,
     return axes
 
 
-def _batch_size(batch: bool | int, axes: dict[str, list[Any]], fixed: dict[str, Any]) -> int:
-    size = {True: BATCH, False: 1}[batch] if isinstance(batch, bool) else validation.whole("batch", batch, least=0)
-    if size < 2:
+def _repeated(name: str, value: Any, count: int) -> Any:
+    """One image's argument as a call for `count` images takes it: prompts and images in a list, tensors repeated.
+
+    Masks and control images stay as they are: the pipelines share them among the images of a batch.
+    """
+    if (name in PROMPTS and isinstance(value, str)) or (name == "image" and isinstance(value, Image.Image)):
+        return [value] * count
+    if hasattr(value, "repeat_interleave") and len(value) == 1:
+        if name.endswith("_embeds") or (name == "image" and value.ndim == 4):  # the first of three: a channel
+            return value.repeat_interleave(count, dim=0)
+    return value
+
+
+def _batch_size(batch: bool, axes: dict[str, list[Any]], fixed: dict[str, Any]) -> int:
+    if not batch:
         return 1
     if list(axes)[-1] != "seed":
-        raise ValueError(f"batch={batch!r} makes several seeds in one call: name 'seed' last in over, or drop batch.")
+        raise ValueError("batch=True makes several seeds in one call: name 'seed' last in over, or drop batch.")
     if "padding_mask_crop" in axes or fixed.get("padding_mask_crop") is not None:
         raise ValueError("batch: padding_mask_crop takes one image at a time. Leave batch out.")
-    return size
+    return BATCH
 
 
 def _groups(cells: list[Parameters], axes: tuple[str, ...], size: int) -> Iterator[list[Parameters]]:
@@ -153,41 +169,23 @@ def _groups(cells: list[Parameters], axes: tuple[str, ...], size: int) -> Iterat
         yield from (alike[start : start + size] for start in range(0, len(alike), size))
 
 
-def _check_values(parameters: Parameters) -> None:
-    """Refuse what no pipeline accepts, before the first of them runs; two values together may still fail later."""
-    if (strength := parameters.get("strength")) is not None:
-        validation.check_range(strength)
-    for name in ("height", "width"):
-        if (side := parameters.get(name)) is not None:
-            validation.check_size(side, name=name)
-    if (steps := parameters.get("num_inference_steps")) is not None:
-        validation.whole("num_inference_steps", steps, least=1)
-
-
 def _check(pipe: Any, cells: list[Parameters]) -> None:
-    """Refuse what no cell can run: a strength too low for all steps that it meets, steps too few for all strengths."""
+    """Refuse what no cell can run: values that no pipeline accepts, a strength too low for all steps that it meets."""
     default = getattr(parameters_of(pipe).get("num_inference_steps"), "default", None)
     pairs = []
     for call in cells:
-        _check_values(call)
         strength, steps = call.get("strength"), call.get("num_inference_steps", default)
-        otherwise = any(call.get(name) is not None for name in ("denoising_start", "timesteps", "sigmas"))
-        if strength is not None and isinstance(steps, int) and not otherwise:
-            pairs.append((strength, steps))
-    most = [max(values) for values in zip(*pairs, strict=True)]
-    for strength, steps in pairs:
-        validation.check_strength(strength, most[1])
-        validation.check_strength(most[0], steps)
-
-
-def _writable(folder: str | os.PathLike) -> Path:
-    path = Path(folder).expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except OSError as error:
-        raise ValueError(f"folder={str(folder)!r} cannot be written to: {error.strerror or error}.") from error
+        for name in ("height", "width"):
+            if call.get(name) is not None:
+                validation.check_size(call[name], name=name)
+        if "num_inference_steps" in call:
+            validation.whole("num_inference_steps", steps, least=1)
+        if strength is not None:
+            validation.number("strength", strength, low=0, high=1)
+            if steps and not any(call.get(name) is not None for name in ("denoising_start", "timesteps", "sigmas")):
+                pairs.append((strength, steps))
+    for strength, _ in pairs:
+        validation.check_strength(strength, max(steps for _, steps in pairs))
 
 
 def _file_name(cell: Parameters, axes: tuple[str, ...], origin: Any, batched: bool) -> str:
@@ -200,14 +198,6 @@ def _short(value: Any) -> str:
     """A value as part of a file name."""
     text = digest_of(value)[:8] if hasattr(value, "mode") or hasattr(value, "shape") else str(value)
     return re.sub(r"[^\w.+-]+", "_", text)[:32]
-
-
-def _write(record: Record, file: Path) -> None:
-    """Save the record; what cannot be saved, as inputs that are too large, ends no sweep."""
-    try:
-        record.save(file)
-    except ValueError as error:
-        warnings.warn(f"an image is not saved: {error}", stacklevel=3)
 
 
 def _read(file: Path | None) -> Record | None:

@@ -26,7 +26,6 @@ from helpers.hub import download
 from helpers.images import reading
 from helpers.images.digest import digest_of
 from helpers.images.masks import THRESHOLD, check_mask, fit
-from helpers.images.masks import threshold as cut
 from helpers.images.reading import load_image
 from helpers.pipelines import inspection
 from helpers.pipelines.loading import hide_progress_bars
@@ -37,21 +36,19 @@ if TYPE_CHECKING:
 _GRID = 64  # pixels: controlnet_aux resizes what is no multiple of it
 
 
-def inpaint_condition(image: Any, mask: Any, *, threshold: int = THRESHOLD) -> torch.Tensor:
+def inpaint_condition(image: Any, mask: Any) -> torch.Tensor:
     """The image as controlnet-inpaint expects it: a tensor (1, 3, H, W), 0..1, and -1 where the mask is white.
 
     -1 is no colour, so the ControlNet can tell what not to copy. image: what `load_image` takes, or an array. mask: of
-    the same size; white from `threshold` (1..255) up, where the pipelines use 128. Sides that are not multiples of
-    8, and masks that `check_mask` refuses, raise ValueError. The pipelines do not crop tensors: with
-    padding_mask_crop the ControlNet would look at the whole image while only the crop is painted.
+    the same size, cut at 50 % as the pipelines do. Sides that are not multiples of 8, and masks that `check_mask`
+    refuses, raise ValueError. The pipelines do not crop tensors: with padding_mask_crop the ControlNet would look at
+    the whole image while only the crop is painted.
     """
     import torch
 
     image = _as_image(image)
     check_size(image, name="image")
-    white = np.asarray(cut(check_mask(mask, image, stacklevel=3), threshold)) > 0  # (H, W)
-    if not white.any():
-        raise ValueError(f"threshold={threshold}: no pixel of the mask is that bright. Lower it.")
+    white = np.asarray(check_mask(mask, image, stacklevel=3)) >= THRESHOLD  # (H, W)
     values = np.asarray(image, dtype=np.float32) / 255  # (H, W, 3)
     values[white] = -1.0
     return torch.from_numpy(values.transpose(2, 0, 1)[None].copy())

@@ -1,7 +1,7 @@
 """handoff(): what one pipeline made, checked for the next before any model runs.
 
-Latents mean something only in the latent space they were made in, and a tensor does not say which that is, so both
-pipelines are passed. Which pipelines take latents, and which spaces match, is in `helpers.pipelines.latent_spaces`.
+An encoder and its decoder agree on what latents mean; no other decoder can read them, though the shape may fit. A
+tensor does not say which space it was made in, so both pipelines are passed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from helpers.images.masks import by
 from helpers.images.reading import as_images, to_rgb
 from helpers.pipelines.inspection import (
     autoencoder,
+    checkpoint,
     family,
     name_of,
     output_size,
@@ -24,15 +25,23 @@ from helpers.pipelines.inspection import (
     pixels_a_latent,
     size_arguments,
 )
-from helpers.pipelines.latent_spaces import latent_space_mismatch, latents_rejected_reason
+
+# Pipelines that take latents as `image` as they are.
+_TAKE_LATENTS = (
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionXLImg2ImgPipeline",
+    "StableDiffusionControlNetImg2ImgPipeline",
+    "StableDiffusionLatentUpscalePipeline",
+)
+# These take them with `masked_image_latents` beside them; SDXL's also without, where its UNet has four channels.
+_TAKE_BOTH = ("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline")
 
 
 def handoff(output: Any, source: Any, target: Any, **call: Any) -> Any:
     """Return what `source` made as the `image` of the next call: an image (several: a list), or latents (B, C, h, w).
 
     output: what the call of `source` returned, its .images, or one of them. source, target: the two pipelines.
-    call: what else the next call gets; mask_image, height, width, masked_image_latents and padding_mask_crop are
-        checked with it.
+    call: what else the next call gets; mask_image, height, width and padding_mask_crop are checked with it.
 
     Raises ValueError, before any model runs, where the next call would fail or silently give something else: latents of
     another latent space or scaling, not finite, or where `target` takes images only; sizes that do not fit; a plain
@@ -88,7 +97,7 @@ def _check_latents(latents: Any, source: Any, target: Any, call: dict[str, Any])
             f"output holds latents that are not finite: {name_of(source)} overflowed, as float16 often does. "
             "Load it with dtype='float32', or lower guidance_scale."
         )
-    reasons = [latents_rejected_reason(target, call), latent_space_mismatch(source, target)]
+    reasons = [_rejected_reason(target, call), _space_mismatch(source, target)]
     if any(reasons):
         raise ValueError(
             f"output is latents of {name_of(source)}, which {name_of(target)} cannot take: "
@@ -98,18 +107,59 @@ def _check_latents(latents: Any, source: Any, target: Any, call: dict[str, Any])
     pixels = pixels_a_latent(source)
     size = latents.shape[3] * pixels, latents.shape[2] * pixels
     _check_mask(call.get("mask_image"), size)
-    masked = call.get("masked_image_latents")
-    if masked is not None and masked.shape[-3:] != latents.shape[-3:]:
-        raise ValueError(
-            f"masked_image_latents has the shape {tuple(masked.shape)}, the latents handed over {tuple(latents.shape)}:"
-            " they must be equal."
-        )
     asked = _asked(target, call)
     if asked is not None and asked != size:
         raise ValueError(
             f"output has latents of an image of {by(size)} pixels, and the next call will make {by(asked)}: latents "
             f"cannot be resized. Pass height={size[1]}, width={size[0]} to it, and to handoff."
         )
+
+
+def _rejected_reason(target: Any, call: dict[str, Any]) -> str:
+    """Why the next call takes no latents as its image, whatever their space; "" if it does."""
+    kind = type(target).__name__
+    if kind in _TAKE_LATENTS:
+        return ""
+    if kind in _TAKE_BOTH:
+        channels = target.unet.config.in_channels
+        if call.get("padding_mask_crop") is not None:
+            return "padding_mask_crop cuts its crop out of an image."
+        if call.get("masked_image_latents") is not None or (family(target) == "sdxl" and channels == 4):
+            return ""
+        if channels == 4:
+            return (
+                "it lays the mask, in full size, over the image. (With masked_image_latents=latents, passed to it and "
+                "to handoff, it does not; a UNet of 4 channels never uses them.)"
+            )
+        return (
+            f"its UNet of {channels} channels wants the image without its masked part, which is cut out of pixels. "
+            "(If you have encoded that yourself, pass it to it and to handoff as masked_image_latents.)"
+        )
+    if family(target) == "kandinsky22":
+        return "it sends every image through its encoder, which wants 3 channels."
+    if family(target) == "upscale-x4":
+        return "its UNet looks at the small image itself, 3 channels of colour, beside 4 of latents."
+    if "controlnet" in target.components and "mask_image" not in parameters_of(target):
+        return "its image is the control image."
+    return "it takes its image as pixels."
+
+
+def _space_mismatch(source: Any, target: Any) -> str:
+    """Why the latent spaces of two pipelines differ, or "" if they match.
+
+    The catalogue says which checkpoints share a space. For pipelines that it does not list, only scaling is compared.
+    """
+    one, other = checkpoint(source), checkpoint(target)
+    if one and other and one.latent_space != other.latent_space:
+        return (
+            f"latents can be read only in the space they were made in, and these two have different autoencoders "
+            f"(latent_space {one.latent_space!r} and {other.latent_space!r} in CATALOG)."
+        )
+    for name in ("scaling_factor", "shift_factor", "latents_mean", "latents_std"):
+        was, wanted = autoencoder(source).config.get(name), autoencoder(target).config.get(name)
+        if was != wanted:
+            return f"their autoencoders scale latents differently: {name} is {was} there and {wanted} here."
+    return ""
 
 
 def _images(output: Any) -> list[Image.Image]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import random
 import signal
 import threading
@@ -85,26 +84,3 @@ def test_a_signal_at_any_instruction_leaves_the_lock_free() -> None:
     finally:
         signal.signal(signal.SIGALRM, before)
     assert struck > 500
-
-
-def test_an_exception_from_another_thread_leaves_the_lock_free() -> None:
-    ended, struck = False, 0
-
-    def work() -> None:
-        nonlocal struck
-        while not ended:
-            try:
-                while not ended:
-                    alone(lambda: None)
-            except Interrupt:
-                struck += 1
-
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    for wanted in range(1, 1001):
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(Interrupt))
-        while struck < wanted and worker.is_alive():
-            time.sleep(0)
-    ended = True
-    worker.join(60)
-    assert struck == 1000 and is_free()

@@ -6,7 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import fit
 from helpers.generation.calls import check
 from helpers.generation.records import make
 from helpers.generation.sweeps import sweep
@@ -32,14 +31,6 @@ def test_the_picture_is_that_of_the_calls_by_hand(inpaint, blur, keep, crop) -> 
     record = make(inpaint, seed=3, **call, blur_factor=blur, keep_unmasked=keep)
     assert same(record, by_hand(inpaint, call, blur=blur, keep=keep))
     assert record.parameters["mask_image"].tobytes() == half_mask().tobytes()  # the mask as it was given
-
-
-def test_unmasked_pixels_are_the_originals(inpaint) -> None:
-    call = arguments(inpaint, "inpaint")
-    kept = make(inpaint, seed=3, **call, keep_unmasked=True).image
-    right = (SIZE // 2, 0, SIZE, SIZE)
-    assert kept.crop(right).tobytes() == call["image"].crop(right).tobytes()
-    assert make(inpaint, seed=3, **call).image.crop(right).tobytes() != call["image"].crop(right).tobytes()
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -75,16 +66,6 @@ def test_wrong_values_are_refused_before_the_model_runs(inpaint, wrong, error, m
     with pytest.raises(error, match=message):
         make(inpaint, seed=1, **arguments(inpaint, "inpaint") | wrong)
     assert not ran
-
-
-def test_without_sizes_the_result_follows_the_unet_and_not_the_picture(inpaint) -> None:
-    call = arguments(inpaint, "inpaint", image=noise(1, size=64), mask_image=half_mask(64))
-    del call["height"], call["width"]
-    with pytest.raises(ValueError, match="the result will be 32 x 32 pixels, image is 64 x 64"):
-        make(inpaint, seed=1, **call, keep_unmasked=True)
-    small = fit(call["image"], SIZE), fit(call["mask_image"], SIZE)
-    call |= {"image": small[0], "mask_image": small[1]}
-    assert make(inpaint, seed=1, **call, keep_unmasked=True).image.size == (SIZE, SIZE)
 
 
 @pytest.mark.parametrize("task", ["text2image", "image2image"])

@@ -65,31 +65,6 @@ def test_a_call_that_is_as_quick_has_no_draft(inpaint, call) -> None:
     assert draft_arguments(inpaint, call | {"num_inference_steps": 7}) is not None
 
 
-def test_pipelines_without_strength_or_that_scheduler_have_drafts_too() -> None:
-    call = {"prompt": "a cat"}
-    assert draft_arguments(load("sd15"), call) == call | {
-        "num_inference_steps": 6, "scheduler": "UniPCMultistepScheduler",
-    }  # fmt: skip
-    assert draft_arguments(load("kandinsky22-inpaint"), call)["scheduler"] == "DPMSolverMultistepScheduler"
-
-
-@pytest.mark.parametrize(
-    ("name", "task"), [("sd15", "text2image"), ("sd15-inpaint", "inpaint"), ("kandinsky22-inpaint", "inpaint")]
-)
-def test_every_scheduler_that_is_offered_makes_an_image(name, task) -> None:
-    pipe = quiet(name)
-    offered = compatible_schedulers(pipe)
-    assert offered[0] == type(pipe.scheduler).__name__ and len(offered) == len(set(offered)) > 2
-    assert ("EulerDiscreteScheduler" in offered) == ("kandinsky" not in name)
-    more = {"strength": 0.7} if name == "sd15-inpaint" else {}
-    images = set()
-    for scheduler in offered:
-        record = make(pipe, seed=0, scheduler=scheduler, **arguments(pipe, task, num_inference_steps=4, **more))
-        assert record.error is None, scheduler
-        images.add(record.image.tobytes())
-    assert len(images) > len(offered) / 2  # they do differ
-
-
 def test_the_latent_upscaler_gets_only_what_its_model_bears() -> None:
     assert compatible_schedulers(load("upscale-x2")) == ["EulerDiscreteScheduler"]
 
@@ -126,18 +101,6 @@ def test_a_full_image_supersedes_the_draft_and_what_waits(queue, hold, call, end
     assert queue.wait(LONG)
     assert first.state == "cancelled" and first.step <= 1
     assert states(ended) == [(2, False, "done")] and not ended[0].draft
-
-
-def test_a_burst_of_full_images_ends_with_the_last(queue, hold, call, ended) -> None:
-    jobs = []
-    for seed in range(100):
-        jobs.append(queue.start(call | {"seed": seed, "num_inference_steps": 3}))
-        if not seed:
-            assert hold.reached.wait(LONG)
-    hold.opened.set()
-    assert queue.wait(LONG)
-    assert [job.state for job in jobs] == ["cancelled"] * 99 + ["done"] and ended == jobs[-1:]
-    assert ended[0].record.parameters["seed"] == 99
 
 
 def test_another_widget_is_left_alone(queue, inpaint, hold, call, ended) -> None:

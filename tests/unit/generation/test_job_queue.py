@@ -79,17 +79,6 @@ def test_jobs_run_in_order_and_submitting_never_waits(submit, hold) -> None:
     assert all(job.wait(LONG) for job in made) and order == [0, 1, 2]
 
 
-def test_further_arguments_are_made_in_the_worker(submit, inpaint, call) -> None:
-    where = []
-
-    def prepare(pipe) -> dict:
-        where.append(threading.current_thread().name)
-        return {"negative_prompt": "a dog"} if type(pipe) is type(inpaint) else {}
-
-    job = submit(1, prepare=prepare)
-    assert pixels(job) == plain(inpaint, call | {"negative_prompt": "a dog"}, 1) and where == ["course-worker"]
-
-
 def test_the_scheduler_that_the_pipeline_has_when_the_job_runs_is_used(submit, inpaint, call, hold) -> None:
     from diffusers import DDIMScheduler
 
@@ -156,21 +145,6 @@ def test_listeners_that_fail_harm_nothing(submit, caplog) -> None:
     assert "a widget's fault" in caplog.text
 
 
-def test_bad_arguments_are_refused_where_they_are_given(inpaint, call) -> None:
-    with pytest.raises(TypeError, match="Did you mean 'strength'"):
-        Job(inpaint, call | {"strenth": 0.5})
-
-
-def test_a_cell_may_call_the_same_pipeline_without_waiting(submit, inpaint, call) -> None:
-    expected = {seed: plain(inpaint, call, seed) for seed in (0, 2)}
-    reached, opened = threading.Event(), threading.Event()
-    job = submit(on_step=lambda *_: (reached.set(), opened.wait(LONG)))
-    assert reached.wait(LONG)
-    assert plain(inpaint, call, 2) == expected[2] and job.state == "running"  # the job stands in the midst of its call
-    opened.set()
-    assert pixels(job) == expected[0]
-
-
 def test_pipelines_without_the_new_callback_can_be_watched_and_cancelled_too() -> None:
     pipe, steps = load("upscale-x4"), []
     call = arguments(pipe, "upscale") | {"seed": 0}
@@ -180,18 +154,6 @@ def test_pipelines_without_the_new_callback_can_be_watched_and_cancelled_too() -
         job_queue.shared.submit(job)
     assert pixels(watched) and len(steps) > 1  # diffusers does not report the warm-up steps there
     assert cancelled.wait(LONG) and cancelled.state == "cancelled" and cancelled.step == steps[0]
-
-
-def test_waiting_in_the_worker_is_refused(submit) -> None:
-    refused = []
-
-    def waits(job) -> None:
-        with pytest.raises(RuntimeError, match="use on_end instead"):
-            job.wait()
-        refused.append(job)
-
-    job = submit(on_end=waits)
-    assert job.wait(LONG) and refused == [job]
 
 
 def test_an_ended_job_holds_no_pipeline() -> None:

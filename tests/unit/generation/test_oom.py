@@ -10,11 +10,10 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from helpers import rescue
 from helpers.catalog import devices
-from helpers.generation import batching, job_queue
+from helpers.generation import job_queue
 from helpers.generation.oom import retry_on_oom
 from helpers.pipelines.twins import twin
 from tests.support.calls import arguments
@@ -23,7 +22,6 @@ from tests.support.tiny import quiet, tiny_course  # noqa: F401
 pytestmark = pytest.mark.usefixtures("tiny_course")
 CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 MPS = RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB)")
-CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to")
 
 
 @pytest.fixture
@@ -83,7 +81,7 @@ def test_a_call_that_fits_is_the_plain_call(pipe):
     assert np.array_equal(images, plain) and said == ""
 
 
-@pytest.mark.parametrize("error", [CUDA, MPS, CPU, MemoryError()], ids=["cuda", "mps", "cpu", "python"])
+@pytest.mark.parametrize("error", [CUDA, MPS, MemoryError()], ids=["cuda", "mps", "python"])
 def test_after_one_failure_the_image_is_the_same(pipe, error):
     plain = pipe(**call(pipe)).images
     with failing(pipe.unet, "forward", first(1), error) as failures:
@@ -100,14 +98,6 @@ def test_numbers_that_a_failed_attempt_drew_are_drawn_again():
     with failing(pipe.vae, "decode", first(1)):  # at the very end: all numbers are drawn
         images, _ = rescued(pipe, **given, generator=generators[1])
     assert np.array_equal(images, plain)
-
-
-def test_a_real_allocation_that_cannot_be(pipe):
-    plain = pipe(**call(pipe)).images
-    huge = first(1)
-    with failing(pipe.unet, "forward", lambda _: huge(_) and torch.empty(2**50, dtype=torch.uint8) is None):
-        images, said = rescued(pipe, **call(pipe))
-    assert np.array_equal(images, plain) and "Memory ran out" in said
 
 
 def test_what_the_failed_frames_held_is_gone_before_the_next_attempt(pipe):
@@ -130,14 +120,15 @@ def test_what_the_failed_frames_held_is_gone_before_the_next_attempt(pipe):
     assert alive[:3] == [[], [False], [False, False]]
 
 
-@pytest.mark.parametrize("more", [{}, {"num_images_per_prompt": 2}])
-def test_a_batch_is_made_one_by_one(pipe, more):
-    given = {"prompt": ["a boat", "a house"], "negative_prompt": ["x", "y"]} | more
-    plain = pipe(**call(pipe, **given)).images
+@pytest.mark.parametrize("kind", ["np", "pt", "pil"])
+def test_a_batch_is_made_one_by_one(pipe, kind):
+    given = {"prompt": ["a boat", "a house"], "negative_prompt": ["x", "y"], "output_type": kind}
+    plain = np.stack([np.asarray(one) for one in pipe(**call(pipe, **given)).images])
     with failing(pipe.unet, "forward", lambda sample: sample.shape[0] > 2):  # two: with guidance
         images, said = rescued(pipe, **call(pipe, **given))
     assert said.endswith("unused checkpoints released, one image at a time.")
-    assert images.shape == plain.shape and np.abs(images - plain).max() < 1e-3
+    images = np.stack([np.asarray(one) for one in images])
+    assert images.shape == plain.shape and np.abs(images.astype(float) - plain).max() <= (1 if kind == "pil" else 1e-3)
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl-inpaint", "kandinsky22"])
@@ -193,50 +184,6 @@ def test_another_error_is_passed_on_at_once(pipe):
     assert len(failures) == 1
 
 
-# Batches
-
-
-def test_a_call_is_split_by_image():
-    generators = [torch.Generator() for _ in range(4)]
-    given = {"prompt": ["x", "y"], "num_images_per_prompt": 2, "generator": generators, "timesteps": [3, 2]}
-    given |= {"latents": torch.arange(4.0).reshape(4, 1, 1, 1), "prompt_embeds": torch.zeros(2, 77, 8)}
-    singles = batching.singles(given)
-    assert [one["prompt"] for one in singles] == ["x", "x", "y", "y"]
-    assert [one["generator"] for one in singles] == generators
-    assert [one["latents"].item() for one in singles] == [0, 1, 2, 3]
-    assert all(one["num_images_per_prompt"] == 1 and one["timesteps"] == [3, 2] for one in singles)
-    assert all(one["prompt_embeds"].shape == (1, 77, 8) for one in singles)
-
-
-def test_what_all_images_share_stays_whole():
-    generator, image = torch.Generator(), torch.zeros(3, 8, 8)  # three channels are not three images
-    singles = batching.singles({"prompt": ["x", "y", "z"], "image": image, "generator": generator})
-    assert len(singles) == 3 and all(one["image"] is image and one["generator"] is generator for one in singles)
-    assert batching.singles({"prompt": "x"}) == [{"prompt": "x"}]
-
-
-def test_the_arguments_of_one_image_become_those_of_a_batch():
-    image, one = Image.new("RGB", (8, 8)), torch.arange(2.0).reshape(1, 2, 1, 1)
-    assert batching.repeated("negative_prompt", "x", 3) == ["x"] * 3
-    assert batching.repeated("image", image, 2) == [image, image]
-    for name in ("image", "prompt_embeds", "negative_pooled_prompt_embeds", "image_embeds"):
-        assert torch.equal(batching.repeated(name, one, 3), torch.cat([one] * 3))
-    gray = torch.zeros(1, 8, 8)
-    assert batching.repeated("image", gray, 3) is gray, "its first dimension is a channel"
-    for name, shared in {"mask_image": image, "control_image": one, "latents": one, "strength": 0.5}.items():
-        assert batching.repeated(name, shared, 3) is shared
-
-
-def test_outputs_are_joined():
-    from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput as Output
-
-    parts = [Output(images=[number], nsfw_content_detected=None) for number in range(3)]
-    assert batching.joined(parts).images == [0, 1, 2] and batching.joined(parts).nsfw_content_detected is None
-    arrays = batching.joined([Output(images=np.zeros((1, 2, 2, 3)), nsfw_content_detected=[False])] * 2)
-    assert arrays.images.shape == (2, 2, 2, 3) and arrays.nsfw_content_detected == [False, False]
-    assert batching.joined([(torch.zeros(1, 3), None)] * 2)[0].shape == (2, 3)
-
-
 # The job queue
 
 
@@ -262,17 +209,3 @@ def test_a_job_survives_and_says_what_was_changed(pipe):
         assert submit(**given | {"seed": 4}).record.image.size == (32, 32), "the worker lives on"
     finally:
         assert queue.close(240)
-
-
-def test_an_explorer_survives_and_tells_its_reader(pipe):
-    from helpers import Explorer
-
-    with failing(pipe.unet, "forward", lambda _: is_whole(pipe)):
-        explorer = Explorer(pipe, prompt="a boat", num_inference_steps=2)
-        assert explorer.wait(240)
-    try:
-        assert explorer.image.size == (32, 32)
-        state = explorer.get_state("_state")["_state"]
-        assert state["phase"] == "done" and "attention in slices" in state["text"]
-    finally:
-        explorer.close()

@@ -75,13 +75,6 @@ def test_every_task_loads_its_plain_class_and_makes_an_image(name, task, control
     assert {(n, t) for n, t, _, _ in CALLS} == {(n, t) for n in RECIPES for t in CATALOG[n].tasks}
 
 
-def test_the_default_task_is_what_the_checkpoint_is_for():
-    kinds = {name: type(load(name)).__name__ for name in ("sd15", "sd15-inpaint", "sdxl-refiner")}
-    assert list(kinds.values()) == [
-        "StableDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionXLImg2ImgPipeline"
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize("name, task", [("sd15", "inpaint"), ("sd15-inpaint", "inpaint"), ("sdxl-refiner", "inpaint")])
 def test_the_image_is_that_of_plain_from_pretrained(name, task):
     kind = type(load(name, task=task))
@@ -136,19 +129,6 @@ def test_the_pipeline_knows_its_source_and_has_no_safety_checker():
     refiner = load("sdxl-refiner", task="inpaint")
     assert refiner.config.requires_aesthetics_score is True
     assert refiner.config.force_zeros_for_empty_prompt is False
-
-
-def test_miniatures_load_without_progress_bars(capfd):
-    load("sd15")
-    shown = capfd.readouterr()
-    assert (shown.out, shown.err) == ("", "")
-
-
-def test_a_pipeline_can_be_saved_and_loaded_again(tmp_path):
-    pipe = load("sd15", task="inpaint")
-    pipe.save_pretrained(tmp_path / "mine")
-    again = diffusers.AutoPipelineForInpainting.from_pretrained(tmp_path / "mine")
-    assert torch.equal(again.unet.conv_in.weight, pipe.unet.conv_in.weight)
 
 
 def test_weights_trained_anew_are_loaded_without_a_restart(tiny_course):  # noqa: F811

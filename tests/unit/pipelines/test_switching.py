@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline, EulerDiscreteScheduler, StableDiffusionImg2ImgPipeline
+from diffusers import DiffusionPipeline, StableDiffusionImg2ImgPipeline
 from PIL import Image
 
 from helpers import load, switch
@@ -56,24 +56,6 @@ def test_every_scheduler_is_its_own_and_equal() -> None:
                 assert getattr(made, part) is not getattr(pipe, part)
                 assert dict(getattr(made, part).config) == dict(getattr(pipe, part).config)
     assert made.decoder_pipe.scheduler is made.scheduler is not pipe.decoder_pipe.scheduler
-
-
-def test_from_pipe_shares_the_scheduler_and_its_steps() -> None:
-    pipe = load("sd15")
-    shared = StableDiffusionImg2ImgPipeline.from_pipe(pipe)
-    assert shared.scheduler is pipe.scheduler
-    shared.scheduler.set_timesteps(7)
-    assert pipe.scheduler.num_inference_steps == 7
-    made = switch(pipe, "image2image")
-    made.scheduler.set_timesteps(3)
-    assert pipe.scheduler.num_inference_steps == 7
-
-
-def test_a_scheduler_that_the_reader_chose_comes_along() -> None:
-    pipe = load("sd15")
-    pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config, use_karras_sigmas=True)
-    made = switch(pipe, "image2image")
-    assert type(made.scheduler) is EulerDiscreteScheduler and made.scheduler.config.use_karras_sigmas
 
 
 def test_dtypes_stay_where_from_pipe_makes_them_float32() -> None:

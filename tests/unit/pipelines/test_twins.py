@@ -13,7 +13,7 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, SchedulerMixin
 
 from helpers.pipelines import loading
-from helpers.pipelines.twins import original, serialized, set_schedulers, twin
+from helpers.pipelines.twins import original, serialized, twin
 from tests.support.calls import CALLS, arguments
 from tests.support.tiny import quiet, tiny_course  # noqa: F401
 
@@ -71,16 +71,6 @@ def test_the_original_stays_as_it_was(name, task) -> None:
     assert other.config["scheduler"] == ("diffusers", "DDIMScheduler")
     models = {key: part for key, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
     assert models and all(other.components[key] is part for key, part in models.items())
-
-
-def test_another_scheduler_is_used_wherever_the_pipeline_has_its_own() -> None:
-    pipe = quiet("kandinsky22", "text2image")
-    own, chosen = pipe.scheduler, DDIMScheduler.from_config(pipe.scheduler.config)
-    other = twin(pipe)
-    set_schedulers(other, {"scheduler": chosen})
-    assert other.scheduler is other.decoder_pipe.scheduler is chosen
-    assert other.prior_scheduler is other.prior_pipe.scheduler is not pipe.prior_scheduler
-    assert pipe.scheduler is pipe.decoder_pipe.scheduler is own
 
 
 def test_only_a_twin_that_is_asked_to_be_quiet_is(capfd) -> None:
