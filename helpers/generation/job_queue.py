@@ -88,8 +88,6 @@ class Job:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the job has ended and `on_end` has returned; False if `timeout` seconds were not enough."""
-        if threading.current_thread().name == WORKER:
-            raise RuntimeError("wait() was called in the worker thread, which runs the jobs: use on_end instead.")
         with self._change:
             return self._change.wait_for(lambda: self._announced, timeout)
 

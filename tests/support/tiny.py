@@ -133,18 +133,23 @@ def _built() -> tempfile.TemporaryDirectory:
     return folder
 
 
+def mini_edition(patch: pytest.MonkeyPatch, root: Path) -> Path:
+    """Let the catalogue load a copy of the tiny components, with an empty cache and nothing loaded; their folder."""
+    folder = root / "data" / "miniatures"
+    shutil.copytree(_built().name, folder)
+    patch.setattr(paths, "DATA", folder.parent)
+    patch.setattr(paths, "MINIATURES", folder)
+    patch.setattr(editions, "_chosen", None)
+    patch.setenv("COURSE_CACHE", str(root / "cache"))
+    patch.setenv("COURSE_EDITION", "mini")
+    loading.unload()
+    return folder
+
+
 @pytest.fixture
 def tiny_course(monkeypatch, tmp_path) -> Path:
-    """The mini edition on a copy of the tiny components, with an empty cache and nothing loaded; their folder."""
-    folder = tmp_path / "data" / "miniatures"
-    shutil.copytree(_built().name, folder)
-    monkeypatch.setattr(paths, "DATA", folder.parent)
-    monkeypatch.setattr(paths, "MINIATURES", folder)
-    monkeypatch.setattr(editions, "_chosen", None)
-    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COURSE_EDITION", "mini")
-    loading.unload()
-    yield folder
+    """The mini edition on a copy of the tiny components; their folder."""
+    yield mini_edition(monkeypatch, tmp_path)
     loading.unload()
 
 

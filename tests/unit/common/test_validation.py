@@ -43,10 +43,9 @@ def test_as_size_refuses_what_is_no_size(size):
         as_size(size)
 
 
-@pytest.mark.parametrize("size", [0, -8, (8, 0)])
-def test_as_size_refuses_nothing(size):
+def test_as_size_refuses_nothing():
     with pytest.raises(ValueError, match="at least 1 pixel"):
-        as_size(size)
+        as_size((8, 0))
 
 
 @pytest.mark.parametrize("strength", [0.04, 0.3, 0.55, 0.6, 0.99, 1.0, 1])
@@ -71,21 +70,6 @@ def test_check_strength_names_two_ways_out():
     assert check_strength(0.1, 10) == 1
     with pytest.raises(ValueError, match=r"raise strength to at least 0.04"):
         check_strength(0, 25)
-
-
-@pytest.mark.parametrize("strength", [-0.1, 1.01, float("nan"), 8])
-def test_check_strength_refuses_what_is_not_0_to_1(strength):
-    with pytest.raises(ValueError, match=f"strength={strength}: expected a number from 0"):
-        check_strength(strength, 25)
-
-
-def test_check_strength_refuses_other_types():
-    with pytest.raises(TypeError, match="strength='0.5'"):
-        check_strength("0.5", 25)
-    with pytest.raises(TypeError, match="num_inference_steps=25.0"):
-        check_strength(0.5, 25.0)
-    with pytest.raises(ValueError, match="num_inference_steps=0"):
-        check_strength(0.5, 0)
 
 
 def test_did_you_mean():

@@ -16,7 +16,6 @@ from helpers.images import reading
 from helpers.images.contact_sheet import show
 from helpers.images.masks import (
     alpha_mask,
-    as_mask,
     blur,
     box_mask,
     check_mask,
@@ -82,9 +81,7 @@ def test_polygon_mask_agrees_with_the_box():
     "box, message",
     [
         ((20, 3, 5, 10), "expected left < right and top < bottom"),
-        ((5, 10, 20, 10), "expected left < right and top < bottom"),
         ((50, 0, 60, 10), "lies outside the image of 40 x 24 pixels"),
-        ((-20, -20, -5, -5), "lies outside the image of 40 x 24 pixels"),
         ((0.1, 0.1, 0.3, 0.3), "covers no pixel of the 40 x 24 image: give pixels, not fractions"),
         ((1, 2, 3), "expected four numbers"),
         ("1234", "expected four numbers"),
@@ -237,23 +234,11 @@ def test_grow_is_dilation_by_a_disc_and_shrink_its_opposite(mask, pixels):
     assert shrink(mask, pixels).tobytes() == invert(grow(invert(mask), pixels)).tobytes()
 
 
-@settings(max_examples=25, deadline=None)
-@given(MASKS)
-def test_invert_twice_is_the_mask(mask):
-    assert invert(invert(mask)).tobytes() == mask.tobytes()
-
-
 @pytest.mark.parametrize("radius", [0, 1, 30, 64, 99])
 def test_a_far_reach_is_the_same_disc(radius):
     drop = Image.new("L", (201, 201))
     drop.putpixel((100, 100), 255)
     assert np.array_equal(np.pad(morphology.disk(radius), 100 - radius) * 255, np.asarray(grow(drop, radius)))
-
-
-def test_grow_reaches_beyond_the_image_and_shrink_leaves_its_border():
-    assert share(grow(box_mask(16, (7, 7, 9, 9)), 50)) == 1
-    assert share(shrink(box_mask(16, (0, 0, 16, 16)), 5)) == 1
-    assert share(shrink(box_mask(16, (4, 4, 12, 12)), 4)) == 0
 
 
 @pytest.mark.parametrize("blur_factor", [0, 1, 4, 33])
@@ -357,7 +342,7 @@ def test_a_photograph_that_lies_on_its_side_is_turned_everywhere():
 # Applied
 
 
-@pytest.mark.parametrize("mask", [blobs(), box_mask(SIZE, (5, 3, 20, 10)), Image.new("L", SIZE, 0)])
+@pytest.mark.parametrize("mask", [blobs(), Image.new("L", SIZE, 0)])
 def test_keep_unmasked_is_diffusers_overlay_for_hard_masks(mask):
     before, after = noise(SIZE, seed=1), noise(SIZE, seed=2)
     result = keep_unmasked(before, after, mask)
@@ -379,16 +364,3 @@ def test_keep_unmasked_refuses_other_sizes(name):
     images = {"before": noise(SIZE), "after": noise(SIZE), "mask": blobs(), name: Image.new("L", (32, 24), 255)}
     with pytest.raises(ValueError, match=rf"{name} is 32 x 24 pixels, before is 40 x 24.*fit\({name}, before\)"):
         keep_unmasked(images["before"], images["after"], images["mask"])
-
-
-@pytest.mark.parametrize("convert", [np.asarray, lambda m: np.asarray(m) > 0, lambda m: np.asarray(m) / 255])
-def test_masks_may_be_arrays(convert):
-    assert as_mask(convert(blobs())).tobytes() == blobs().tobytes()
-    assert grow(convert(blobs()), 2).tobytes() == grow(blobs(), 2).tobytes()
-
-
-def test_as_mask_refuses_what_is_no_image():
-    with pytest.raises(TypeError, match="mask: expected a PIL image or an array, got str"):
-        share("castle")
-    with pytest.raises(ValueError, match="mask: expected one image, got 2"):
-        share([blobs(), blobs()])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,10 +12,8 @@ from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from PIL import Image
 
 from helpers import handoff, load
-from helpers.catalog import editions
-from helpers.common import paths
 from helpers.pipelines import loading
-from tests.support.tiny import SIZE, _built
+from tests.support.tiny import SIZE, mini_edition
 
 STEPS = {"num_inference_steps": 4}
 HALF = Image.new("L", (SIZE, SIZE), 0)
@@ -37,14 +34,8 @@ class Pipes(dict):
 
 @pytest.fixture(scope="module")
 def pipes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("course") / "data" / "miniatures"
-    shutil.copytree(_built().name, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "DATA", folder.parent)
-        patch.setattr(paths, "MINIATURES", folder)
-        patch.setattr(editions, "_chosen", None)
-        patch.setenv("COURSE_CACHE", str(folder.parent / "cache"))
-        loading.unload()
+        mini_edition(patch, tmp_path_factory.mktemp("course"))
         yield Pipes()
         loading.unload()
 
@@ -89,6 +80,7 @@ def test_one_image_is_passed_on_as_it_is(pipes, made) -> None:
     picture = made.pictures.images[0]
     for output in (made.pictures, made.pictures.images, picture):
         assert handoff(output, pipes["sd15"], target).tobytes() == picture.tobytes()
+    assert handoff([picture] * 2, pipes["sd15"], target) == [picture] * 2
 
 
 @pytest.mark.parametrize("kind", ["np", "pt"])
@@ -226,7 +218,30 @@ def test_one_encoder_with_other_factors_is_refused(pipes, made, setting) -> None
     assert f"their autoencoders scale latents differently: {name} is" in said and f"{value} here" in said
 
 
-# Values
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("output", "error", "said"),
+    [
+        (torch.full((1, 4, 4, 4), NAN), ValueError, "latents that are not finite: .*dtype='float32'"),
+        (torch.full((1, 3, SIZE, SIZE), NAN), ValueError, "pixels that are not finite"),
+        ([Image.new("RGB", (SIZE, SIZE))], ValueError, "plain black image: .*dtype='float32'.*safety checker"),
+        (torch.zeros(1, 16, 4, 4), ValueError, r"the shape \(1, 16, 4, 4\); .*\(batch, 4, height, width\)"),
+        ([], ValueError, "holds no image"),
+        ("castle", TypeError, "output: expected a PIL image"),
+    ],
+)
+def test_what_is_no_output_is_refused(pipes, output, error, said) -> None:
+    with pytest.raises(error, match=said):
+        handoff(output, pipes["sd15"], pipes["sd15", "image2image"])
+
+
+def test_what_is_no_pipeline_or_argument_is_refused(pipes, made) -> None:
+    with pytest.raises(TypeError, match="source: expected a diffusers pipeline, as load"):
+        handoff(made.pictures, "sd15", pipes["sd15"])
+    with pytest.raises(TypeError, match="has no such argument. Did you mean 'mask_image'"):
+        handoff(made.pictures, pipes["sd15"], pipes["sd15-inpaint"], mask_imag=HALF)
 
 
 # Sizes
@@ -250,13 +265,6 @@ def test_latents_of_another_size_than_the_call_are_refused(pipes) -> None:
     assert fails(refiner, image=latents, **call)
     call |= {"height": 64, "width": 64}
     assert not fails(refiner, image=handoff(latents, refiner, refiner, **call), **call)
-
-
-def test_masked_image_latents_of_another_size_are_refused(pipes, made) -> None:
-    call = {"mask_image": HALF, "masked_image_latents": torch.zeros(1, 4, 8, 8)}
-    said = refused(made.latents, pipes["sd15"], pipes["sd15-inpaint"], **call)
-    assert "masked_image_latents has the shape (1, 4, 8, 8)" in said
-    assert fails(pipes["sd15-inpaint"], image=made.latents.images, **call)
 
 
 def test_an_image_that_would_be_cut_down_is_refused(pipes) -> None:
@@ -299,6 +307,3 @@ def test_kandinsky_image_to_image_swaps_height_and_width(pipes) -> None:
     assert target("a", image=picture, **KANDINSKY | {"height": 64, "width": 128}).images[0].size == (64, 128)
     call = KANDINSKY | {"height": 128, "width": 64}
     assert target("a", image=handoff(picture, pipes["sd15"], target, **call), **call).images[0].size == (128, 64)
-
-
-# What is no hand-off at all

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 import pytest
@@ -103,13 +102,6 @@ def test_without_weights_the_embeddings_are_the_pipelines_own(name, prompt, nega
     assert equal(weigh(pipe, escaped, negative), plain(pipe, f'({prompt}) 5" ++', negative))
 
 
-def test_sdxl_has_zeros_where_there_is_no_negative_prompt(sdxl, refiner) -> None:
-    none, empty = weigh(sdxl, "a cat"), weigh(sdxl, "a cat", "")
-    assert not none["negative_prompt_embeds"].any() and not none["negative_pooled_prompt_embeds"].any()
-    assert empty["negative_prompt_embeds"].any() and empty["negative_pooled_prompt_embeds"].any()
-    assert weigh(refiner, "a cat")["negative_prompt_embeds"].any()  # its configuration says so
-
-
 def test_several_prompts_are_one_image_each(sd) -> None:
     both = weigh(sd, ["a cat", "a (red)1.4 dog"], "blurry")
     assert {tuple(value.shape) for value in both.values()} == {(2, LENGTH, WIDTH)}
@@ -159,24 +151,6 @@ def test_more_weight_takes_the_words_own_row_away_from_the_empty_prompt(sd) -> N
     own = places(sd, "a", "cat")
     assert [place for place, moved in enumerate(rows(sd, "a (cat)1.5 at night")) if moved] == own
     assert torch.allclose(heavy[:, own], (empty + 1.5 * (base - empty))[:, own], atol=1e-5)
-
-
-def test_less_weight_leads_to_the_prompt_with_the_word_masked_out(sd) -> None:
-    tokens = sd.tokenizer("a cat at night", padding="max_length", max_length=LENGTH, return_tensors="pt").input_ids
-    own = places(sd, "a", "cat")
-    mask = torch.ones_like(tokens)
-    mask[:, own] = 0
-    with torch.no_grad():
-        without = sd.text_encoder(tokens, mask)[0]
-    base, empty = (plain(sd, text)["prompt_embeds"] for text in ("a cat at night", ""))
-    for weight in (0.8, 0.5, 0.2, 0):
-        share = math.tan((1 - max(weight, 1e-5)) * math.pi / 2)
-        wanted = (base + share * without) / (1 + share)
-        wanted[:, own] = empty[:, own] + weight * (wanted - empty)[:, own]  # its own row goes back as well
-        assert torch.allclose(weigh(sd, f"a (cat){weight} at night")["prompt_embeds"], wanted, atol=1e-4)
-    moved = rows(sd, "a (cat)0.5 at night")
-    assert not any(moved[: own[0]])  # what comes before has not seen the word,
-    assert all(moved[own[0] :])  # what comes later has
 
 
 def test_a_blend_is_the_weighted_mean(sd) -> None:
@@ -318,13 +292,9 @@ def test_lists_that_do_not_fit_are_refused(sd) -> None:
         weigh(sd, [])
 
 
-@pytest.mark.parametrize("name", ["kandinsky22", "kandinsky22-inpaint"])
-def test_kandinsky_is_refused(name) -> None:
-    with pytest.raises(ValueError, match="pipe is a KandinskyV22.*its text goes through a prior"):
-        weigh(pipeline(name), "a (red)1.3 cat")
-
-
 def test_pipelines_that_take_no_such_embeddings_are_refused() -> None:
+    with pytest.raises(ValueError, match="pipe is a KandinskyV22.*its text goes through a prior"):
+        weigh(pipeline("kandinsky22"), "a (red)1.3 cat")
     for pipe in (pipeline("upscale-x2"), object(), None):
         with pytest.raises(ValueError, match=f"pipe is a {type(pipe).__name__}: expected a Stable Diffusion"):
             weigh(pipe, "a cat")
@@ -333,8 +303,8 @@ def test_pipelines_that_take_no_such_embeddings_are_refused() -> None:
 # Where the models are
 
 
-@pytest.mark.parametrize("text", ["a cat at night", "a (cat)1.5 at (night)0.5", LONG])
-def test_half_precision_stays_half(sd, text) -> None:
+def test_half_precision_stays_half(sd) -> None:
+    text = f"a (cat)1.5 at (night)0.5, {LONG}"
     full = weigh(sd, text)["prompt_embeds"]
     sd.text_encoder.to(torch.bfloat16)
     half = weigh(sd, text)["prompt_embeds"]
