@@ -20,11 +20,6 @@ class Table:
     rows: Sequence[Sequence[Any]] = field(default=())
     note: str = ""
 
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"rows: {row!r} has {len(row)} cells, expected {len(self.columns)}: {self.columns}.")
-
     def __len__(self) -> int:
         return len(self.rows)
 

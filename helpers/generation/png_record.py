@@ -195,10 +195,9 @@ def read(path: str | os.PathLike | bytes) -> tuple[Image.Image, dict[str, Any]]:
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
         texts = getattr(opened, "text", {})
     if KEY not in texts:
-        others = f" It has the texts {', '.join(map(repr, texts))} of another program." if texts else ""
         raise ValueError(
             f"{named} holds no record of this course: only PNG files written by Record.save do, and programs that save "
-            f"the image again lose it.{others}"
+            f"the image again lose it."
         )
     try:
         content = json.loads(texts[KEY])

@@ -32,7 +32,7 @@ def describe(pipe: Any) -> dict[str, Any]:
     weight = next(parts.get("unet", next(iter(parts.values()))).parameters())
     device = str(weight.device if offload == "none" else pipe._execution_device)
     return {
-        "pipeline": _class_of(pipe),
+        "pipeline": type(pipe).__name__,
         "checkpoint": None if entry is None else entry.name,
         "edition": None if entry is None else "full" if source == entry.hub_id else "mini",
         "source": source,
@@ -98,12 +98,6 @@ def check(origin: Any) -> dict[str, Any]:
             raise ValueError(f"schedulers has {reprlib.repr(name)}, which no pipeline of diffusers has")
         schedulers.settings(description)
     return origin
-
-
-def _class_of(pipe: Any) -> str:
-    """The name of the pipeline's class; of a class outside diffusers, of the one in diffusers that it is made from."""
-    kinds = [kind.__name__ for kind in type(pipe).__mro__ if kind.__module__.startswith("diffusers.")]
-    return kinds[0] if kinds else type(pipe).__name__
 
 
 def _source(part: Any) -> str | None:

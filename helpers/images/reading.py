@@ -77,10 +77,10 @@ def open_image(what: Any, *, name: str = "image") -> Image.Image:
         except OSError as error:
             raise ValueError(f"{name}={str(path)!r} cannot be read: {error.strerror or error}.") from error
         return _decoded(data, f"{name}={str(what)!r}")
-    remedy = "If it is an array, pass Image.fromarray(array)" if hasattr(what, "shape") else "Pass one of these"
-    if hasattr(what, "read"):
-        remedy = f"Pass {name}.read()"
-    raise TypeError(f"{name}: expected a course name, a path, bytes or a PIL image, got {_kind(what)}. {remedy}.")
+    raise TypeError(
+        f"{name}: expected a course name, a path, bytes or a PIL image, got {_kind(what)}. Of an array pass "
+        "Image.fromarray(array), of an open file what its read() returns."
+    )
 
 
 def as_images(what: Any, *, name: str = "image") -> list[Image.Image]:

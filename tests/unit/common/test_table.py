@@ -23,11 +23,6 @@ def test_a_table_is_text_with_aligned_columns_and_escaped_html():
     assert "<small>Two &amp; more.</small>" in shown and len(table) == 2
 
 
-def test_a_row_of_another_length_is_refused():
-    with pytest.raises(ValueError, match=r"rows: \['a'\] has 1 cells, expected 2"):
-        Table(["x", "y"], [["a"]])
-
-
 @pytest.mark.parametrize(
     "size, text",
     [(0, "0.0 MB"), (1, "0.1 MB"), (400_000, "0.4 MB"), (72e7, "720 MB"), (2_140_000_000, "2.1 GB")],

@@ -86,7 +86,7 @@ def test_a_file_of_another_program_is_refused(tmp_path) -> None:
     cut = record().save(tmp_path / "cut.png")
     cut.write_bytes(cut.read_bytes()[:-400])
     for name, message in (
-        ("foreign.png", "foreign.png' holds no record of this course.*texts 'parameters' of another program"),
+        ("foreign.png", "foreign.png' holds no record of this course"),
         ("a.jpg", "holds no record of this course"),
         ("cut.png", "broken or cut off"),
         ("none.png", "no such file"),

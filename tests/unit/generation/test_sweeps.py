@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 import helpers
-from helpers.common import paths
 from helpers.generation import calls, sweeps
 from helpers.generation.records import Record
 from helpers.pipelines.loading import load
@@ -151,29 +142,6 @@ def test_what_was_made_otherwise_is_not_taken_from_the_folder(inpaint, runs, tmp
     list(sweep(inpaint, **given))
     list(sweep(other, **given | changed))
     assert len(runs) == (3 if change == "batch" else 4)
-
-
-def test_a_killed_sweep_leaves_only_whole_images(tmp_path) -> None:
-    folder = tmp_path / "sweep"
-    code = textwrap.dedent(f"""
-        import helpers
-        from pathlib import Path
-        from helpers.common import paths
-        paths.MINIATURES = Path({str(paths.MINIATURES)!r})
-        from tests.unit.generation.test_sweeps import call
-        pipe = helpers.load("sd15-inpaint")
-        for record in helpers.sweep(pipe, over={{"seed": range(10000)}}, folder={str(folder)!r}, **call(pipe)):
-            pass
-    """)
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[3])
-    deadline = time.monotonic() + 240
-    while len(list(folder.glob("*.png")) if folder.is_dir() else []) < 3:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
-    process.wait()
-    files = list(folder.glob("*.png"))
-    assert sorted(Record.load(file).parameters["seed"] for file in files) == list(range(len(files)))
 
 
 def test_the_pipeline_stays_as_it_is_while_a_sweep_runs(inpaint, capfd) -> None:

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageDraw
 from skimage import morphology
 
+from helpers.catalog.checkpoints import CATALOG
 from helpers.images import reading
 from helpers.images.contact_sheet import show
 from helpers.images.masks import (
@@ -149,11 +150,6 @@ def test_a_good_mask_says_nothing(course):  # noqa: F811
         load_mask("seashore")  # it has no mask
 
 
-def test_a_resized_hard_mask_stays_hard(course):  # noqa: F811
-    mask = load_mask("castle", size=40)
-    assert mask.size == (40, 40) and set(mask.tobytes()) == {0, 255} and mask.getbbox() == (10, 10, 30, 30)
-
-
 def test_a_mask_must_have_its_image_s_size():
     mask = box_mask((48, 40), (8, 8, 24, 24))
     for image in (scene(), saved(scene())):
@@ -216,9 +212,12 @@ def test_masks_in_other_modes_and_depths_are_read_as_grey():
     assert set(deep.tobytes()) == {0, 255} and deep.getbbox() == (8, 8, 16, 16)
 
 
-def test_every_image_of_the_course_has_a_good_mask():
+def test_every_image_that_a_chapter_names_is_there_with_a_good_mask():
+    assert {"castle", "seashore", "road", "bench", "jungle"} <= set(reading.course_images())
     for name in reading.course_images():
-        assert set(silent(name, image=load_image(name)).tobytes()) == {0, 255}
+        image = load_image(name)
+        assert image.mode == "RGB" and image.size == (CATALOG["sd15"].size,) * 2
+        assert set(silent(name, image=image).tobytes()) == {0, 255}
 
 
 # Changed

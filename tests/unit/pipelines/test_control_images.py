@@ -122,9 +122,7 @@ def test_edges_are_those_of_opencv_in_the_images_size(size):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"low_threshold": -1}, "low_threshold=-1: expected a number, 0 or more"),
         ({"high_threshold": "200"}, "high_threshold='200': expected a number"),
-        ({"low_threshold": float("nan")}, "low_threshold=nan"),
         ({"low_threshold": 250}, "low_threshold=250 is above high_threshold=200: swap them"),
     ],
 )

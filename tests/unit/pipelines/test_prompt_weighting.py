@@ -44,11 +44,6 @@ def sdxl():
     return pipeline("sdxl-inpaint")
 
 
-@pytest.fixture
-def refiner():
-    return pipeline("sdxl-refiner")
-
-
 def plain(pipe, prompt: str, negative: str | None = None) -> dict:
     """What the pipeline itself makes of a text."""
     made = pipe.encode_prompt(
@@ -242,26 +237,22 @@ def test_a_learnt_word_is_all_of_its_tokens(sd) -> None:
     [
         ("a (red castle", "'(' at position 3 (a »(«red castle) opens a bracket that is never closed"),
         ("a red) castle", "')' at position 6 (a red»)« castle) closes a bracket that was never opened"),
-        ("((a)1.2 cat", "'(' at position 1 "),
         (r"a \(red) castle", "')' at position 8 "),
         ('a 5" nail', "'\"' at position 4 (a 5»\"« nail) opens a quotation that never ends"),
         ('("a (b", "c)").and()', "'(' at position 5 "),
         ('("a) b", "(c").and()', "')' at position 4 "),
         ("a ( )1.3 cat", "opens a bracket with nothing in it to weigh"),
         ("(a cat:1.3)", 'as other programs do; here it follows them: "(words)1.3"'),
-        ("(cat)-1", "has signs and a number"),
         ("(cat)+1.3", "has signs and a number"),
         ("(cat) 1.3, night", "has a space before its weight"),
         ("(a castle, a cat).blend(0.7, 0.3)", "Put each prompt in quotation marks"),
         ('see ("a", "b").blend(0.7, 0.3)', "Put each prompt in quotation marks"),
         ('("a", "b").and(), at night', "ends .and(), and more text follows"),
-        ('("a", "b").blend(1, 1), at night', "ends .blend(), and more text follows"),
         ('("a", "b").blend(1)', "mismatched prompts/weights counts"),
         ('("a", "b").blend(1, -1)', "the weights of .blend() are divided by their sum, and it is 0"),
         ("a cat.swap(dog)", "Diffusers cannot swap words"),
         ("a cat withLora(x, 1)", "withLora does nothing here"),
         ("(cat).attend()", "It takes a number or signs"),
-        ("(" * 13 + "a" + ")" * 13, "'(' at position 13 "),
         ("(" * 3000 + "a" + ")" * 3000, "is nested too deeply: 12 levels are the most"),
     ],
 )

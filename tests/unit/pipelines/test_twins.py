@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import inspect
-import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -124,21 +123,3 @@ def test_calls_that_move_models_run_one_after_the_other(offloaded) -> None:
         assert list(made) == alone
     half = len(order) // 2
     assert len(set(order[:half])) == len(set(order[half:])) == 1 and len(set(order)) == 2
-
-
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals for a thread")
-def test_a_cell_that_waits_for_the_pipeline_can_be_interrupted(offloaded) -> None:
-    call = arguments(offloaded, "text2image")
-    expected = called(offloaded, call, "a cat")
-    reached, opened = threading.Event(), threading.Event()
-    hook = offloaded.unet.register_forward_pre_hook(lambda *_: (reached.set(), opened.wait(120)) and None)
-    with ThreadPoolExecutor(1) as threads:
-        made = threads.submit(called, twin(offloaded), call, "a cat")
-        assert reached.wait(120)
-        with pytest.raises(KeyboardInterrupt):
-            threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
-            called(offloaded, call, "a dog")
-        opened.set()
-        assert made.result(120) == expected
-    hook.remove()
-    assert called(offloaded, call, "a cat") == expected
