@@ -166,15 +166,7 @@ def _images(output: Any) -> list[Image.Image]:
     found = getattr(output, "images", output)
     if isinstance(found, tuple) and found and not isinstance(found[0], Image.Image):
         found = found[0]  # return_dict=False
-    values: Any = found
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().float().numpy()
-    if isinstance(values, np.ndarray) and not np.isfinite(values).all():
-        raise ValueError(
-            "output holds pixels that are not finite: the decoder overflowed, as float16 often does. "
-            "Load the source with dtype='float32'."
-        )
-    images = [to_rgb(image, name="output") for image in as_images(values, name="output")]
+    images = [to_rgb(image, name="output") for image in as_images(found, name="output")]
     if not images:
         raise ValueError("output holds no image: pass on what the call returned.")
     for image in images:

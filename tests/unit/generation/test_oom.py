@@ -17,6 +17,7 @@ from helpers.generation import job_queue
 from helpers.generation.oom import retry_on_oom
 from helpers.pipelines.twins import twin
 from tests.support.calls import arguments
+from tests.support.queue import LONG, job_queue_of_its_own  # noqa: F401
 from tests.support.tiny import quiet, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
@@ -188,24 +189,16 @@ def test_another_error_is_passed_on_at_once(pipe):
 
 
 def test_a_job_survives_and_says_what_was_changed(pipe):
-    queue = job_queue.JobQueue()
-
-    def submit(**call) -> job_queue.Job:
-        job = job_queue.Job(pipe, call)
-        queue.submit(job)
-        assert job.wait(240)
+    def submit() -> job_queue.Job:
+        job = job_queue.Job(pipe, {"prompt": "a boat", "num_inference_steps": 2, "seed": 3})
+        job_queue.shared.submit(job)
+        assert job.wait(LONG)
         return job
 
-    try:
-        given = {"prompt": "a boat", "num_inference_steps": 2, "seed": 3}
-        with failing(pipe.unet, "forward", lambda _: is_whole(pipe)):
-            job = submit(**given)
-            assert job.record.image.size == (32, 32)
-        assert job.state == "done" and job.changes[-1].startswith("attention in slices")
-        assert submit(**given).changes == []
-        with failing(pipe.unet, "forward", lambda _: True):
-            error = submit(**given | {"seed": 4}).error
-            assert isinstance(error, MemoryError) and "memory ran out for 32 x 32 pixels" in str(error)
-        assert submit(**given | {"seed": 4}).record.image.size == (32, 32), "the worker lives on"
-    finally:
-        assert queue.close(240)
+    with failing(pipe.unet, "forward", lambda _: is_whole(pipe)):
+        job = submit()
+    assert job.state == "done" and job.changes[-1].startswith("attention in slices") and job.record.image
+    with failing(pipe.unet, "forward", lambda _: True):
+        error = submit().error
+    assert isinstance(error, MemoryError) and "memory ran out for 32 x 32 pixels" in str(error)
+    assert submit().changes == [], "the worker lives on"

@@ -222,7 +222,7 @@ NAN = float("nan")
     ("output", "error", "said"),
     [
         (torch.full((1, 4, 4, 4), NAN), ValueError, "latents that are not finite: .*dtype='float32'"),
-        (torch.full((1, 3, SIZE, SIZE), NAN), ValueError, "pixels that are not finite"),
+        (torch.full((1, 3, SIZE, SIZE), NAN), ValueError, "output has float32 values nan"),
         ([Image.new("RGB", (SIZE, SIZE))], ValueError, "plain black image: .*dtype='float32'.*safety checker"),
         (torch.zeros(1, 16, 4, 4), ValueError, r"the shape \(1, 16, 4, 4\); .*\(batch, 4, height, width\)"),
         ([], ValueError, "holds no image"),
