@@ -34,21 +34,23 @@ def compatible_schedulers(pipe: Any) -> list[str]:
 
 
 def describe_all(pipe: Any) -> dict[str, dict[str, Any]]:
-    """Class and configuration of each of the pipeline's schedulers, by component name; `build` makes an equal one."""
+    """The class and configuration of each of the pipeline's schedulers, by component name."""
     from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
-    found = {}
-    for name, part in pipe.components.items():
-        if isinstance(part, SchedulerMixin):
-            known, config = _defaults(type(part)), json.loads(part.to_json_string())
-            found[name] = {"class": type(part).__name__, "config": {key: config[key] for key in config if key in known}}
-    return found
+    found = {name: part for name, part in pipe.components.items() if isinstance(part, SchedulerMixin)}
+    return {name: describe(part) for name, part in found.items()}
+
+
+def describe(scheduler: Any) -> dict[str, Any]:
+    """The class name and configuration, in JSON types; `build` makes an equal scheduler of them."""
+    known, config = _defaults(type(scheduler)), json.loads(scheduler.to_json_string())
+    return {"class": type(scheduler).__name__, "config": {key: config[key] for key in config if key in known}}
 
 
 def settings(description: dict[str, Any]) -> dict[str, Any]:
     """The constructor arguments that make this scheduler: those that differ from its class's defaults.
 
-    ValueError if diffusers has no such class, and if the description is not one of `describe_all`.
+    ValueError if diffusers has no such class, and if the description is not one that `describe` returns.
     """
     if not isinstance(description, dict) or not isinstance(config := description.get("config"), dict):
         raise ValueError(f"schedulers has {reprlib.repr(description)}: expected a class and its config")
