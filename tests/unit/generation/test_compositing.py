@@ -51,9 +51,7 @@ def test_a_sweep_varies_them_too(inpaint, batch) -> None:
     [
         ({"blur_factor": "4"}, TypeError, r"blur_factor='4': expected a number, 0 or more"),
         ({"blur_factor": -1}, ValueError, r"blur_factor=-1: expected a number, 0 or more"),
-        ({"blur_factor": float("nan")}, ValueError, r"blur_factor=nan"),
         ({"keep_unmasked": 1}, TypeError, r"keep_unmasked=1: expected True or False"),
-        ({"keep_unmask": True}, TypeError, r"Did you mean 'keep_unmasked'"),
         ({"blur_factor": 2, "mask_image": torch.ones(1, 1, SIZE, SIZE)}, ValueError, "blur_factor=2 needs a mask"),
         ({"keep_unmasked": True, "image": torch.ones(1, 3, SIZE, SIZE)}, ValueError, "needs the original"),
         ({"keep_unmasked": True, "image": noise(1, size=40)}, ValueError, "mask_image is 32 x 32 pixels, image 40"),
