@@ -103,6 +103,18 @@ def test_a_full_image_supersedes_the_draft_and_what_waits(queue, hold, call, end
     assert states(ended) == [(2, False, "done")] and not ended[0].draft
 
 
+def test_a_burst_of_full_images_ends_with_the_last(queue, hold, call, ended) -> None:
+    jobs = []
+    for seed in range(100):
+        jobs.append(queue.start(call | {"seed": seed, "num_inference_steps": 3}))
+        if not seed:
+            assert hold.reached.wait(LONG)
+    hold.opened.set()
+    assert queue.wait(LONG)
+    assert [job.state for job in jobs] == ["cancelled"] * 99 + ["done"] and ended == jobs[-1:]
+    assert ended[0].record.parameters["seed"] == 99
+
+
 def test_another_widget_is_left_alone(queue, inpaint, hold, call, ended) -> None:
     other = RenderQueue(inpaint, lock=threading.RLock(), on_step=lambda *_: None, on_end=ended.append)
     for seed in range(4):

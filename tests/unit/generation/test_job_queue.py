@@ -144,6 +144,16 @@ def test_listeners_that_fail_harm_nothing(submit, caplog) -> None:
     assert "a widget's fault" in caplog.text
 
 
+def test_a_cell_may_call_the_same_pipeline_without_waiting(submit, inpaint, call) -> None:
+    expected = {seed: plain(inpaint, call, seed) for seed in (0, 2)}
+    reached, opened = threading.Event(), threading.Event()
+    job = submit(on_step=lambda *_: (reached.set(), opened.wait(LONG)))
+    assert reached.wait(LONG)
+    assert plain(inpaint, call, 2) == expected[2] and job.state == "running"  # the job stands in the midst of its call
+    opened.set()
+    assert pixels(job) == expected[0]
+
+
 def test_pipelines_without_the_new_callback_can_be_watched_and_cancelled_too() -> None:
     pipe, steps = load("upscale-x4"), []
     call = arguments(pipe, "upscale") | {"seed": 0}
