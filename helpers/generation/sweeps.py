@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,16 +51,14 @@ def sweep(
 
     The sweep works on a twin, so the pipeline stays as it is. A combination that fails becomes a Record with `.error`,
     and the rest go on. Raised before any model runs: TypeError for an unknown argument; ValueError for no values, too
-    many axes, and values that cannot work; OSError for a folder that cannot be.
+    many axes, values that cannot work, and a folder that cannot be written to.
     """
     axes = _axes(pipe, over, call)
     fixed = calls.check(pipe, {"seed": 0} | call if "seed" not in axes else call)
     size = _batch_size(batch, axes, fixed)
     cells = [fixed | dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     _check(pipe, cells)
-    target = None if folder is None else Path(folder).expanduser()
-    if target is not None:
-        target.mkdir(parents=True, exist_ok=True)
+    target = None if folder is None else _writable(folder)
     return _records(pipe, cells, tuple(axes), size, target, progress)
 
 
@@ -79,7 +78,7 @@ def _records(
                 if record is None:
                     record = next(made)
                     if file is not None and record.error is None:
-                        record.save(file)
+                        _write(record, file)
                 record.axes = axes
                 bar.update()
                 yield record
@@ -188,6 +187,16 @@ def _check(pipe: Any, cells: list[Parameters]) -> None:
         validation.check_strength(strength, max(steps for _, steps in pairs))
 
 
+def _writable(folder: str | os.PathLike) -> Path:
+    path = Path(folder).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ValueError(f"folder={str(folder)!r} cannot be written to: {error.strerror or error}.") from error
+
+
 def _file_name(cell: Parameters, axes: tuple[str, ...], origin: Any, batched: bool) -> str:
     """The varied values, and the key of all that decides the pixels."""
     values = [f"{name}={_short(cell.get(name))}" for name in axes]
@@ -198,6 +207,14 @@ def _short(value: Any) -> str:
     """A value as part of a file name."""
     text = digest_of(value)[:8] if hasattr(value, "mode") or hasattr(value, "shape") else str(value)
     return re.sub(r"[^\w.+-]+", "_", text)[:32]
+
+
+def _write(record: Record, file: Path) -> None:
+    """Save the record; what cannot be saved, as inputs that are too large, ends no sweep."""
+    try:
+        record.save(file)
+    except ValueError as error:
+        warnings.warn(f"an image is not saved: {error}", stacklevel=3)
 
 
 def _read(file: Path | None) -> Record | None:

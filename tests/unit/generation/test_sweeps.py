@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import helpers
-from helpers.generation import calls, sweeps
+from helpers.generation import calls, png_record, sweeps
 from helpers.generation.records import Record
 from helpers.pipelines.loading import load
 from tests.support.calls import arguments, noise, same
@@ -196,3 +196,23 @@ def test_a_strength_is_checked_against_the_pipelines_own_steps_where_the_call_na
     with pytest.raises(TypeError, match="strength='0.5': expected a number from 0 to 1"):
         sweep(inpaint, over={"strength": ["0.5", 0.7]}, **given)
     assert runs == []
+
+
+def test_what_is_too_large_for_a_file_ends_no_sweep(inpaint, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(png_record, "MAX_BYTES", 1000)
+    with pytest.warns(UserWarning, match="an image is not saved: .*at most 0 can be read again"):
+        records = list(sweep(inpaint, over={"seed": [1, 2]}, folder=tmp_path / "sweep", **call(inpaint)))
+    assert all(record.image for record in records) and not list((tmp_path / "sweep").iterdir())
+
+
+def test_a_folder_that_cannot_be_is_refused(inpaint, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="folder=.* cannot be written to"):
+        sweep(inpaint, over={"seed": [1]}, folder=tmp_path / "file", **call(inpaint))  # not even started
+
+
+def test_records_come_one_by_one(inpaint, runs) -> None:
+    records = sweep(inpaint, over={"seed": range(50)}, **call(inpaint))
+    next(records), next(records)
+    assert runs == [[0], [1]]
+    records.close()
