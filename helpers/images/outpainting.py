@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from helpers.common.validation import whole
+from helpers.common.validation import did_you_mean, whole
 from helpers.images.masks import by
 from helpers.images.reading import as_image, to_rgb
+
+FILLS = ("edge", "blur", "mean")
 
 
 def outpaint(
@@ -20,6 +22,7 @@ def outpaint(
     right: int = 0,
     bottom: int = 0,
     overlap: int = 8,
+    fill: str = "blur",
     multiple: int = 8,
 ) -> tuple[Image.Image, Image.Image]:
     """Return a larger canvas with `image` on it, "RGB", and the mask of its new border, "L": white means repaint.
@@ -27,13 +30,15 @@ def outpaint(
     left, top, right, bottom: new pixels on that side. The canvas has sides that are multiples of `multiple` (8 for
         Stable Diffusion, 64 for Kandinsky): the last side named in each direction grows by what is missing.
     overlap: how many pixels of the image, beside each new border, are repainted too, so that no seam shows.
+    fill: what the border shows until it is painted: "edge" (the image's last row or column, repeated), "blur" (the
+        same, soft), "mean" (the image's mean colour). At strength 1 an inpainting checkpoint never sees it.
 
-    Until it is painted, the border shows the image's last row or column, repeated and blurred. At strength 1 an
-    inpainting checkpoint never sees it.
     The image is neither resized nor changed. Raises ValueError for no new border, one wider than the image itself, an
     overlap that leaves nothing of the image, and sides that cannot reach a multiple.
     """
     image = to_rgb(as_image(image))
+    if fill not in FILLS:
+        raise ValueError(f"fill={fill!r} is unknown. {did_you_mean(str(fill), FILLS)}")
     sides = {"left": left, "top": top, "right": right, "bottom": bottom}
     new = {name: whole(name, pixels, least=0) for name, pixels in sides.items()}
     overlap, multiple = whole("overlap", overlap, least=0), whole("multiple", multiple, least=1)
@@ -48,8 +53,7 @@ def outpaint(
             raise ValueError(
                 f"overlap={overlap} leaves nothing of the image of {by(image.size)} pixels: use a smaller one."
             )
-    drawn = Image.fromarray(np.pad(np.asarray(image), (down, across, (0, 0)), mode="edge"))
-    canvas = drawn.filter(ImageFilter.GaussianBlur(max(*down, *across) / 4))
+    canvas = Image.fromarray(_filled(np.asarray(image), (down, across), fill))
     canvas.paste(image, (across[0], down[0]))
     mask = Image.new("L", canvas.size, 255)
     mask.paste(0, (edges[0], edges[2], edges[1], edges[3]))
@@ -74,3 +78,15 @@ def _rounded(side: int, new: dict[str, int], names: tuple[str, str], multiple: i
                 "Extend it in steps: outpaint, paint, outpaint again."
             )
     return first, second
+
+
+def _filled(pixels: np.ndarray, pads: tuple[tuple[int, int], ...], fill: str) -> np.ndarray:
+    """The whole canvas, (H, W, 3), as the border wants it."""
+    if fill == "mean":
+        shape = [side + sum(pad) for side, pad in zip(pixels.shape, pads, strict=False)]
+        return np.full((*shape, 3), pixels.reshape(-1, 3).mean(axis=0).round().astype(np.uint8))
+    drawn = np.pad(pixels, (*pads, (0, 0)), mode="edge")
+    if fill == "edge":
+        return drawn
+    radius = max(max(pad) for pad in pads) / 4
+    return np.asarray(Image.fromarray(drawn).filter(ImageFilter.GaussianBlur(radius)))
