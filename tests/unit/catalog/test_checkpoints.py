@@ -26,6 +26,7 @@ NAMES = [
 @pytest.fixture
 def fresh(monkeypatch):
     """No edition chosen, none in the environment, nothing loaded."""
+    helpers.unload()
     monkeypatch.setattr(editions, "_chosen", None)
     monkeypatch.delenv("COURSE_EDITION", raising=False)
     monkeypatch.delenv("COURSE_DEVICE", raising=False)
