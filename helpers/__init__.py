@@ -40,7 +40,7 @@ _OWNERS = {
     "measure_each": "analysis.benchmark",
     "Costs": "analysis.benchmark",
     "payback": "analysis.benchmark_charts",
-    "gpu_measurements": "analysis.gpu_results",
+    "gpu_measurements": "cli.measure_gpu",
     "outpaint": "images.outpainting",
     "handoff": "pipelines.latent_handoff",
     "switch": "pipelines.switching",
