@@ -1,0 +1,177 @@
+"""`python -m tests.benchmarks [NAME ...]`: the course's ways to make images against plain diffusers calls, in turn.
+
+What counts is the ratio to the plain way, which is named first. Nothing is asserted; --quick shows that they run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import threading
+import time
+from typing import Any
+
+# Before anything imports huggingface_hub, which reads these once.
+os.environ.setdefault("COURSE_EDITION", "mini")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import torch
+
+from helpers import Explorer, load, load_image, load_mask, measure_each, sweep
+from helpers.analysis.benchmark import Costs, Measurement
+from helpers.analysis.benchmark_charts import machine
+from helpers.generation import drafts
+from helpers.generation.records import make
+from helpers.generation.schedulers import class_named
+
+STEPS = 25
+
+
+def inpainting() -> Any:
+    """A pipeline of its own for each way, on the same models."""
+    pipe = load("sd15-inpaint")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def call(*, quick: bool) -> dict[str, Any]:
+    inputs = {"image": load_image("seashore"), "mask_image": load_mask("seashore")}
+    return {"prompt": "a red boat at the sea shore", **inputs, "num_inference_steps": 5 if quick else STEPS}
+
+
+def plain(pipe: Any, seed: int = 0, **arguments: Any) -> Any:
+    """The call as the diffusers docs show it."""
+    return pipe(**arguments, generator=torch.Generator("cpu").manual_seed(seed)).images[0]
+
+
+def grid(*, quick: bool) -> Costs:
+    """A 5 x 5 grid over strength and guidance_scale, exact: sweep against two nested loops of plain calls."""
+    side, given, ours, theirs = 2 if quick else 5, call(quick=quick), inpainting(), inpainting()
+    over = {"strength": np.linspace(0.2, 1.0, side).tolist(), "guidance_scale": np.linspace(2.5, 12.5, side).tolist()}
+    ways = {
+        "naive loop": lambda: [
+            plain(theirs, strength=strength, guidance_scale=guidance, **given)
+            for strength in over["strength"]
+            for guidance in over["guidance_scale"]
+        ],
+        "sweep": lambda: [record.image for record in sweep(ours, over=over, progress=False, seed=0, **given)],
+    }
+    return _with_differences(measure_each(ways, repeats=1 if quick else 5))
+
+
+def seeds(*, quick: bool) -> Costs:
+    """Eight seeds: in a loop of plain calls, in an exact sweep, and in one batch."""
+    count, given, ours, theirs = 2 if quick else 8, call(quick=quick), inpainting(), inpainting()
+
+    def swept(batch: bool) -> list[Any]:
+        records = sweep(ours, over={"seed": range(count)}, batch=batch, progress=False, **given)
+        return [record.image for record in records]
+
+    ways = {
+        "naive loop": lambda: [plain(theirs, seed, **given) for seed in range(count)],
+        "exact sweep": lambda: swept(False),
+        "batched": lambda: swept(True),
+    }
+    return _with_differences(measure_each(ways, repeats=1 if quick else 5))
+
+
+def _with_differences(costs: Costs) -> Costs:
+    for name, one in costs.items():
+        pairs = zip(one.result, costs[costs.plain].result, strict=True)
+        largest = [np.abs(np.asarray(image, int) - np.asarray(other, int)).max() for image, other in pairs]
+        equal = sum(value == 0 for value in largest)
+        print(f"  {name}: {equal} of {len(largest)} images equal the plain ones, at most {max(largest)} of 255 off")
+    return costs
+
+
+def floor(*, quick: bool) -> Costs:
+    """The UNet's forward passes of a call alone, the plain call that makes them, and the course's make()."""
+    pipe, given = inpainting(), call(quick=quick)
+    forwards = recorded(pipe, given)
+
+    @torch.no_grad()
+    def bare() -> None:
+        for args, kwargs in forwards:
+            pipe.unet(*args, **kwargs)
+
+    ways = {"forwards": bare, "call": lambda: plain(pipe, **given), "make()": lambda: make(pipe, seed=0, **given)}
+    return measure_each(ways, repeats=2 if quick else 20)
+
+
+def recorded(pipe: Any, given: dict[str, Any]) -> list[tuple[tuple, dict]]:
+    """The arguments of each forward pass of the UNet in this call."""
+    found: list[tuple[tuple, dict]] = []
+    hook = pipe.unet.register_forward_pre_hook(lambda _, args, kwargs: found.append((args, kwargs)), with_kwargs=True)
+    try:
+        plain(pipe, **given)
+    finally:
+        hook.remove()
+    return found
+
+
+def slider(*, quick: bool) -> Costs:
+    """An Explorer's slider is moved and released, 50 times: until each image is shown, and the same plain calls."""
+    given, ours, theirs, rng = call(quick=False), inpainting(), inpainting(), random.Random(0)
+    own, shown, told = theirs.scheduler, threading.Event(), {}
+    explorer = Explorer(ours, given.pop("image"), given.pop("mask_image"), seed=0, **given)
+    explorer.wait()
+
+    def seen(change: Any) -> None:
+        if change["new"]["phase"] == "done":
+            told.update(at=time.perf_counter(), draft=change["new"]["draft"])
+            shown.set()
+
+    def moved(values: dict[str, float], *, moving: bool) -> float:
+        """Seconds from the browser's message to the image that it asks for: a draft while moving, else the full one."""
+        shown.clear()
+        start, content = time.perf_counter(), {"kind": "change", "values": values, "moving": moving}
+        explorer.comm.handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+        if not shown.wait(120) or told["draft"] is not moving:
+            raise RuntimeError(f"no image with draft={moving} within two minutes: {explorer!r}")
+        return told["at"] - start
+
+    explorer.observe(seen, "_state")
+    found: dict[str, list[float]] = {"plain draft": [], "draft": [], "plain full": [], "full": []}
+    for number in range(3 if quick else 53):
+        strong = rng.random() < 0.5
+        values = {"strength": rng.uniform(0.5, 1.0)} if strong else {"guidance_scale": rng.uniform(1.5, 15.0)}
+        spent = {"draft": moved(values, moving=True), "full": moved(values, moving=False)}
+        full = explorer.parameters
+        seed = full.pop("seed")
+        for name, arguments in (("plain draft", drafts.draft_arguments(ours, full) or full), ("plain full", full)):
+            arguments = dict(arguments)
+            chosen = arguments.pop("scheduler", None)
+            theirs.scheduler = class_named(chosen).from_config(own.config) if chosen else own
+            start = time.perf_counter()
+            plain(theirs, seed, **arguments)
+            spent[name] = time.perf_counter() - start
+        if number >= (1 if quick else 3):  # the first do not count
+            for name, value in spent.items():
+                found[name].append(value)
+    explorer.close()
+    costs = Costs({name: Measurement(tuple(runs), 0) for name, runs in found.items()})
+    for name in ("draft", "full"):
+        pair = Costs({one: costs[one] for one in (f"plain {name}", name)})
+        print(f"  {name} / plain {name}: {pair.ratio(name):.3f}")
+    return costs
+
+
+BENCHMARKS = {one.__name__: one for one in (grid, seeds, floor, slider)}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--quick", action="store_true", help="tiny counts: shows that they run, measures nothing")
+    arguments = parser.parse_args(argv)
+    print(machine(gpu=False))
+    for name in arguments.names or BENCHMARKS:
+        print(f"\n{name}: {BENCHMARKS[name].__doc__}", flush=True)
+        for row in BENCHMARKS[name](quick=arguments.quick).table():
+            print(f"  {row['variant']:<12} {row['seconds']:.3g} s, x {row['ratio']:.3f}, spread {row['spread']:.2g} s")
+
+
+if __name__ == "__main__":
+    main()
