@@ -41,6 +41,7 @@ _OWNERS = {
     "Costs": "analysis.benchmark",
     "payback": "analysis.benchmark_charts",
     "gpu_measurements": "cli.measure_gpu",
+    "fill": "images.filling",
     "outpaint": "images.outpainting",
     "handoff": "pipelines.latent_handoff",
     "switch": "pipelines.switching",

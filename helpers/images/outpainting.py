@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from helpers.common.validation import did_you_mean, whole
+from helpers.images import filling
 from helpers.images.masks import by
 from helpers.images.reading import as_image, to_rgb
 
-FILLS = ("edge", "blur", "mean")
+FILLS = tuple(how for how in filling.HOW if how != "original")  # a new border has no original
 
 
 def outpaint(
@@ -30,8 +30,9 @@ def outpaint(
     left, top, right, bottom: new pixels on that side. The canvas has sides that are multiples of `multiple` (8 for
         Stable Diffusion, 64 for Kandinsky): the last side named in each direction grows by what is missing.
     overlap: how many pixels of the image, beside each new border, are repainted too, so that no seam shows.
-    fill: what the border shows until it is painted: "edge" (the image's last row or column, repeated), "blur" (the
-        same, soft), "mean" (the image's mean colour). At strength 1 an inpainting checkpoint never sees it.
+    fill: what the border shows until it is painted, as in `fill(image, mask, how)`: "edge" (the image's last row or
+        column, repeated), "blur" (the same, soft), "mean", "noise" or "telea". At strength 1 an inpainting checkpoint
+        never sees it.
 
     The image is neither resized nor changed. Raises ValueError for no new border, one wider than the image itself, an
     overlap that leaves nothing of the image, and sides that cannot reach a multiple.
@@ -53,8 +54,11 @@ def outpaint(
             raise ValueError(
                 f"overlap={overlap} leaves nothing of the image of {by(image.size)} pixels: use a smaller one."
             )
-    canvas = Image.fromarray(_filled(np.asarray(image), (down, across), fill))
+    size = image.width + sum(across), image.height + sum(down)
+    canvas, new_border = Image.new("RGB", size), Image.new("L", size, 255)
     canvas.paste(image, (across[0], down[0]))
+    new_border.paste(0, (across[0], down[0], across[0] + image.width, down[0] + image.height))
+    canvas = filling.fill(canvas, new_border, fill)
     mask = Image.new("L", canvas.size, 255)
     mask.paste(0, (edges[0], edges[2], edges[1], edges[3]))
     return canvas, mask
@@ -78,15 +82,3 @@ def _rounded(side: int, new: dict[str, int], names: tuple[str, str], multiple: i
                 "Extend it in steps: outpaint, paint, outpaint again."
             )
     return first, second
-
-
-def _filled(pixels: np.ndarray, pads: tuple[tuple[int, int], ...], fill: str) -> np.ndarray:
-    """The whole canvas, (H, W, 3), as the border wants it."""
-    if fill == "mean":
-        shape = [side + sum(pad) for side, pad in zip(pixels.shape, pads, strict=False)]
-        return np.full((*shape, 3), pixels.reshape(-1, 3).mean(axis=0).round().astype(np.uint8))
-    drawn = np.pad(pixels, (*pads, (0, 0)), mode="edge")
-    if fill == "edge":
-        return drawn
-    radius = max(max(pad) for pad in pads) / 4
-    return np.asarray(Image.fromarray(drawn).filter(ImageFilter.GaussianBlur(radius)))
