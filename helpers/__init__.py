@@ -42,6 +42,7 @@ _OWNERS = {
     "payback": "analysis.benchmark_charts",
     "gpu_measurements": "cli.measure_gpu",
     "fill": "images.filling",
+    "select": "pipelines.selection",
     "outpaint": "images.outpainting",
     "handoff": "pipelines.latent_handoff",
     "switch": "pipelines.switching",

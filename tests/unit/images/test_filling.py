@@ -57,7 +57,9 @@ def test_edge_takes_the_nearest_kept_pixel() -> None:
         assert (np.asarray(IMAGE)[near] == filled("edge")[y, x]).all(axis=1).any()
 
 
-@pytest.mark.parametrize("new", [{"top": 16}, {"left": 8, "bottom": 24}, {"left": 8, "top": 8, "right": 8, "bottom": 8}])
+@pytest.mark.parametrize(
+    "new", [{"top": 16}, {"left": 8, "bottom": 24}, {"left": 8, "top": 8, "right": 8, "bottom": 8}]
+)
 def test_a_border_is_filled_by_repeating_the_last_row_and_column(new) -> None:
     pads = [(new.get(a, 0), new.get(b, 0)) for a, b in (("top", "bottom"), ("left", "right"))]
     canvas, _ = outpaint(IMAGE, **new, fill="edge")
