@@ -62,6 +62,7 @@ def _filled(pixels: np.ndarray, hole: np.ndarray, how: str, seed: int) -> np.nda
     distance, labels = cv2.distanceTransformWithLabels(
         hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    labels = np.asarray(labels, np.intp)  # (H, W): the number of the nearest kept pixel
     nearest = np.zeros((labels.max() + 1, 3), np.uint8)
     nearest[labels[~hole]] = kept
     drawn = nearest[labels]
