@@ -12,23 +12,28 @@ import traitlets
 from PIL import Image, ImageChops
 
 from helpers.common.validation import did_you_mean, number, whole
-from helpers.images.masks import as_mask, by, grow, has_holes, load_mask, share, threshold
+from helpers.images.masks import THRESHOLD, as_mask, by, grow, has_holes, load_mask, share, threshold
+from helpers.pipelines.selection import select
 from helpers.widgets.assets import css, esm
 from helpers.widgets.still import StillWidget, encoded, read_image
 
-TOOLS = ("brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "hand")
+TOOLS = ("brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "select", "hand")
 COLOURS = ("#ff2d9b", "#12d67f", "#2f8fff", "#ffb000")  # pink, green, blue, amber: as in js/mask_painter.js
 STILL_SIDE = 512  # pixels of the still
 
 
 class MaskPainter(StillWidget):
-    """Shows an image under a translucent mask to paint on; `.mask` is the mask, always 0 or 255 (white: repaint).
+    """Shows an image under a translucent mask to paint on; `.mask` is the mask, 0 to 255 (white: repaint).
 
     image: what `load_image` takes. At most 16 million pixels.
     mask: what to start from, of exactly the image's size: what `load_mask` takes, or an array; None is all black.
-        A soft mask is cut at 128. Later, `painter.mask = ...` takes the same, and the browser follows, undo included.
-    tool: "brush", "eraser", "rectangle", "ellipse", "lasso", "fill" or "hand".
+        A soft mask stays soft. Later, `painter.mask = ...` takes the same, and the browser follows, undo included.
+    tool: "brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "select" (a click on an object, or a box dragged
+        around it: `select(image, ...)`) or "hand".
     brush_size: diameter in pixels of the image; None chooses a tenth of its longer side.
+    softness: of the brush and the eraser, 0 (a hard rim) to 1 (soft from the middle).
+    level: what the tools paint, 1 to 255. Pipelines cut the mask at 128; the greys count where they are composited,
+        and as a change map.
     opacity: of the overlay, 0..1.  colour: of the overlay, "#rrggbb"; None chooses one that stands out from the image.
 
     A cell ends before the first stroke can be painted: read `.mask` in a later cell than the one that shows it.
@@ -40,14 +45,17 @@ class MaskPainter(StillWidget):
 
     _size = traitlets.List(help="width and height in pixels").tag(sync=True)
     _picture = traitlets.Bytes(help="the image, as the browser shows it").tag(sync=True)
-    mask_bits = traitlets.Bytes(help="the mask, a bit for each pixel, deflated").tag(
+    mask_bits = traitlets.Bytes(help="the mask, a bit for each pixel, or a byte where it is soft; deflated").tag(
         sync=True,
         from_json=lambda value, widget: bytes(value),  # it arrives as a memoryview
     )
     tool = traitlets.Unicode("brush").tag(sync=True)
     brush_size = traitlets.Int(1).tag(sync=True)
+    softness = traitlets.Float(0.0).tag(sync=True)
+    level = traitlets.Int(255).tag(sync=True)
     opacity = traitlets.Float(0.5).tag(sync=True)
     colour = traitlets.Unicode(COLOURS[0]).tag(sync=True)
+    _note = traitlets.Unicode(help="what is said instead of the painted share").tag(sync=True)
 
     def __init__(
         self,
@@ -56,6 +64,8 @@ class MaskPainter(StillWidget):
         *,
         tool: str = "brush",
         brush_size: int | None = None,
+        softness: float = 0.0,
+        level: int = 255,
         opacity: float = 0.5,
         colour: str | None = None,
         layout: Any = None,
@@ -68,9 +78,12 @@ class MaskPainter(StillWidget):
             mask_bits=_packed(mask, image.size),
             tool=tool,
             brush_size=max(1, round(max(image.size) / 10)) if brush_size is None else brush_size,
+            softness=softness,
+            level=level,
             opacity=opacity,
             colour=_standing_out(image) if colour is None else colour,
         )
+        self.on_msg(self._receive)
 
     @property
     def image(self) -> Image.Image:
@@ -79,10 +92,12 @@ class MaskPainter(StillWidget):
 
     @property
     def mask(self) -> Image.Image:
-        """The mask as it is painted now: "L", of the image's size, 0 or 255."""
+        """The mask as it is painted now: "L", of the image's size; 0 or 255 where nothing soft was painted."""
         width, height = self._image.size
-        bits = np.frombuffer(zlib.decompress(self.mask_bits), np.uint8)
-        return Image.fromarray(255 * np.unpackbits(bits, count=width * height).reshape(height, width))
+        data = np.frombuffer(zlib.decompress(self.mask_bits), np.uint8)
+        if len(data) <= _bytes_of_bits(width * height):
+            data = 255 * np.unpackbits(data, count=width * height)
+        return Image.fromarray(data.reshape(height, width))
 
     @mask.setter
     def mask(self, mask: Any) -> None:
@@ -109,6 +124,22 @@ class MaskPainter(StillWidget):
             metadata["image/png"] = {"width": self._image.width * larger, "height": self._image.height * larger}
         return data, metadata
 
+    def _receive(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Paint the object that was clicked on or boxed in the browser; say so where there is none."""
+        asked = dict(content.get("select") or {})
+        if not asked:
+            return
+        value = int(asked.pop("value"))
+        try:
+            found = select(self._image, **asked)
+        except ValueError as error:
+            self._note = str(error)
+            return
+        mask = self.mask
+        mask.paste(value, mask=found)
+        self._note = ""
+        self.mask = mask
+
     @traitlets.validate("tool")
     def _check_tool(self, proposal: traitlets.Bunch) -> str:
         if proposal.value not in TOOLS:
@@ -119,9 +150,13 @@ class MaskPainter(StillWidget):
     def _check_brush_size(self, proposal: traitlets.Bunch) -> int:
         return whole("brush_size", proposal.value, least=1)
 
-    @traitlets.validate("opacity")
-    def _check_opacity(self, proposal: traitlets.Bunch) -> float:
-        return number("opacity", proposal.value, low=0, high=1)
+    @traitlets.validate("level")
+    def _check_level(self, proposal: traitlets.Bunch) -> int:
+        return whole("level", proposal.value, least=1, most=255)
+
+    @traitlets.validate("opacity", "softness")
+    def _check_share(self, proposal: traitlets.Bunch) -> float:
+        return number(proposal.trait.name, proposal.value, low=0, high=1)
 
     @traitlets.validate("colour")
     def _check_colour(self, proposal: traitlets.Bunch) -> str:
@@ -136,13 +171,19 @@ def _packed(mask: Any, size: tuple[int, int]) -> bytes:
     stored = isinstance(mask, (str, PathLike, bytes, bytearray, memoryview))
     if stored or (isinstance(mask, Image.Image) and has_holes(mask)):
         mask = load_mask(mask)
-    mask = threshold(as_mask(mask))
+    mask = as_mask(mask)
     if mask.size != size:
         raise ValueError(
             f"mask is {by(mask.size)} pixels, the image {by(size)}: they must be equal. "
             "Use mask = fit(mask, image), or load both with the same size=."
         )
-    return zlib.compress(np.packbits(np.asarray(mask) > 0).tobytes())
+    values = np.asarray(mask)
+    soft = values.size > _bytes_of_bits(values.size) and ((values > 0) & (values < 255)).any()
+    return zlib.compress(values.tobytes() if soft else np.packbits(values >= THRESHOLD).tobytes())
+
+
+def _bytes_of_bits(pixels: int) -> int:
+    return -(-pixels // 8)
 
 
 def _standing_out(image: Image.Image) -> str:
@@ -156,7 +197,7 @@ def _standing_out(image: Image.Image) -> str:
 def _overlay(image: Image.Image, mask: Image.Image, colour: str, opacity: float) -> Image.Image:
     tinted = Image.blend(image, Image.new("RGB", image.size, colour), opacity)
     overlay = Image.composite(tinted, image, mask)
-    width = max(1, round(max(image.size) / STILL_SIDE))
+    width, mask = max(1, round(max(image.size) / STILL_SIDE)), threshold(mask)
     for reach, line in ((2 * width, (40, 40, 40)), (width, (255, 255, 255))):  # on any image, one of them is seen
         overlay.paste(line, mask=ImageChops.subtract(grow(mask, reach), mask))
     return overlay

@@ -333,3 +333,72 @@ def test_fingers_and_pens_paint(open_painter):
             pen(kind, (x, row), force)
         widths.append(int(painter.mask()[:, 120][row - 25 : row + 25].sum()))
     assert widths[1] == 40 and widths[0] < 25  # a light hand draws a thinner line
+
+
+def slide(painter, name, value):
+    """Moves a slider with the keyboard, to its start and from there in steps of 5."""
+    painter.root.get_by_role("slider", name=name).focus()
+    painter.page.keyboard.press("Home")
+    for _ in range(round(value / 5)):
+        painter.page.keyboard.press("ArrowRight")
+
+
+def levels(painter, agrees):
+    """The mask that Python has, 0 to 255, once `agrees` says that it is the one that was painted."""
+    found = []
+
+    def read():
+        painter.notebook.python("painter.mask.save('soft.png')")
+        with Image.open(painter.notebook.lab.root / "soft.png") as mask:
+            found[:] = [np.asarray(mask).astype(int)]
+        return bool(agrees(found[0]))
+
+    settled(painter.page, read, True)
+    return found[0]
+
+
+def test_a_soft_brush_and_a_level_make_a_soft_mask(open_painter):
+    painter = open_painter(256, 256, arguments=", brush_size=80, colour='#ff0000', opacity=1")
+    slide(painter, "Softness of the brush", 100)
+    slide(painter, "Level: how white", 60 - 5)
+    painter.drag((100, 128), (100, 129))
+    soft = levels(painter, lambda mask: mask.any())
+    assert abs(soft[128, 100] - 0.6 * 255) <= 1 and abs(soft[128, 120] - 0.3 * 255) <= 6
+    assert soft[128, 138] < 5 and soft[128, 142] == 0
+    row = soft[128, 100:145]
+    assert (np.diff(row) <= 0).all() and len(np.unique(row)) > 30
+    red, green, blue = painter.shown(120.5, 128.5)  # as strong as the mask is
+    assert red == 255 and green == blue and abs(green - 0.7 * 255) < 10
+    assert "% to repaint" in painter.status()
+    cut = (soft >= 128).mean()
+    assert abs(float(painter.status().split()[0]) - 100 * cut) < 0.06
+    painter.drag((100, 128), (100, 130), button="right")  # the soft brush erases softly too
+    erased = levels(painter, lambda mask: mask[128, 100] == 0)
+    assert 0 < erased[128, 120] < soft[128, 120]
+    painter.keys("Control+z")
+    assert np.array_equal(levels(painter, lambda mask: mask[128, 100] > 0), soft)
+
+
+def test_a_click_selects_an_object(open_painter):
+    painter = open_painter(128, 128)
+    notebook = painter.notebook
+    notebook.write(
+        0, "from helpers import MaskPainter, load_mask, select\npainter = MaskPainter('lighthouse')\npainter"
+    )
+    notebook.run(0)
+    painter = Painter(notebook, (128, 128))
+    left, top, right, bottom = eval(notebook.python("print(load_mask('lighthouse').getbbox())"))
+    painter.button("Select an object").click()
+    painter.drag((left - 3, top - 3), (right + 3, bottom + 3))
+    settled(painter.page, lambda: bool(painter.mask().any()), True)
+    boxed = painter.mask()
+    notebook.python(f"select(painter.image, box={(left - 3, top - 3, right + 3, bottom + 3)}).save('asked.png')")
+    with Image.open(notebook.lab.root / "asked.png") as asked:
+        assert np.array_equal(boxed, np.asarray(asked) > 0)
+    painter.keys("Control+z")
+    assert not painter.mask().any()
+    painter.keys("w")
+    x, y = (left + right) // 2, (top + bottom) // 2
+    painter.drag((x, y))
+    settled(painter.page, lambda: bool(painter.mask().any()), True)
+    assert painter.mask()[y, x]

@@ -1,15 +1,21 @@
 // @ts-check
-// A mask on its way to Python and back: a bit for each pixel, row by row, deflated.
+// A mask on its way to Python and back, row by row, deflated: a bit for each pixel, or a byte where some are grey.
 
-/** The 0 and 1 of a mask as bits, as numpy.packbits has them. */
+/** Whether no pixel is grey. */
+export const isHard = (data) => data.every((value) => value === 0 || value === 255);
+
+/** The levels 0..255 of a mask as bits, as numpy.packbits has them, or, of a soft mask, as they are. */
 export function pack(data) {
-  const bits = new Uint8Array(Math.ceil(data.length / 8));
-  for (let i = 0; i < data.length; i++) if (data[i]) bits[i >> 3] |= 0x80 >> (i & 7);
+  const size = Math.ceil(data.length / 8);
+  if (size < data.length && !isHard(data)) return data.slice();
+  const bits = new Uint8Array(size);
+  for (let i = 0; i < data.length; i++) if (data[i] > 127) bits[i >> 3] |= 0x80 >> (i & 7);
   return bits;
 }
 
 export function unpack(bits, data) {
-  for (let i = 0; i < data.length; i++) data[i] = (bits[i >> 3] >> (7 - (i & 7))) & 1;
+  if (bits.length > Math.ceil(data.length / 8)) data.set(bits);
+  else for (let i = 0; i < data.length; i++) data[i] = 255 * ((bits[i >> 3] >> (7 - (i & 7))) & 1);
 }
 
 const through = async (bytes, stream) =>

@@ -1,10 +1,11 @@
 // @ts-check
 // A gesture, from pen down to pen up, whatever the pen is; and the pens: mouse, fingers, a stylus, and keys.
 import { clamp, listen } from "./dom.js";
-import { paintArea, paintEllipse, paintLine, paintPolygon, paintRectangle, pixelAt, snap } from "./raster.js";
+import { newStroke, paintArea, paintEllipse, paintLine, paintPolygon, paintRectangle, pixelAt, snap } from "./raster.js";
 
 const ERASING = new Set([2, 5]);  // the right button, the other end of a pen
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const TWITCH = 3;  // pixels of the image: a shorter drag of the select tool is a click
 const PEEK = 16;  // screen pixels between the cursor and the frame, so that one sees where it goes
 
 export const isBrush = (tool) => tool === "brush" || tool === "eraser";
@@ -27,7 +28,7 @@ export class Hand {
 
   begin(point, { erase = false, keys = false, pressure = 1 } = {}) {
     this.drop();
-    const tool = this.store.model.get("tool"), value = erase || tool === "eraser" ? 0 : 1;
+    const { model } = this.store, tool = model.get("tool"), value = erase || tool === "eraser" ? 0 : model.get("level");
     if (tool === "hand") return;
     if (tool === "fill") {
       paintArea(this.store.mask, point, value);
@@ -36,15 +37,16 @@ export class Hand {
     }
     const margin = keys ? 0.5 : 0;  // keys go from pixel to pixel
     this.gesture = { tool, value, keys, held: false, points: [point, point], margin };
+    if (isBrush(tool)) this.gesture.line = newStroke(this.store.mask, { value, softness: model.get("softness") });
     if (isBrush(tool)) this.stroke(this.gesture, point, pressure);
     this.draw();
   }
 
-  stroke({ points, value }, point, pressure) {
+  stroke({ points, line }, point, pressure) {
     const { mask, model } = this.store, radius = (model.get("brush_size") / 2) * (0.25 + 0.75 * pressure);
     const from = points[0];
     points[0] = point;
-    this.store.show(paintLine(mask, from, point, radius, value));
+    this.store.show(paintLine(mask, from, point, radius, line));
   }
 
   move(point, { square = false, pressure = 1 } = {}) {
@@ -61,10 +63,23 @@ export class Hand {
     if (!this.gesture) return;
     const { tool, points, value, margin } = this.gesture, { mask } = this.store;
     this.gesture = null;
+    if (tool === "select") {
+      this.find(points, value, margin);
+      return;
+    }
     if (tool === "lasso") paintPolygon(mask, points, value);
     if (tool === "rectangle") paintRectangle(mask, snap(points[0], points[1], margin), value);
     if (tool === "ellipse") paintEllipse(mask, snap(points[0], points[1], margin), value);
     this.store.commit();
+  }
+
+  /** Asks Python for the object in a box, or under a click; it answers with a new mask. */
+  find([start, end], value, margin) {
+    const { x0, y0, x1, y1 } = snap(start, end, margin), { width, height } = this.store.mask;
+    const clicked = Math.max(Math.abs(end.x - start.x), Math.abs(end.y - start.y)) < TWITCH;
+    if (clicked && pixelAt(start, this.store.mask) < 0) return;
+    this.store.select(clicked ? { point: [start.x, start.y], value }
+      : { box: [clamp(x0, 0, width), clamp(y0, 0, height), clamp(x1, 0, width), clamp(y1, 0, height)], value });
   }
 
   drop() {
@@ -193,8 +208,9 @@ export class Hand {
 
   /** Where the cursor is, for screen readers. */
   said() {
-    const { x, y } = this.pointer, painted = this.store.mask.data[pixelAt(this.pointer, this.store.mask)];
-    return `x ${Math.floor(x)}, y ${Math.floor(y)}, ${painted ? "painted" : "not painted"}`;
+    const { x, y } = this.pointer, level = this.store.mask.data[pixelAt(this.pointer, this.store.mask)];
+    const painted = level === 255 ? "painted" : level ? `painted to ${Math.round(level / 2.55)} %` : "not painted";
+    return `x ${Math.floor(x)}, y ${Math.floor(y)}, ${painted}`;
   }
 }
 

@@ -1,6 +1,6 @@
 // @ts-check
 // An image under a translucent mask, painted with mouse, touch, pen or keys: the controls around it. The mask is an array
-// of 0 and 1 that travels as bits; all views of one widget share it.
+// of levels, 0 to 255, that travels as bits, or as bytes where it is soft; all views of one widget share it.
 import { button, clamp, element, follow, keepKeys, listen, mark, onResize, save, svg, widget } from "./dom.js";
 import { MaskScreen } from "./mask_screen.js";
 import { openMask } from "./mask_store.js";
@@ -13,6 +13,7 @@ const ICONS = {
   ellipse: '<ellipse cx="10" cy="10" rx="7" ry="5.5"/>',
   lasso: '<path d="M6.3 13.3C4.3 12.5 3 11 3 9.2 3 6.3 6.1 4 10 4s7 2.3 7 5.2-3.1 5.2-7 5.2c-.9 0-1.7-.1-2.5-.3"/><circle cx="6.6" cy="13.9" r="1.4"/><path d="M6.2 15.3c.2 1-.2 1.7-1 2.2"/>',
   fill: '<path d="M9.3 3.2l6.3 6.3-5.5 5.5a1.4 1.4 0 0 1-2 0l-4.3-4.3a1.4 1.4 0 0 1 0-2L9.3 3.2z"/><path d="M3.5 9.5h12"/><path d="M16.6 12.2c.9 1.3 1.3 2 1.3 2.7a1.3 1.3 0 0 1-2.6 0c0-.7.4-1.4 1.3-2.7z"/>',
+  select: '<path d="M4 16l7.5-7.5"/><path d="M13.5 3v3M13.5 9v2.5M9.5 6.8H12M15.2 6.8h2.6M10.8 4l1.2 1.2M15 8.3l1.3 1.3M16.3 4L15 5.2"/>',
   hand: '<path d="M10 2.5v15M2.5 10h15"/><path d="M8 4.5l2-2 2 2M8 15.5l2 2 2-2M4.5 8l-2 2 2 2M15.5 8l2 2-2 2"/>',
   undo: '<path d="M7 4L3.5 7.5 7 11"/><path d="M3.5 7.5h8a4.5 4.5 0 0 1 0 9H8"/>',
   redo: '<path d="M13 4l3.5 3.5L13 11"/><path d="M16.5 7.5h-8a4.5 4.5 0 0 0 0 9H12"/>',
@@ -27,11 +28,12 @@ const ICONS = {
 
 const TOOLS = {
   brush: ["Brush", "b"], eraser: ["Eraser", "e"], rectangle: ["Rectangle", "r"], ellipse: ["Ellipse", "o"],
-  lasso: ["Lasso", "l"], fill: ["Fill an enclosed area", "f"], hand: ["Move the picture", "h"],
+  lasso: ["Lasso", "l"], fill: ["Fill an enclosed area", "f"], select: ["Select an object: click it, or drag a box around it", "w"],
+  hand: ["Move the picture", "h"],
 };
 const COLOURS = { "#ff2d9b": "Pink", "#12d67f": "Green", "#2f8fff": "Blue", "#ffb000": "Amber" };
 const HELP = [
-  ["B E R O L F", "brush, eraser, rectangle, ellipse, lasso, fill"],
+  ["B E R O L F W", "brush, eraser, rectangle, ellipse, lasso, fill, select an object"],
   ["[ ]", "smaller or larger brush"],
   ["Shift", "square or circle while you drag"],
   ["Alt or right button", "erase with any tool; so does the other end of a pen"],
@@ -56,6 +58,11 @@ const group = (label, ...nodes) => element("div", { class: "mp-group", role: "gr
 class Painter {
   size = element("input", { type: "range", min: 0, max: 100, step: 1, "aria-label": "Brush size" });
   sizeText = element("output", { class: "mp-number" });
+  softness = element("input", { type: "range", min: 0, max: 100, step: 5, "aria-label": "Softness of the brush",
+    title: "Softness of the brush" });
+  level = element("input", { type: "range", min: 5, max: 100, step: 5, "aria-label": "Level: how white the mask is painted",
+    title: "Level: how white the mask is painted" });
+  levelText = element("output", { class: "mp-number mp-short" });
   opacity = element("input", { type: "range", min: 10, max: 100, step: 5, "aria-label": "Opacity of the overlay",
     title: "Opacity of the overlay" });
   status = element("span", { class: "mp-status" });
@@ -120,6 +127,8 @@ class Painter {
       element("div", { class: "cw-bar mp-bar", role: "toolbar", "aria-label": "Mask painter" },
         group("Tools", ...this.tools.map(({ node }) => node)),
         group("Brush size", element("span", { class: "mp-dot small" }), this.size, element("span", { class: "mp-dot" }), this.sizeText),
+        group("Soft masks", element("span", { class: "mp-dot" }), this.softness, element("span", { class: "mp-dot soft" }),
+          this.level, this.levelText),
         group("History", undo, redo), group("Whole mask", invert, grow, shrink, clear), group("Zoom", out, this.fit, larger)),
       this.screen.mat, this.help,
       element("div", { class: "cw-bar mp-bar mp-foot" }, this.status, this.spoken,
@@ -127,12 +136,14 @@ class Painter {
   }
 
   follow(signal) {
-    const { model, size, opacity } = this;
+    const { model, size, softness, level, opacity } = this;
     listen(size, "input", () => model.set("brush_size", Math.round(1 + (this.largest - 1) * (Number(size.value) / 100) ** 2)), signal);
     listen(opacity, "input", () => model.set("opacity", Number(opacity.value) / 100), signal);
-    for (const slider of [size, opacity]) listen(slider, "change", () => model.save_changes(), signal);
+    listen(softness, "input", () => model.set("softness", Number(softness.value) / 100), signal);
+    listen(level, "input", () => model.set("level", Math.round(2.55 * Number(level.value))), signal);
+    for (const slider of [size, softness, level, opacity]) listen(slider, "change", () => model.save_changes(), signal);
     keepKeys(this.root, signal, (event) => this.key(event), (event) => this.command(event));
-    follow(model, ["tool", "brush_size", "opacity", "colour"], () => this.refresh(), signal);
+    follow(model, ["tool", "brush_size", "softness", "level", "opacity", "colour", "_note"], () => this.refresh(), signal);
     onResize(this.root, () => this.screen.layout(), signal);
   }
 
@@ -170,7 +181,12 @@ class Painter {
     mark(size, { "aria-valuetext": `${brush} pixels` });
     this.sizeText.textContent = `${brush} px`;
     this.opacity.value = String(100 * model.get("opacity"));
-    this.status.textContent = `${(100 * share(mask)).toFixed(1)} % to repaint · ${mask.width} × ${mask.height} px`;
+    const level = `${Math.round(model.get("level") / 2.55)} %`;
+    if (document.activeElement !== this.softness) this.softness.value = String(100 * model.get("softness"));
+    if (document.activeElement !== this.level) this.level.value = String(model.get("level") / 2.55);
+    mark(this.level, { "aria-valuetext": level });
+    this.levelText.textContent = level;
+    this.status.textContent = model.get("_note") || `${(100 * share(mask)).toFixed(1)} % to repaint · ${mask.width} × ${mask.height} px`;
     this.screen.draw();
   }
 }

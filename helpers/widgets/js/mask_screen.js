@@ -99,11 +99,13 @@ export class MaskScreen {
       part.clearRect(...box);
     }
     this.place(shape).imageSmoothingEnabled = scale < 1;
-    shape.drawImage(this.store.canvas, 0, 0);
+    shape.drawImage(this.store.layer.canvas, 0, 0);
     context.globalAlpha = this.store.model.get("opacity");
     context.drawImage(this.whole, 0, 0);
     context.globalAlpha = 1;
     // A white line with a dark one around it: on an image of any colour, one of the two is seen.
+    shape.clearRect(-1, -1, this.store.mask.width + 2, this.store.mask.height + 2);
+    shape.drawImage(this.store.cut.canvas, 0, 0);
     this.outline(context, 2, "rgba(0, 0, 0, .55)");
     this.outline(context, 1, "#fff");
     if (this.hand.gesture) this.sketch(this.place(context), this.hand.gesture);
@@ -136,6 +138,7 @@ export class MaskScreen {
   /** Shows a shape that is not painted yet. */
   sketch(context, { tool, points, margin, value }) {
     if (isBrush(tool)) return;
+    if (tool === "select") tool = "rectangle";
     const { x0, y0, x1, y1 } = snap(points[0], points[points.length - 1], margin), path = new Path2D();
     const rx = (x1 - x0) / 2, ry = (y1 - y0) / 2, pixel = 1 / this.viewport.scale;
     if (tool === "rectangle") path.rect(x0, y0, x1 - x0, y1 - y0);

@@ -9,13 +9,26 @@ const HISTORY_BYTES = 64e6;
 export const openMask = async (context) => new MaskStore(context,
   await createImageBitmap(new Blob([context.model.get("_picture")])), await inflate(context.model.get("mask_bits")));
 
+/** A canvas of the image's size, and its pixels as words. */
+class Layer {
+  constructor(width, height) {
+    this.canvas = Object.assign(document.createElement("canvas"), { width, height });
+    this.context = this.canvas.getContext("2d");
+    this.pixels = this.context.createImageData(width, height);
+    this.words = new Uint32Array(this.pixels.data.buffer);
+  }
+
+  show({ x0, y0, x1, y1 }) { this.context.putImageData(this.pixels, 0, 0, x0, y0, x1 - x0, y1 - y0); }
+}
+
 export class MaskStore {
   views = new Set();
   past = [];
   future = [];
   ticket = 0;  // the newest exchange with Python; older ones that come in late are dropped
   sending = false;
-  word = 0;  // one painted pixel of the overlay
+  words = new Uint32Array(256);  // a pixel of the overlay for each level
+  full = 0;  // a pixel of `cut`
 
   constructor({ model, signal }, image, bits) {
     const [width, height] = model.get("_size");
@@ -23,9 +36,8 @@ export class MaskStore {
     this.image = image;
     this.bits = bits;
     this.mask = newMask(width, height);
-    this.canvas = Object.assign(document.createElement("canvas"), { width, height });
-    this.context = this.canvas.getContext("2d");
-    this.pixels = this.context.createImageData(width, height);
+    this.layer = new Layer(width, height);  // the mask in colour
+    this.cut = new Layer(width, height);  // what of it is repainted: its outline is drawn
     unpack(bits, this.mask.data);
     this.colour();
     follow(model, ["colour"], () => this.colour(), signal);
@@ -34,19 +46,21 @@ export class MaskStore {
 
   /** Brings the overlay up to date within a box. */
   show(box = { x0: 0, y0: 0, x1: this.mask.width, y1: this.mask.height }) {
-    const words = new Uint32Array(this.pixels.data.buffer), { width, data } = this.mask;
+    const { words, full, layer, cut, mask: { width, data } } = this;
     for (let y = box.y0; y < box.y1; y++) {
-      for (let i = y * width + box.x0; i < y * width + box.x1; i++) words[i] = data[i] ? this.word : 0;
+      for (let i = y * width + box.x0; i < y * width + box.x1; i++) {
+        layer.words[i] = words[data[i]];
+        cut.words[i] = data[i] > 127 ? full : 0;
+      }
     }
-    if (box.x1 > box.x0 && box.y1 > box.y0) {
-      this.context.putImageData(this.pixels, 0, 0, box.x0, box.y0, box.x1 - box.x0, box.y1 - box.y0);
-    }
+    if (box.x1 > box.x0 && box.y1 > box.y0) for (const one of [layer, cut]) one.show(box);
     this.views.forEach((view) => view.draw(box));
   }
 
   colour() {
     const hex = parseInt(this.model.get("colour").slice(1), 16);
-    this.word = new Uint32Array(new Uint8Array([hex >> 16, hex >> 8, hex, 255]).buffer)[0];
+    this.words = this.words.map((_, level) => new Uint32Array(new Uint8Array([hex >> 16, hex >> 8, hex, level]).buffer)[0]);
+    this.full = this.words[255];
     this.show();
   }
 
@@ -54,14 +68,14 @@ export class MaskStore {
   commit() {
     this.show();
     const bits = pack(this.mask.data);
-    if (bits.every((byte, i) => byte === this.bits[i])) return;
+    if (bits.length === this.bits.length && bits.every((byte, i) => byte === this.bits[i])) return;
     this.remember(bits);
     this.send();
   }
 
   remember(bits) {
     this.past.push(this.bits);
-    while (this.past.length * bits.length > HISTORY_BYTES) this.past.shift();
+    while (this.past.reduce((sum, { length }) => sum + length, 0) > HISTORY_BYTES) this.past.shift();
     this.future.length = 0;
     this.bits = bits;
     this.refresh();
@@ -89,12 +103,20 @@ export class MaskStore {
 
   refresh() { this.views.forEach((view) => view.refresh()); }
 
+  /** Asks Python for an object's mask: `{ point }` or `{ box }`, and the level to paint it with. */
+  select(where) {
+    this.model.set("_note", "Looking for the outline …");
+    this.model.save_changes();
+    this.model.send({ select: where });
+  }
+
   async send() {
     const ticket = ++this.ticket;
     const bytes = await deflate(this.bits);
     if (ticket !== this.ticket) return;
     this.sending = true;
     this.model.set("mask_bits", new DataView(bytes.buffer));
+    this.model.set("_note", "");
     this.sending = false;
     this.model.save_changes();
   }

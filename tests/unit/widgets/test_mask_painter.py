@@ -3,13 +3,14 @@
 import base64
 import io
 import re
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import helpers.widgets.mask_painter as module
-from helpers import MaskPainter, box_mask, grow, load_image
+from helpers import MaskPainter, box_mask, grow, load_image, load_mask, select
 from helpers.widgets import assets
 
 
@@ -41,10 +42,26 @@ def test_a_returned_mask_is_a_copy(image):
     assert painter.image.tobytes() == image.tobytes()
 
 
-def test_a_soft_mask_is_cut_at_128(image):
-    soft = np.zeros(image.size[::-1], np.uint8)
-    soft[0, :4] = 1, 127, 128, 255
-    assert list(np.asarray(MaskPainter(image, Image.fromarray(soft)).mask)[0, :5]) == [0, 0, 255, 255, 0]
+def test_a_soft_mask_stays_soft_and_a_hard_one_is_an_eighth_of_it(image):
+    soft = Image.fromarray(np.random.default_rng(3).integers(0, 256, image.size[::-1], np.uint8))
+    painter = MaskPainter(image, soft)
+    assert painter.mask.tobytes() == soft.tobytes() == zlib.decompress(painter.mask_bits)
+    painter.mask = random_mask(image.size)
+    assert len(zlib.decompress(painter.mask_bits)) == -(-37 * 23 // 8)
+
+
+def test_a_mask_that_an_earlier_version_stored_is_read(image):
+    mask = random_mask(image.size)
+    stored = zlib.compress(np.packbits(np.asarray(mask) > 0).tobytes())  # as it always was
+    painter = MaskPainter(image)
+    painter.set_state({"mask_bits": stored})
+    assert painter.mask.tobytes() == mask.tobytes()
+    assert zlib.decompress(MaskPainter(image, mask).mask_bits) == zlib.decompress(stored)
+
+
+def test_the_mask_of_a_single_pixel_is_a_bit():
+    for level, read in ((127, 0), (128, 255)):
+        assert MaskPainter(Image.new("RGB", (1, 1)), Image.new("L", (1, 1), level)).mask.getpixel((0, 0)) == read
 
 
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.float32], ids=["bool", "0..255", "0..1"])
@@ -81,6 +98,8 @@ def test_what_is_no_mask_of_its_image_is_refused_and_the_old_one_stays(image):
         ({"brush_size": 0}, ValueError, "brush_size=0: expected a whole number, 1 or more"),
         ({"brush_size": "wide"}, TypeError, "'brush_size' trait of a MaskPainter instance expected an int"),
         ({"opacity": 40}, ValueError, "opacity=40: expected a number from 0 to 1"),
+        ({"softness": 1.5}, ValueError, "softness=1.5: expected a number from 0 to 1"),
+        ({"level": 0}, ValueError, "level=0: expected a whole number from 1 to 255"),
         ({"colour": "red"}, ValueError, "colour='red': expected '#rrggbb'"),
     ],
 )
@@ -97,6 +116,48 @@ def test_strokes_arrive_as_the_browser_sends_them(image):
     painter.set_state({"mask_bits": memoryview(MaskPainter(image, mask).mask_bits)})
     assert painter.mask.tobytes() == mask.tobytes()
     assert len(told) == 1
+
+
+def ask(painter, **select):
+    """What the browser sends when the select tool is used."""
+    painter._handle_custom_msg({"select": select}, [])
+
+
+def test_a_click_and_a_box_paint_the_object_that_select_finds():
+    image = load_image("bench")
+    left, top, right, bottom = load_mask("bench").getbbox()
+    box, point = (left - 2, top - 2, right + 2, bottom + 2), ((left + right) / 2, (top + bottom) / 2)
+    painter = MaskPainter(image, box_mask(image, (0, 0, 9, 9)))
+    ask(painter, box=list(box), value=200)
+    boxed = np.asarray(select(image, box=box)) > 0
+    expected = np.where(boxed, 200, np.asarray(box_mask(image, (0, 0, 9, 9))))
+    assert np.array_equal(painter.mask, expected) and boxed.any()
+    ask(painter, box=list(box), value=0)
+    assert np.array_equal(painter.mask, np.where(boxed, 0, expected))
+    painter.mask = None
+    ask(painter, point=list(point), value=255)
+    assert painter.mask.tobytes() == select(image, point=point).tobytes()
+
+
+def test_where_nothing_is_found_the_mask_stays_and_it_is_said():
+    image = load_image("bench", size=64)
+    painter = MaskPainter(image, random_mask(image.size))
+    before = painter.mask_bits
+    ask(painter, point=[500, 3], value=255)
+    assert painter.mask_bits == before
+    assert "lies outside the image of 64 x 64 pixels" in painter._note
+    painter._handle_custom_msg({"other": 1}, [])
+    ask(painter, box=[5, 5, 60, 60], value=255)
+    assert painter._note == "" and painter.mask_bits != before
+
+
+def test_the_overlay_of_a_soft_mask_is_as_strong_as_the_mask():
+    image = Image.new("RGB", (64, 64), "black")
+    mask = Image.fromarray(np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1)))
+    shown = np.asarray(MaskPainter(image, mask, colour="#ffffff", opacity=1).overlay)[32, :, 0].astype(int)
+    far = np.abs(np.arange(64) - 32) > 4  # from where the outline runs: at half
+    assert np.abs(shown - np.asarray(mask)[32])[far].max() <= 1
+    assert shown[31] == 255
 
 
 def test_the_overlay_shows_the_mask_and_leaves_the_rest(image):
