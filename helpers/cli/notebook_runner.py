@@ -225,7 +225,7 @@ def _lighten(output: NotebookNode) -> None:
 
 
 def _portable(text: str) -> str:
-    for folder, name in ((str(ROOT), "."), (sys.prefix, ".venv"), (str(Path.home()), "~")):
+    for folder, name in ((str(ROOT), "."), (sys.prefix, ".venv"), (os.path.expanduser("~"), "~")):
         if len(folder) > 1:  # a home of "/" would eat every slash
             text = text.replace(folder, name)
     return _ADDRESS.sub("at 0x…", text)

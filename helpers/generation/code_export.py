@@ -15,6 +15,7 @@ from PIL import Image
 
 from helpers.catalog import miniatures
 from helpers.catalog.checkpoints import CATALOG, Checkpoint
+from helpers.common import paths
 from helpers.generation import compositing, png_record, schedulers
 from helpers.hub import convert_pickles
 from helpers.images.digest import digest_of
@@ -31,7 +32,7 @@ def write(
     """
     if not origin["source"]:
         raise ValueError("this record's pipeline was not loaded from a checkpoint, so no script can load it.")
-    files = _Files(None if folder is None else Path(folder).expanduser())
+    files = _Files(None if folder is None else paths.expand(folder, name="folder"))
     call = {name: value for name, value in parameters.items() if name not in ("seed", "scheduler")}
     shown = {name: files.expression(name, value) for name, value in call.items() if name not in compositing.NAMES}
     before, after = _around(origin, call, shown)
@@ -124,8 +125,11 @@ class _Files:
         file = f"{name}-{digest_of(value)[:8]}{suffix}"
         if self.folder is None:
             return repr(file)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / file).write_bytes(png_record.file_bytes(value))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / file).write_bytes(png_record.file_bytes(value))
+        except OSError as error:
+            raise OSError(f"folder={str(self.folder)!r} cannot be written to: {error.strerror or error}.") from error
         return repr((self.folder / file).as_posix())
 
 

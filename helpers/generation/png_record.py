@@ -20,6 +20,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from helpers.common import paths
 from helpers.common.png import png_bytes
 from helpers.images.digest import digest_of
 from helpers.images.reading import MAX_BYTES, open_image
@@ -28,6 +29,8 @@ KEY = "inpainting-course"
 FORMAT = 2  # of the JSON
 MODES = ("1", "L", "LA", "RGB", "RGBA")  # of images that a PNG holds unchanged
 DEPTH = 8  # of lists within lists
+BYTES = (bytes, bytearray, memoryview)  # a file's contents
+Buffer = bytes | bytearray | memoryview
 INTEGERS = 2**64  # are smaller
 NUMBER = r"-?[0-9.]{1,25}(e[+-]?[0-9]{1,3})?"  # a pattern for `check_fields`
 
@@ -145,12 +148,13 @@ def check_fields(where: str, content: Any, patterns: dict[str, str]) -> dict[str
 def write(path: str | os.PathLike, image: Image.Image, content: dict[str, Any]) -> Path:
     """Write the PNG file; one of that name is the old one or the new one, never half of one.
 
-    ValueError, before anything is written, where `read` would refuse the file: over 64 MiB.
+    ValueError, before anything is written, where `read` would refuse the file: over 64 MiB. OSError, saying why, where
+    the system refuses it.
     """
-    path = Path(path).expanduser()
-    if path.suffix.lower() != ".png":
+    path = paths.expand(path)
+    if not path.name.lower().endswith(".png"):
         raise ValueError(f"path={str(path)!r}: a record is a PNG file; let the name end in .png.")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise ValueError(f"path={str(path)!r}: there is no folder {path.parent}. Make it first, or choose another.")
     info, file = PngImagePlugin.PngInfo(), io.BytesIO()
     info.add_itxt(KEY, json.dumps({"format": FORMAT} | content))
@@ -160,37 +164,35 @@ def write(path: str | os.PathLike, image: Image.Image, content: dict[str, Any]) 
             f"path={str(path)!r}: with its inputs this record takes {file.tell() / 2**20:.0f} MiB, and at most "
             f"{MAX_BYTES // 2**20} can be read again. Save the image alone: record.image.save(...)."
         )
-    draft = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(4)}.tmp")
+    draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         draft.write_bytes(file.getbuffer())
         os.replace(draft, path)
+    except OSError as error:
+        raise OSError(
+            f"path={str(path)!r} cannot be written: {error.strerror or error}. Choose another folder or a shorter name."
+        ) from error
     finally:
         draft.unlink(missing_ok=True)
     return path
 
 
-def label(path: str | os.PathLike | bytes) -> str:
+def label(path: str | os.PathLike | Buffer) -> str:
     """What messages call a file, or its bytes."""
-    return f"path=<{len(path)} bytes>" if isinstance(path, bytes) else f"path={os.fspath(path)!r}"
+    return f"path=<{len(bytes(path))} bytes>" if isinstance(path, BYTES) else f"path={os.fspath(path)!r}"
 
 
-def read(path: str | os.PathLike | bytes) -> tuple[Image.Image, dict[str, Any]]:
-    """The image and its JSON; ValueError, naming the file, for any other PNG or one cut off.
+def read(path: str | os.PathLike | Buffer) -> tuple[Image.Image, dict[str, Any]]:
+    """The image and its JSON; ValueError, naming the file, for any other file, and for one cut off.
 
     path: of the file, or its bytes.
     """
+    if not isinstance(path, (str, os.PathLike, *BYTES)):
+        raise TypeError(f"path is a {type(path).__name__}: expected the path of a PNG file, or its bytes.")
     named = label(path)
-    if isinstance(path, bytes):
-        data = path
-    else:
-        path = Path(path).expanduser()
-        if not path.is_file():
-            raise ValueError(f"{named}: no such file.")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    image = open_image(
-        data, name="path" if isinstance(path, bytes) else named
-    )  # whole, of a sane size, and of a known kind
+    data = bytes(path) if isinstance(path, BYTES) else paths.read_bytes(path, most=MAX_BYTES)
+    name = "path" if isinstance(path, BYTES) else named
+    image = open_image(data, name=name)  # whole, of a sane size, and of a known kind
     image.info.clear()
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
         texts = getattr(opened, "text", {})

@@ -62,7 +62,7 @@ class Record:
         """Write a PNG with everything in it; returns its path. The file appears whole or not at all.
 
         ValueError where there is no image, no such folder, another ending than .png, over 64 MiB to write, or anything
-        else that `load` would refuse.
+        else that `load` would refuse. OSError, saying why, where the system refuses to write it.
         """
         if self.image is None:
             raise ValueError(f"this record has no image to save: {self.error}")
@@ -79,7 +79,7 @@ class Record:
         return png_record.write(path, self.image, content)
 
     @classmethod
-    def load(cls, path: str | os.PathLike | bytes) -> Record:
+    def load(cls, path: str | os.PathLike | png_record.Buffer) -> Record:
         """Read what `save` wrote; ValueError for any other file, and a warning if the pixels were edited since.
 
         path: of the file, or its bytes.
@@ -123,7 +123,7 @@ class Record:
         return key_of(self.parameters, self.origin)
 
 
-def loaded(path: str | os.PathLike | bytes) -> tuple[Record, bool]:
+def loaded(path: str | os.PathLike | png_record.Buffer) -> tuple[Record, bool]:
     """Like `Record.load`, but returns whether the image was edited since instead of warning."""
     image, content = png_record.read(path)
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from helpers.common import memory, validation
+from helpers.common import memory, paths, validation
 from helpers.generation import calls, png_record, provenance
 from helpers.generation.records import Record, key_of
 from helpers.images.digest import digest_of
@@ -58,7 +57,10 @@ def sweep(
     size = _batch_size(batch, axes, fixed)
     cells = [fixed | dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     _check(pipe, cells)
-    target = None if folder is None else _writable(folder)
+    target = None
+    if folder is not None:
+        names = (_file_name(cell, tuple(axes), "0" * 12, size > 1) for cell in cells)
+        target = _writable(folder, max(names, key=lambda name: len(name.encode())))
     return _records(pipe, cells, tuple(axes), size, target, progress)
 
 
@@ -71,7 +73,7 @@ def _records(
     origin = None if folder is None else provenance.describe(pipe)
     with tqdm(total=len(cells), unit="image", disable=not progress) as bar:
         for group in _groups(cells, axes, size):
-            files = [folder and folder / _file_name(cell, axes, origin, size > 1) for cell in group]
+            files = [folder and folder / _file_name(cell, axes, key_of(cell, origin), size > 1) for cell in group]
             found = [_read(file) for file in files]
             made = iter(_make(pipe, used, [cell for cell, one in zip(group, found, strict=True) if one is None]))
             for file, record in zip(files, found, strict=True):
@@ -187,33 +189,36 @@ def _check(pipe: Any, cells: list[Parameters]) -> None:
         validation.check_strength(strength, max(steps for _, steps in pairs))
 
 
-def _writable(folder: str | os.PathLike) -> Path:
-    path = Path(folder).expanduser()
+def _writable(folder: str | os.PathLike, longest: str) -> Path:
+    """The folder, made where it is missing, after a file with a name as long as `longest` was written there."""
+    path = paths.expand(folder, name="folder").absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
+        paths.try_writing(path, longest)
     except OSError as error:
-        raise ValueError(f"folder={str(folder)!r} cannot be written to: {error.strerror or error}.") from error
+        why = "it is a file" if os.path.isfile(path) else error.strerror or error
+        raise ValueError(f"folder={str(folder)!r} cannot be written to: {why}. Choose another.") from error
+    return path
 
 
-def _file_name(cell: Parameters, axes: tuple[str, ...], origin: Any, batched: bool) -> str:
-    """The varied values, and the key of all that decides the pixels."""
+def _file_name(cell: Parameters, axes: tuple[str, ...], key: str, batched: bool) -> str:
+    """The varied values, and the key of all that decides the pixels; at most 255 bytes, as most disks allow."""
     values = [f"{name}={_short(cell.get(name))}" for name in axes]
-    return " ".join([*values, f"{key_of(cell, origin)}{'-batch' * batched}.png"])
+    return " ".join([*values, f"{key}{'-batch' * batched}.png"])
 
 
 def _short(value: Any) -> str:
-    """A value as part of a file name."""
+    """A value as part of a file name: up to 32 characters and 40 bytes."""
     text = digest_of(value)[:8] if hasattr(value, "mode") or hasattr(value, "shape") else str(value)
-    return re.sub(r"[^\w.+-]+", "_", text)[:32]
+    safe = re.sub(r"[^\w.+-]+", "_", text)[:32]
+    return safe.encode()[:40].decode(errors="ignore")
 
 
 def _write(record: Record, file: Path) -> None:
-    """Save the record; what cannot be saved, as inputs that are too large, ends no sweep."""
+    """Save the record; what cannot be saved, as on a disk that is full by now, ends no sweep."""
     try:
         record.save(file)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         warnings.warn(f"an image is not saved: {error}", stacklevel=3)
 
 

@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from helpers.common import paths
+
 logger = logging.getLogger(__name__)
 
 WAITS = (1.0, 3.0, 6.0)  # seconds between tries
@@ -51,10 +53,17 @@ def offline() -> bool:
 
 
 def cache_folder() -> Path:
-    """The folder where downloads are kept, shared with every other program that uses the Hub."""
+    """The folder where downloads are kept, shared with every other program that uses the Hub.
+
+    ValueError where it lies in a home folder and none is known.
+    """
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE)
+    if constants.HF_HUB_CACHE.startswith("~"):
+        raise ValueError(
+            "no home folder is known here, and so no Hub cache. Set the environment's HF_HOME to a folder."
+        )
+    return paths.from_start(constants.HF_HUB_CACHE)
 
 
 def check_room(size: int, *, name: str = "") -> None:

@@ -16,14 +16,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from helpers.catalog.checkpoints import CATALOG
-from helpers.common.paths import DATA
+from helpers.common import paths
 from helpers.common.validation import check_size, did_you_mean
 from helpers.hub.guide_images import guide_image
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
-IMAGES = DATA / "pictures"
+IMAGES = paths.DATA / "pictures"
 
 
 def load_image(what: Any, *, size: int | tuple[int, int] | None = None) -> Image.Image:
@@ -70,12 +70,7 @@ def open_image(what: Any, *, name: str = "image") -> Image.Image:
     if isinstance(what, (bytes, bytearray, memoryview)):
         return _decoded(bytes(what), f"{name}=<{len(what)} bytes>")
     if isinstance(what, (str, os.PathLike)):
-        path = _find(what, name)
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise ValueError(f"{name}={str(path)!r} cannot be read: {error.strerror or error}.") from error
+        data = paths.read_bytes(_find(what, name), most=MAX_BYTES, name=name)
         return _decoded(data, f"{name}={str(what)!r}")
     raise TypeError(
         f"{name}: expected a course name, a path, bytes or a PIL image, got {_kind(what)}. Of an array pass "
@@ -136,7 +131,8 @@ def to_grey(image: Image.Image, *, name: str = "mask") -> Image.Image:
     return grey
 
 
-def _find(what: str | os.PathLike, name: str) -> Path:
+def _find(what: str | os.PathLike, name: str) -> str | Path:
+    """The path that is meant; ValueError for a URL, and for what is neither a course name nor looks like a path."""
     text = os.fsdecode(os.fspath(what))
     if isinstance(what, str):
         if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://|data:", text):
@@ -147,16 +143,9 @@ def _find(what: str | os.PathLike, name: str) -> Path:
         known = IMAGES / f"{text}.png"
         if is_course_name(text) and known.is_file():
             return guide_image(text) or known
-    path = Path(text).expanduser()
-    try:
-        if path.is_dir():
-            raise ValueError(f"{name}={text!r} is a folder: pass the path of one image in it.")
-        if path.exists():
-            return path
-    except OSError:  # a name too long, a folder that may not be read
-        pass
-    if path.suffix or len(path.parts) > 1:
-        raise ValueError(f"{name}={text[:200]!r}: no such file (looked in {path.parent.absolute()}).")
+    path = paths.expand(text, name=name)
+    if path.suffix or len(path.parts) != 1 or os.path.lexists(path):
+        return text
     hint = did_you_mean(text, course_images())
     raise ValueError(f"{name}={text[:200]!r} is neither an image of the course nor a file in this folder. {hint}")
 

@@ -11,6 +11,7 @@ from PIL import Image
 from helpers.common.validation import check_strength
 from helpers.generation import calls, provenance
 from helpers.generation.job_queue import Job
+from helpers.generation.png_record import Buffer
 from helpers.generation.records import Record, loaded
 from helpers.images.masks import share
 from helpers.widgets.explorer.control_image import ControlImage
@@ -129,7 +130,7 @@ class ExplorerSession(RenderSession):
             if (entry := self.history.get(number)) is not None:
                 self._adopt(entry.record, entry.values)
 
-    def restore(self, what: Record | str | PathLike | bytes) -> None:
+    def restore(self, what: Record | str | PathLike | Buffer) -> None:
         """See `Explorer.restore`."""
         record, edited = (what, False) if isinstance(what, Record) else loaded(what)
         notes = ["The image was edited after it was recorded."] if edited else []

@@ -14,6 +14,7 @@ import traitlets
 
 from helpers.common.png import png_bytes
 from helpers.generation.job_queue import Job
+from helpers.generation.png_record import Buffer
 from helpers.generation.records import Record
 from helpers.pipelines import latent_preview
 from helpers.widgets.assets import css, esm
@@ -95,7 +96,7 @@ class Explorer(RenderWidget):
         """Save the image on the screen as PNG with everything that made it: `restore` takes it back."""
         return self._session.shown().save(path)
 
-    def restore(self, what: Record | str | PathLike | bytes) -> None:
+    def restore(self, what: Record | str | PathLike | Buffer) -> None:
         """Bring back a record, or a PNG that holds one: its image, and every control as it was.
 
         ValueError, and everything stays as it is, for another kind of file and for another pipeline's image.

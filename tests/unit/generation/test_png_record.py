@@ -247,3 +247,36 @@ def test_no_file_yields_a_script_that_does_anything_else(tmp_path) -> None:
         scripts += 1
     assert scripts > 50
     check_script(record().code())
+
+
+def test_a_file_is_read_as_bytes_of_any_kind(tmp_path) -> None:
+    data = record().save(tmp_path / "a.png").read_bytes()
+    for kind in (bytes, bytearray, memoryview, lambda one: memoryview(b"xx" + one + b"xx")[2:-2]):
+        assert equal(Record.load(kind(data)).image, record().image)
+    for wrong in (None, 3, ["a.png"]):
+        with pytest.raises(TypeError, match=f"path is a {type(wrong).__name__}: expected the path"):
+            Record.load(wrong)
+
+
+def test_a_name_that_begins_with_a_tilde_is_a_name(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert equal(Record.load(record().save("~a.png")).image, record().image)
+    assert [file.name for file in tmp_path.iterdir()] == ["~a.png"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert record().save("~/b.PNG") == tmp_path / "b.PNG"
+
+
+def test_what_the_system_does_not_write_says_why(tmp_path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    for name, message in (
+        ("folder.png", r"folder\.png' cannot be written: Is a directory\. Choose another"),
+        ("文" * 85 + ".png", "cannot be written: File name too long"),
+        ("x" * 252 + ".png", "cannot be written: File name too long"),
+    ):
+        with pytest.raises(OSError, match=message):
+            record().save(tmp_path / name)
+    for name, message in (("a\0.png", "NUL"), ("\ud800.png", "characters"), ("a.png.", r"end in \.png")):
+        with pytest.raises(ValueError, match=message):
+            record().save(tmp_path / name)
+    record().save(tmp_path / ("文" * 83 + ".png"))
+    assert len(list(tmp_path.iterdir())) == 2

@@ -205,10 +205,64 @@ def test_what_is_too_large_for_a_file_ends_no_sweep(inpaint, tmp_path, monkeypat
     assert all(record.image for record in records) and not list((tmp_path / "sweep").iterdir())
 
 
-def test_a_folder_that_cannot_be_is_refused(inpaint, tmp_path) -> None:
+def test_a_folder_that_cannot_be_is_refused(inpaint, runs, tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="folder=.* cannot be written to"):
-        sweep(inpaint, over={"seed": [1]}, folder=tmp_path / "file", **call(inpaint))  # not even started
+    (tmp_path / "link").symlink_to(tmp_path / "gone" / "far")
+    names = {"file": "it is a file", "link": "File exists|No such file", "x" * 300: "name too long", "a\0b": "NUL"}
+    for name, message in names.items():
+        with pytest.raises(ValueError, match=f"folder=.*({message})"):
+            sweep(inpaint, over={"seed": [1]}, folder=tmp_path / name, **call(inpaint))  # not even started
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sweeps.paths.Path, "write_bytes", full)
+    with pytest.raises(ValueError, match="cannot be written to: No space left on device"):
+        sweep(inpaint, over={"seed": [1]}, folder=tmp_path / "new", **call(inpaint))
+    assert runs == []
+
+
+@pytest.mark.parametrize("text", ["中" * 300, "🏰" * 99, "é" * 80, "/etc/../" * 30, "a\nb\0c", "CON", "  ..", "\ud800"])
+def test_any_prompt_gives_a_name_that_a_disk_takes(inpaint, tmp_path, text) -> None:
+    over = {"prompt": [text, "b" + text], "negative_prompt": [text], "controlnet_conditioning_scale": [1.0]}
+    names = [
+        sweeps._file_name(
+            {"prompt": one, "negative_prompt": one, "negative_pooled_prompt_embeds": one}, axes, "0" * 12, True
+        )
+        for one in over["prompt"]
+        for axes in [("prompt", "negative_prompt", "negative_pooled_prompt_embeds")]
+    ]
+    for name in names:
+        assert len(name.encode()) <= 255 and not set(name) & set('/\\:*?"<>|\0\n')
+        (tmp_path / name).write_text("")
+
+
+def test_chinese_prompts_are_kept_in_a_folder(inpaint, runs, tmp_path) -> None:
+    given = without(call(inpaint), "prompt") | {"over": {"prompt": ["一座红色的城堡" * 30, "b"]}, "folder": tmp_path}
+    first = list(sweep(inpaint, **given))
+    assert all(record.error is None for record in first) and len(list(tmp_path.glob("*.png"))) == 2
+    assert all(map(same, first, sweep(inpaint, **given))) and len(runs) == 2
+
+
+def test_a_disk_that_fills_up_meanwhile_ends_no_sweep(inpaint, runs, tmp_path, monkeypatch) -> None:
+    records = sweep(inpaint, over={"seed": [1, 2]}, folder=tmp_path / "sweep", **call(inpaint))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(png_record.os, "replace", full)
+    with pytest.warns(UserWarning, match="an image is not saved: .*No space left on device"):
+        assert [record.error for record in records] == [None, None]
+    assert not list((tmp_path / "sweep").iterdir())
+
+
+def test_a_relative_folder_is_that_of_the_call(inpaint, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    records = sweep(inpaint, over={"seed": [1]}, folder="here", **call(inpaint))
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    next(records)
+    assert len(list((tmp_path / "here").glob("*.png"))) == 1
 
 
 def test_records_come_one_by_one(inpaint, runs) -> None:
