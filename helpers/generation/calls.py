@@ -15,7 +15,7 @@ from helpers.common.validation import did_you_mean, whole
 from helpers.generation import compositing, png_record, provenance
 from helpers.generation.schedulers import class_named
 from helpers.pipelines.inspection import parameters_of
-from helpers.pipelines.twins import exclusively, set_schedulers, twin
+from helpers.pipelines.twins import exclusively, set_components, twin
 
 # Arguments that a record sets itself, or that change how a result is returned, and what to do instead.
 REFUSED = {
@@ -95,7 +95,7 @@ def run(
 
     if schedulers:
         pipe = twin(pipe, quiet=False)
-        set_schedulers(pipe, schedulers)
+        set_components(pipe, schedulers)
     call, finish = compositing.apply_compositing(pipe, call)
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     last: dict[str, Any] = {}

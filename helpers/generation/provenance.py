@@ -15,7 +15,7 @@ from typing import Any
 
 from helpers.catalog import revisions
 from helpers.generation import png_record, schedulers
-from helpers.pipelines import inspection
+from helpers.pipelines import inspection, runtimes
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 COURSE = "inpainting-course"
@@ -45,6 +45,7 @@ def describe(pipe: Any) -> dict[str, Any]:
         "hardware": torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine(),
         "offload": offload,
         "threads": torch.get_num_threads(),
+        "runtime": runtimes.runtime_of(parts["unet"]) if "unet" in parts else "torch",
         "adapters": _adapters(parts),
         "versions": versions(),
     }
@@ -81,6 +82,7 @@ _FIELDS = {  # what the JSON of each may be
     "hardware": _TEXT,
     "offload": '"(none|model|sequential)"',
     "threads": "[1-9][0-9]{0,3}",
+    "runtime": r'"(torch|onnxruntime [\w.+-]{1,30})"',
     "adapters": rf"{{({_NAME}: {{({_TEXT}: {png_record.NUMBER}(, )?)*}}(, )?)*}}",
     "versions": rf"{{({_NAME}: {_TEXT}(, )?)*}}",
 }
@@ -90,6 +92,8 @@ def check(origin: Any) -> dict[str, Any]:
     """The fields of a description, which a file may have brought; ValueError, naming the first that is wrong."""
     import diffusers
 
+    if isinstance(origin, dict):
+        origin = {"runtime": "torch"} | origin  # records from before there was a second one do not say
     origin = png_record.check_fields("origin", origin, _FIELDS)
     if origin["pipeline"] not in dir(diffusers):
         raise ValueError(f"pipeline={origin['pipeline']!r}: diffusers has no such class")

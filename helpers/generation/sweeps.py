@@ -20,7 +20,7 @@ from helpers.generation import calls, png_record, provenance
 from helpers.generation.records import Record, key_of
 from helpers.images.digest import digest_of
 from helpers.pipelines.inspection import parameters_of
-from helpers.pipelines.twins import set_schedulers, twin
+from helpers.pipelines.twins import set_components, twin
 
 AXES = 3
 BATCH = 8  # images, at most
@@ -107,7 +107,7 @@ def _call(pipe: Any, used: Any, cells: list[Parameters]) -> list[Record]:
     In the batch every image has an input image of its own: only then does its generator draw what it draws alone.
     """
     first, count = cells[0], len(cells)
-    set_schedulers(used, calls.chosen_scheduler(pipe, first))
+    set_components(used, calls.chosen_scheduler(pipe, first))
     call = {name: value for name, value in first.items() if name not in ("seed", "scheduler")}
     if count > 1:
         call = {name: _repeated(name, value, count) for name, value in call.items()}

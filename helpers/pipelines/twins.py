@@ -36,10 +36,10 @@ def original(pipe: Any) -> Any:
     return pipe
 
 
-def set_schedulers(pipe: Any, schedulers: dict[str, Any]) -> None:
-    """Assign schedulers by component name, also in the pipelines that a combined pipeline holds."""
+def set_components(pipe: Any, components: dict[str, Any]) -> None:
+    """Assign components by name, such as schedulers, also in the pipelines that a combined pipeline holds."""
     inner = [getattr(pipe, name) for name in ("prior_pipe", "decoder_pipe") if hasattr(pipe, name)]
-    for name, new in schedulers.items():
+    for name, new in components.items():
         old = getattr(pipe, name)
         for holder in (pipe, *inner):
             for place in [place for place, part in vars(holder).items() if part is old]:
