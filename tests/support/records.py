@@ -26,6 +26,7 @@ ORIGIN = {
     "hardware": "x86_64",
     "offload": "none",
     "threads": 2,
+    "runtime": "torch",
     "adapters": {"unet": {"detail": 0.8}},
     "versions": {"diffusers": "0.42.1", "course": "0.1.0"},
 }

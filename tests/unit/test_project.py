@@ -190,14 +190,15 @@ def test_constraints_pin_every_package_within_its_bounds() -> None:
 
 def test_every_package_says_where_it_is_used() -> None:
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
-    names = [requirement.name for requirement in [*declared(), *declared("dev")]]
+    names = [requirement.name for requirement in [*declared(), *declared("runtime"), *declared("dev")]]
     for name in names:
         line = next(line for line in lines if re.match(rf'\s+"{re.escape(name)}[><=]', line))
         assert re.search(r"# used (in|by) ", line), line
 
 
 @pytest.mark.parametrize(
-    "where, group", [("helpers", None), ("notebooks", None), ("miniature_training", None), ("tests", "dev")]
+    "where, group",
+    [("helpers", "runtime"), ("notebooks", None), ("miniature_training", None), ("tests", "dev")],
 )
 def test_nothing_is_imported_that_is_not_declared(where: str, group: str | None) -> None:
     known = [*declared(), *(declared(group) if group else [])]

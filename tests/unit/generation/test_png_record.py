@@ -186,6 +186,7 @@ DEEP = json.loads("[" * 500 + "]" * 500)
         (("origin", "hardware"), ["a\nb", 1]),
         (("origin", "offload"), [EVIL, None]),
         (("origin", "threads"), [EVIL, True, 0, 2.0]),
+        (("origin", "runtime"), [EVIL, None, "onnxruntime", "onnxruntime 1'2"]),
         (
             ("origin", "adapters"),
             [["a\n" + EVIL], {"a\n" + EVIL: {}}, {"unet": {"a\n" + EVIL: 1}}, {"unet": {"a": "b"}}],
