@@ -55,6 +55,7 @@ _OWNERS = {
     "Compare": "widgets",
     "MaskPainter": "widgets",
     "Explorer": "widgets",
+    "Steps": "widgets",
     "TokenWeights": "widgets",
     "canny_edges": "pipelines.control_images",
     "depth_map": "pipelines.control_images",

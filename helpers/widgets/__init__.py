@@ -3,6 +3,7 @@
 from helpers.widgets.compare import Compare
 from helpers.widgets.explorer.widget import Explorer
 from helpers.widgets.mask_painter import MaskPainter
+from helpers.widgets.steps import Steps
 from helpers.widgets.token_weights import TokenWeights
 
-__all__ = ["Compare", "Explorer", "MaskPainter", "TokenWeights"]
+__all__ = ["Compare", "Explorer", "MaskPainter", "Steps", "TokenWeights"]

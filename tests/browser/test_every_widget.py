@@ -13,7 +13,7 @@ from PIL import Image
 from tests.browser.conftest import Opener
 
 SETUP = """from PIL import Image
-from helpers import Compare, Explorer, MaskPainter, TokenWeights, load, load_image, load_mask
+from helpers import Compare, Explorer, MaskPainter, Steps, TokenWeights, load, load_image, load_mask
 pipe, image, mask = load("sd15-inpaint"), load_image("castle"), load_mask("castle")
 pipe.set_progress_bar_config(disable=True)
 call = {"num_inference_steps": 4}"""
@@ -24,6 +24,7 @@ WIDGETS = {  # the class of its element, and what makes one
     "token-weights": (
         "words = TokenWeights(pipe, 'a red cat', image=image, mask_image=mask, **call)\nwords.wait(120)\nwords"
     ),
+    "steps": "steps = Steps(pipe, prompt='a red cat', image=image, mask_image=mask, **call)\nsteps",
 }
 NAMES = list(WIDGETS)
 FOCUSABLE = "button, input:not([type=file]), textarea, select, [tabindex='0']"
@@ -106,6 +107,7 @@ def test_keys_stay_in_the_widget(root, name) -> None:
         ("explorer", "explorer", "[role=switch] >> nth=-1", "Enter",
          "(root) => [...root.querySelectorAll('[role=switch]')].at(-1).ariaChecked"),
         ("token-weights", "words", "input[type=range] >> nth=0", "End", "(root) => root.querySelector('input').value"),
+        ("steps", "steps", "input[type=range]", "Home", "(root) => root.querySelector('.st-text').textContent"),
     ],
 )  # fmt: skip
 def test_two_views_are_one(opened, root, name, variable, control, key, read) -> None:

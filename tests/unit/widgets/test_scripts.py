@@ -17,7 +17,7 @@ from helpers import MaskPainter, box_mask, ellipse_mask, grow, shrink
 from helpers.common.validation import check_strength
 from helpers.widgets import assets
 
-WIDGETS = ("compare", "explorer", "mask_painter", "token_weights")
+WIDGETS = ("compare", "explorer", "mask_painter", "steps", "token_weights")
 CASES = Path(__file__).parents[2] / "js" / "cases"
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed: the JavaScript's own tests need it")
