@@ -59,7 +59,8 @@ def root(opened):
 def test_its_text_is_legible_in_the_theme(root, name, theme) -> None:
     script = """(root) => {
         const light = (colour) => { const [r, g, b] = colour.match(/[\\d.]+/g).map(Number);
-            return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+            const scale = colour.startsWith("color(srgb") ? 255 : 1;  // as color-mix is computed
+            return scale * (0.2126 * r + 0.7152 * g + 0.0722 * b); };
         const opaque = (colour) => !/[,/] 0(\\.[0-3]\\d*)?\\)$|transparent/.test(colour);
         return [...root.querySelectorAll("*")].filter((node) => node.checkVisibility({ visibilityProperty: true })
             && [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim())).map((node) => {
