@@ -20,7 +20,8 @@ from helpers.common.validation import check_strength, number, whole
 from helpers.generation import calls
 from helpers.generation.records import Record, make
 from helpers.pipelines.inspection import autoencoder, family, name_of, parameters_of
-from helpers.pipelines.twins import exclusively, set_schedulers, twin
+from helpers.pipelines.runtimes import runtime_of
+from helpers.pipelines.twins import exclusively, set_components, twin
 
 MOST_CELLS = 32  # a side of an attention map
 
@@ -114,7 +115,7 @@ def run(pipe: Any, *, seed: int = 0, **call: Any) -> tuple[Record, list[Step], A
     """Make the image of `make(pipe, seed=seed, **call)`; returns its record, its steps, and the twin that made it."""
     checked = check(pipe, call | {"seed": seed})
     inner = twin(pipe, quiet=False)
-    set_schedulers(inner, calls.chosen_scheduler(inner, checked))
+    set_components(inner, calls.chosen_scheduler(inner, checked))
     with recording(inner) as recorder:
         plain = {name: value for name, value in checked.items() if name != "scheduler"}
         record = make(inner, watch=functools.partial(_note_end, recorder), **plain)
@@ -128,7 +129,7 @@ def recording(inner: Any) -> Iterator[_Recorder]:
     recorder = _Recorder()
     hooks = [inner.unet.register_forward_hook(functools.partial(_note_answer, recorder), with_kwargs=True)]
     for name, layer in inner.unet.named_modules():
-        if name.endswith("attn2") and reads_words(inner):
+        if name.endswith("attn2") and not no_attention(inner):
             hooks.append(layer.register_forward_hook(functools.partial(_note_attention, recorder), with_kwargs=True))
     plain = inner.scheduler.step
 
@@ -147,9 +148,12 @@ def recording(inner: Any) -> Iterator[_Recorder]:
         del inner.scheduler.step
 
 
-def reads_words(pipe: Any) -> bool:
-    """Whether the UNet looks at the words of a prompt; Kandinsky's looks at an imagined image."""
-    return family(pipe) in ("sd", "sdxl")
+def no_attention(pipe: Any) -> str:
+    """Why attention to words cannot be recorded, or ""."""
+    if family(pipe) not in ("sd", "sdxl"):
+        return "this UNet reads an imagined image, not the words of the prompt"
+    runtime = runtime_of(pipe.unet)
+    return "" if runtime == "torch" else f"layers cannot be watched in {runtime}; load() without runtime"
 
 
 def words_of(pipe: Any, prompt: str) -> list[tuple[str, list[int]]]:

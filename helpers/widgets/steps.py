@@ -201,11 +201,8 @@ def _attention(inner: Any, steps: list[inside.Step], prompt: Any) -> tuple[list[
 
 
 def _why_no_words(inner: Any, parameters: dict[str, Any]) -> str:
-    if not inside.reads_words(inner):
-        return "Not available here, because this UNet reads an imagined image, not the words of the prompt."
-    if not parameters.get("prompt"):
-        return "Not available here, because the call has no prompt in words."
-    return "Not available here, because no attention between image and words was seen."
+    reason = "" if parameters.get("prompt") else "the call has no prompt in words"
+    return f"Not available here, because {inside.no_attention(inner) or reason or 'no attention to words was seen'}."
 
 
 def _narrowest(words: list[str], maps: np.ndarray) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 
 import pytest
 import torch
@@ -250,3 +251,15 @@ def test_a_mask_that_keeps_nothing_brings_nothing() -> None:
     call = arguments(pipe, "inpaint")
     _, steps, _ = inside.run(pipe, **call | {"mask_image": Image.new("L", half_mask().size, 255)})
     assert {step.brought() for step in steps} == {None}
+
+
+def test_another_runtime_makes_its_own_image_and_is_left_to_it() -> None:
+    pytest.importorskip("onnxruntime")
+    pipe = quiet("sd15", runtime="onnxruntime")
+    call = arguments(pipe, "text2image")
+    plain = make(pipe, seed=3, **call)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it says so where it must leave a call to PyTorch
+        record, steps, inner = inside.run(pipe, seed=3, **call)
+    assert same(plain, record) and steps[0].prompted is not None and steps[0].attention is None
+    assert "cannot be watched in onnxruntime" in inside.no_attention(inner)
