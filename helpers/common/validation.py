@@ -11,6 +11,10 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
+from helpers.common.orientation import orientation
+
+MAX_PIXELS = 64_000_000  # of an image that is read or made
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """End an error about an unknown `word`: the nearest known names, or all of them where none is near."""
@@ -51,7 +55,7 @@ def _between(low: float | None, high: float | None) -> str:
 def as_size(size: Any, *, name: str = "size") -> tuple[int, int]:
     """Read (width, height) in pixels from an int (a square), a pair, or a PIL image (once upright, by its EXIF tag)."""
     if hasattr(size, "size") and hasattr(size, "mode"):  # a PIL image
-        return size.size[::-1] if _lies_on_its_side(size) else size.size
+        return size.size[::-1] if orientation(size) > 4 else size.size
     pair = (size, size) if isinstance(size, Integral) else size
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(f"{name}={size!r}: expected one int, a (width, height) pair, or a PIL image.")
@@ -59,7 +63,17 @@ def as_size(size: Any, *, name: str = "size") -> tuple[int, int]:
         raise TypeError(f"{name}={size!r}: width and height are whole pixels; pass ints.")
     if min(pair) < 1:
         raise ValueError(f"{name}={size!r}: width and height must be at least 1 pixel.")
-    return int(pair[0]), int(pair[1])
+    return check_pixels(int(pair[0]), int(pair[1]), name=name)
+
+
+def check_pixels(width: int, height: int, *, name: str = "size") -> tuple[int, int]:
+    """Return (width, height) if such an image can be made: ValueError for more than `MAX_PIXELS`."""
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{name}={width} x {height} is {width * height / 1e6:,.0f} million pixels: at most "
+            f"{MAX_PIXELS // 10**6} million are made. Ask for fewer."
+        )
+    return width, height
 
 
 def check_size(size: Any, *, multiple: int = 8, name: str = "size") -> tuple[int, int]:
@@ -94,10 +108,3 @@ def check_strength(strength: float, num_inference_steps: int) -> int:
             f"{remedy}raise strength to at least {math.ceil(1000 / num_inference_steps) / 1000:g}."
         )
     return steps
-
-
-def _lies_on_its_side(image: Any) -> bool:
-    try:
-        return image.getexif().get(0x0112) in (5, 6, 7, 8)  # the orientations that swap width and height
-    except Exception:  # a damaged tag says nothing about which way is up
-        return False

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from helpers.common.validation import whole
-from helpers.images.reading import as_images, to_grey, to_rgb
+from helpers.images.reading import as_images, to_rgb
 
 SMALLEST, LARGEST = 256, 512  # longer side of an image on the sheet, pixels
 MARGIN, GAP, FONT_SIZE, LINE = 12, 12, 15, 20
@@ -18,7 +18,7 @@ INK, FRAME = (34, 34, 34), (208, 208, 208)
 def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int | None = None) -> Image.Image:
     """Return one "RGB" image with all `images` side by side, each over its title.
 
-    images: PIL images of any size and mode, numpy or torch arrays (see `reading.as_images`), lists or
+    images: PIL images of any size and mode, numpy or torch arrays (see `helpers.images.reading`), lists or
         batches of them, or a pipeline's output.
     titles: one text per image; long ones wrap.
     columns: images per row, at most; by default four.
@@ -26,7 +26,7 @@ def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int |
     Images under 256 pixels are enlarged, masks without smoothing, and those over 512 are reduced; the originals stay as
     they are.
     """
-    found = [one for image in images for one in as_images(image)]
+    found = [one for image in images for one in as_images(image, mask=True)]
     if not found:
         raise ValueError("images: nothing to show; pass at least one image.")
     captions = [titles] if isinstance(titles, str) else list(titles or [])
@@ -63,7 +63,7 @@ def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int |
 
 def _for_display(image: Image.Image) -> Image.Image:
     is_mask = image.mode in ("1", "L")
-    image = to_grey(image).convert("RGB") if is_mask else to_rgb(image)
+    image = to_rgb(image)
     longer = max(image.size)
     goal = min(max(longer, SMALLEST), LARGEST)
     if goal == longer:

@@ -4,20 +4,25 @@
 The pipelines cut it at 50 %: from 128 up a pixel is repainted. The greys in between count only where images are
 composited afterwards (`keep_unmasked`, `padding_mask_crop`).
 
-Every function takes masks as PIL images or arrays (see `helpers.images.reading.as_images`) and returns a new mask.
+`as_mask` is how every function of the course reads one: a PIL image of any mode, or an array or tensor by its dtype
+(see `helpers.images.reading`; of integers, 0 and 1 alone will do). A mask may stand in the alpha channel: white strokes
+on a transparent layer are taken as they are; in an image with holes the holes are repainted, with a warning, since
+nothing else says which of the two is meant. Every function returns a new mask.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from helpers.common.validation import as_size, number, whole
+from helpers.common import validation
+from helpers.common.notices import warn
+from helpers.common.validation import number, whole
 from helpers.images.reading import (
     as_image,
     course_images,
@@ -30,14 +35,16 @@ from helpers.images.reading import (
 )
 
 THRESHOLD = 128
+STORED = (str, PathLike, bytes, bytearray, memoryview)  # what is opened before it is read
 SUSPICIOUS_SHARE = 0.6  # of white: above it, black may have been meant for white
+ALMOST_BLACK, ALMOST_WHITE = 15, 240  # the noise of a JPEG stays below the one or above the other
 
 
 def box_mask(size: Any, box: Sequence[float]) -> Image.Image:
     """Repaint a box (left, top, right, bottom) in pixels; right and bottom are not part of it, as in `Image.crop`.
 
-    size: the image, a (width, height) pair, or an int. What lies beyond the image is cut; a box that misses the image
-    raises ValueError.
+    size: the image, a (width, height) pair, or an int. What lies beyond the image is cut; a box that misses the image,
+    and one that is given in fractions of the image, raises ValueError.
     """
     width, height = as_size(size)
     left, top, right, bottom = (round(edge) for edge in _check_box(box, width, height))
@@ -64,9 +71,11 @@ def polygon_mask(size: Any, points: Sequence[Sequence[float]]) -> Image.Image:
     for corner in corners:
         if len(corner) != 2 or not all(_is_number(value) for value in corner):
             raise ValueError(f"points holds {corner!r}: expected (x, y) in pixels.")
-    if all(0 <= value <= 1 for corner in corners for value in corner):
-        raise ValueError(f"points={corners} look like fractions of the image: give pixels.")
-    mask = Image.new("L", as_size(size), 0)
+    size = as_size(size)
+    if _is_fraction(max(corner[0] for corner in corners), max(corner[1] for corner in corners), size):
+        pixels = [(round(x * size[0]), round(y * size[1])) for x, y in corners]
+        raise ValueError(f"points={corners} look like fractions of the image: give pixels, such as {pixels}.")
+    mask = Image.new("L", size, 0)
     ImageDraw.Draw(mask).polygon(corners, fill=255)
     return _not_empty(np.asarray(mask), f"points={corners}")
 
@@ -74,35 +83,25 @@ def polygon_mask(size: Any, points: Sequence[Sequence[float]]) -> Image.Image:
 def load_mask(what: Any, *, image: Any = None, size: int | tuple[int, int] | None = None) -> Image.Image:
     """Return a mask of mode "L", 0..255, checked by `check_mask`: white means repaint.
 
-    what: a course name ("castle" has a mask of its own), a path, bytes, or a PIL image.
+    what: a course name ("castle" has a mask of its own), a path, bytes, a PIL image, or an array.
     image: the image it belongs to, a PIL image or anything load_image takes (a course image is loaded in the same
         `size`); another size raises ValueError.
     size: as in load_image. A soft mask stays soft; a black-and-white mask stays so when it is resized.
 
-    A mask in the alpha channel is found there: white strokes on a transparent layer as they are; in an image with
-    holes the holes are repainted (with a warning, since nothing else says which of the two is meant).
+    It is read by `as_mask`.
     """
     target = target_size(what, size)
     if isinstance(what, str) and what in course_images():
         what = f"{what}_mask"
-    opened = open_image(what, name="mask")
-    mask = strokes(opened) if has_holes(opened) else to_grey(opened)
-    if mask is None:
-        warnings.warn(
-            "mask was read from the image's alpha channel: what is transparent is repainted. "
-            "If it is the other way round, use invert(mask).",
-            UserWarning,
-            stacklevel=2,
-        )
-        mask = alpha_mask(opened)
+    mask = as_mask(open_image(what, name="mask") if isinstance(what, STORED) else what)
     if target is not None:
         mask = fit(mask, target)
     if image is not None and not isinstance(image, Image.Image):
         image = load_image(image, size=size if is_course_name(image) else None)
-    return check_mask(mask, image, stacklevel=3)
+    return check_mask(mask, image)
 
 
-def check_mask(mask: Any, image: Any = None, *, stacklevel: int = 2) -> Image.Image:
+def check_mask(mask: Any, image: Any = None) -> Image.Image:
     """Return the mask as "L" if it is usable; raise ValueError where it is not, warn (UserWarning) where it is odd.
 
     Raised: another size than `image`; nothing to repaint. Warned: all white; more than 60 % white (wrong polarity?);
@@ -118,26 +117,25 @@ def check_mask(mask: Any, image: Any = None, *, stacklevel: int = 2) -> Image.Im
     white = share(mask)
     if white == 0:
         cause = "is all black" if values.max() == 0 else f"never reaches 128 (its brightest pixel is {values.max()})"
-        remedy = "multiply its values by 255" if values.max() == 1 else "paint white what should be repainted"
-        raise ValueError(f"mask {cause}, so nothing would be repainted: {remedy}.")
+        raise ValueError(f"mask {cause}, so nothing would be repainted: paint white what should be repainted.")
     odd = []
     if white == 1:
         odd.append("mask is all white: the whole image will be repainted. Paint black what should stay.")
     elif white > SUSPICIOUS_SHARE:
         odd.append(f"mask is {white:.0%} white, and white means repaint. If you meant the rest, use invert(mask).")
-    if strays := _strays(mask):
-        odd.append(
-            f"mask has {strays} stray pixel{'s' * (strays != 1)} (value 1 or more) far from its white area; "
-            "padding_mask_crop would crop around them too. Use threshold(mask), or paint them black."
-        )
-    grey = float(((values > 15) & (values < 240)).mean())  # beyond the noise of a JPEG
+    grey = float(((values > ALMOST_BLACK) & (values < ALMOST_WHITE)).mean())
     if grey > 0.2 * white:  # beyond a smoothed edge
         odd.append(
             f"mask is soft ({grey:.0%} of its pixels are grey). Pipelines cut it at 50 %; the greys count only in "
             "keep_unmasked and padding_mask_crop. threshold(mask) makes it hard."
         )
+    elif strays := stray_pixels(mask):
+        odd.append(
+            f"mask has {strays} stray pixel{'s' * (strays != 1)} (value 1 or more) far from its white area; "
+            "padding_mask_crop would crop around them too. Use threshold(mask), or paint them black."
+        )
     for message in odd:
-        warnings.warn(message, UserWarning, stacklevel=stacklevel)
+        warn(message)
     return mask
 
 
@@ -155,11 +153,11 @@ def alpha_mask(image: Any) -> Image.Image:
     return ImageChops.invert(image.convert("RGBA").getchannel("A"))
 
 
-def has_holes(image: Image.Image) -> bool:
-    """Tell whether any pixel is at least partly transparent."""
+def has_holes(image: Image.Image, *, below: int = 255) -> bool:
+    """Tell whether the alpha of any pixel is lower than that: by default, whether it is at least partly transparent."""
     if image.mode.startswith("I"):  # 16-bit grey, whose one transparent grey level nobody paints
         return False
-    return image.has_transparency_data and any(image.convert("RGBA").getchannel("A").histogram()[:255])
+    return image.has_transparency_data and any(image.convert("RGBA").getchannel("A").histogram()[:below])
 
 
 def strokes(image: Image.Image) -> Image.Image | None:
@@ -225,14 +223,15 @@ def fit(what: Any, image: Any = None, *, multiple: int = 8) -> Image.Image:
 
     The result is stretched to the new size, as in diffusers' own resize.
     """
-    what = as_image(what, name="what")
+    what = as_image(what, name="what", mask=True)
     if image is None:
         multiple = whole("multiple", multiple, least=1)
         width, height = (max(multiple, side // multiple * multiple) for side in what.size)
     else:
         width, height = as_size(image, name="image")
     size = width, height
-    mask = to_grey(what) if what.mode in ("L", "1") else strokes(what)
+    grey = what.mode in ("L", "1") or what.mode.startswith("I") or (what.mode == "LA" and not has_holes(what))
+    mask = to_grey(what) if grey else strokes(what)
     if mask is None:
         rgb = to_rgb(what)
         if image is None or not _black_and_white(rgb):
@@ -269,18 +268,46 @@ def check_same_size(before: Any, after: Any, mask: Any = None) -> tuple[Image.Im
 
 
 def as_mask(mask: Any) -> Image.Image:
-    """Return a mask of mode "L" from any image or array, without judging it."""
-    return to_grey(as_image(mask, name="mask"))
+    """Read a mask, as every function of the course does: mode "L", white means repaint, soft where it is soft.
+
+    mask: a PIL image or an array, see the head of this module; its alpha says what is repainted where it has any. It
+    is not judged, but for one: a PIL image whose brightest pixel is 1 of 255 raises ValueError, as it looks all black
+    and cannot be meant so.
+    """
+    image = as_image(mask, name="mask", mask=True)
+    if has_holes(image, below=THRESHOLD):
+        if (painted := strokes(image)) is not None:
+            return painted
+        warn(
+            "mask was read from the image's alpha channel: what is transparent is repainted. "
+            "If it is the other way round, use invert(mask)."
+        )
+        return alpha_mask(image)
+    grey = to_grey(image)
+    if grey.getextrema()[1] == 1:
+        raise ValueError(
+            "mask never reaches 128 (its brightest pixel is 1), so nothing would be repainted: multiply its values by "
+            "255, or pass the array that it was made of."
+        )
+    return grey
 
 
-def _strays(mask: Image.Image) -> int:
-    """Count pixels above 0 that lie far from every solid white area, if they are so few that nobody meant them."""
+def as_size(size: Any, *, name: str = "size") -> tuple[int, int]:
+    """Read (width, height) as `validation.as_size` does, or from an image that is an array."""
+    if not isinstance(size, Image.Image) and len(getattr(size, "shape", ())) > 1:
+        return as_image(size, name=name).size
+    return validation.as_size(size, name=name)
+
+
+def stray_pixels(mask: Image.Image) -> int:
+    """Count pixels above 0 that lie far from every white area, and that nobody meant: dark ones, or just a few."""
     solid = shrink(threshold(mask), 1)
-    if solid.getbbox() is None:  # thin lines only: all of it is meant
-        return 0
+    if solid.getbbox() is None:  # thin lines only: all of them are meant
+        solid = threshold(mask)
     near = np.asarray(grow(solid, max(8, max(mask.size) // 16))) > 0
-    count = int(((np.asarray(mask) > 0) & ~near).sum())
-    return count if count <= max(4, 0.01 * share(mask) * mask.width * mask.height) else 0
+    values = np.asarray(mask)
+    dark, bright = (int((there & ~near).sum()) for there in ((values > 0) & (values < THRESHOLD), values >= THRESHOLD))
+    return dark + (bright if bright <= max(4, 0.01 * share(mask) * mask.width * mask.height) else 0)
 
 
 def _black_and_white(rgb: Image.Image) -> bool:
@@ -292,6 +319,12 @@ def _check_box(box: Sequence[float], width: int, height: int) -> tuple[float, fl
     if not isinstance(box, (tuple, list, np.ndarray)) or len(box) != 4 or not all(_is_number(edge) for edge in box):
         raise ValueError(f"box={box!r}: expected four numbers (left, top, right, bottom) in pixels.")
     left, top, right, bottom = box
+    if _is_fraction(right, bottom, (width, height)):
+        pixels = tuple(round(edge * side) for edge, side in zip(box, (width, height) * 2, strict=True))
+        raise ValueError(
+            f"box={tuple(box)} covers no pixel of the {width} x {height} image, or its first alone: give pixels, not "
+            f"fractions, such as {pixels}."
+        )
     if left >= right or top >= bottom:
         raise ValueError(f"box={tuple(box)} is (left, top, right, bottom): expected left < right and top < bottom.")
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
@@ -302,10 +335,14 @@ def _check_box(box: Sequence[float], width: int, height: int) -> tuple[float, fl
 def _not_empty(mask: np.ndarray, label: str) -> Image.Image:
     if not mask.any():
         raise ValueError(
-            f"{label} covers no pixel of the {mask.shape[1]} x {mask.shape[0]} image: give pixels, not fractions, "
-            "that lie inside it."
+            f"{label} covers no pixel of the {mask.shape[1]} x {mask.shape[0]} image: give pixels that lie inside it."
         )
     return Image.fromarray(mask)
+
+
+def _is_fraction(right: float, bottom: float, size: tuple[int, int]) -> bool:
+    """Whether what ends there reaches beyond the first pixel of an image that has more, as fractions never do."""
+    return 0 < right <= 1.25 and 0 < bottom <= 1.25 and max(size) > 2
 
 
 def _is_number(value: Any) -> bool:

@@ -1,6 +1,17 @@
 """Read images safely: a course name, a path, bytes, an array or a PIL image, checked before it is used.
 
-Files are PNG, JPEG or WebP; at most `MAX_BYTES` and `MAX_PIXELS`; one frame; complete; upright by their EXIF tag.
+Files are PNG, JPEG or WebP; at most `MAX_BYTES` and `MAX_PIXELS`; one frame; complete. They are turned upright as their
+EXIF or XMP says, and an image's colours are taken into sRGB by its profile (a mask's greys are numbers, and stay).
+
+**Arrays and tensors mean the same everywhere, by their dtype**, in NumPy and in torch:
+
+    bool                    False is black, True white
+    uint8, other integers   0..255; uint16 with values above 255: 0..65535, as in a PNG of 16 bits
+    floats                  0..1; or -1..1, as pipelines have them, where the lowest is below -0.1
+
+in the shape (H, W), (H, W, C) or (C, H, W) with C = 1, 3 or 4, or a batch (B, ...) of these; where both ends may be
+channels, they come last in NumPy and first in torch. Read as a mask, shown or fitted, a grey array of integers that has
+no values but 0 and 1 is a mask, and 1 is white.
 """
 
 from __future__ import annotations
@@ -13,29 +24,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from helpers.catalog.checkpoints import CATALOG
-from helpers.common import paths
-from helpers.common.validation import check_size, did_you_mean
+from helpers.common import paths, png
+from helpers.common.orientation import orientation
+from helpers.common.validation import MAX_PIXELS, check_size, did_you_mean
 from helpers.hub.guide_images import guide_image
+from helpers.images.colour_profiles import to_srgb
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 64_000_000
+MAX_BYTES = 256 * 2**20  # so that an image, and a record with its inputs, of tens of millions of pixels can be read
 IMAGES = paths.DATA / "pictures"
+MAX_NOTE = 16 * 2**20  # bytes of a colour profile, or of a text beside the pixels
+# How files of other kinds begin, and what a message calls them.
+KINDS = (
+    (rb"GIF8", "a GIF"), (rb"BM", "a BMP"), (rb"II\*\0|MM\0\*", "a TIFF or a camera's raw file"), (rb"%PDF", "a PDF"),
+    (rb"....ftyp(heic|heix|mif1|hevc|msf1)", "a HEIC"), (rb"....ftypavi[fs]", "an AVIF"), (rb"8BPS", "a PSD"),
+    (rb"\xff\x0a|....JXL ", "a JPEG XL"), (rb"....jP  |\xff\x4f\xff\x51", "a JPEG 2000"), (rb"PK\x03\x04", "a ZIP"),
+    (rb"\s*<(!DOCTYPE )?html", "a web page"), (rb"\s*<(\?xml|svg)", "an SVG or XML file"),
+    (rb"version https://git-lfs", "a pointer of Git LFS: run git lfs pull"), (rb"RIFF....(?!WEBP)", "a sound or video"),
+)  # fmt: skip
+# What turns an image upright, by its orientation from 2 on.
+TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90".split()
 
 
 def load_image(what: Any, *, size: int | tuple[int, int] | None = None) -> Image.Image:
-    """Return an image that every pipeline takes: mode "RGB", upright, 8 bits.
+    """Return an image that every pipeline takes: mode "RGB", upright, 8 bits, its colours in sRGB.
 
-    what: a course name ("castle"), a path, the bytes of a PNG, JPEG or WebP file, or a PIL image.
+    what: a course name ("castle"), a path, the bytes of a PNG, JPEG or WebP file, a PIL image, or an array or tensor
+        (see `helpers.images.reading` for what its dtype means).
     size: pixels, one int (a square) or (width, height), multiples of 8. The image is stretched to `size`, as diffusers
         does. None: a course image comes in the size that this edition's "sd15" was trained on, which is what a
         pipeline makes of it by default; everything else keeps its own size.
 
     Transparency is laid on white (`alpha_mask` reads it as a mask); grey, palette, CMYK and 16-bit images are
-    converted. ValueError for what is no image, truncated, animated or too large, for an unknown name, and for a URL.
+    converted, and colours by the embedded profile; a broken profile is a UserWarning. ValueError for what is no image,
+    truncated, animated or too large, for an unknown name, and for a URL.
     """
     target = target_size(what, size)
     image = to_rgb(open_image(what))
@@ -63,8 +88,10 @@ def is_course_name(what: Any) -> bool:
 def open_image(what: Any, *, name: str = "image") -> Image.Image:
     """Return `what` as a loaded, upright copy in its own mode, or raise an error that begins with `name`.
 
-    what: a course name ("castle"), a path, the bytes of a file, or a PIL image.
+    what: a course name ("castle"), a path, the bytes of a file, a PIL image, or an array.
     """
+    if hasattr(what, "shape") and not isinstance(what, (Image.Image, memoryview)):
+        return as_image(what, name=name)
     if isinstance(what, Image.Image):
         return _checked(what, f"{name}=<{what.mode} image, {what.width} x {what.height}>")
     if isinstance(what, (bytes, bytearray, memoryview)):
@@ -73,43 +100,69 @@ def open_image(what: Any, *, name: str = "image") -> Image.Image:
         data = paths.read_bytes(_find(what, name), most=MAX_BYTES, name=name)
         return _decoded(data, f"{name}={str(what)!r}")
     raise TypeError(
-        f"{name}: expected a course name, a path, bytes or a PIL image, got {_kind(what)}. Of an array pass "
-        "Image.fromarray(array), of an open file what its read() returns."
+        f"{name}: expected a course name, a path, bytes, a PIL image or an array, got {_kind(what)}. Of an open file "
+        "pass what its read() returns."
     )
 
 
-def as_images(what: Any, *, name: str = "image") -> list[Image.Image]:
+def as_images(what: Any, *, name: str = "image", mask: bool = False) -> list[Image.Image]:
     """Turn a PIL image, an array or a batch of either into PIL images, upright by their EXIF tag.
 
-    Arrays (numpy or torch): (H, W), (H, W, C), (C, H, W) or a batch (B, ...) of these, C = 1, 3 or 4; bool, integers
-    0..255, floats 0..1, or floats -1..1 where one is negative. A pipeline's output is read as its `.images`.
+    Arrays (numpy or torch) are read by their dtype, as the head of this module says. mask: whether an array of
+    integers may be a mask of 0 and 1. A pipeline's output is read as its `.images`.
     """
     if isinstance(what, Image.Image):
         return [_upright(what)]
     if isinstance(what, (list, tuple)):
-        return [image for item in what for image in as_images(item, name=name)]
+        return [image for item in what for image in as_images(item, name=name, mask=mask)]
     if hasattr(what, "images"):
-        return as_images(what.images, name=name)
+        return as_images(what.images, name=name, mask=mask)
     if not hasattr(what, "shape"):
         hint = "; open it with load_image first" if isinstance(what, (str, bytes, os.PathLike)) else ""
         raise TypeError(f"{name}: expected a PIL image or an array, got {_kind(what)}{hint}.")
-    if hasattr(what, "detach"):
-        what = what.detach().cpu()
-        what = what.float() if what.is_floating_point() else what  # numpy has no bfloat16
-    array = np.asarray(what)
-    return [_from_array(one, name) for one in (array if array.ndim == 4 else [array])]
+    first = hasattr(what, "detach")
+    return [_from_array(one, name, mask=mask) for one in batch(as_array(what), name, channels_first=first)]
 
 
-def as_image(what: Any, *, name: str = "image") -> Image.Image:
+def as_image(what: Any, *, name: str = "image", mask: bool = False) -> Image.Image:
     """Turn one PIL image or array into one PIL image; see `as_images`."""
-    images = as_images(what, name=name)
+    images = as_images(what, name=name, mask=mask)
     if len(images) != 1:
         raise ValueError(f"{name}: expected one image, got {len(images)}; pass one of them.")
     return images[0]
 
 
+def as_array(what: Any) -> np.ndarray:
+    """A tensor, wherever it lies and whatever its gradient, as an array; NumPy has no bfloat16, so that is float32."""
+    if hasattr(what, "detach"):
+        what = what.detach().cpu()
+        what = what.float() if what.is_floating_point() and what.element_size() < 4 else what
+    return np.asarray(what)
+
+
+def batch(array: np.ndarray, name: str, *, channels_first: bool) -> np.ndarray:
+    """Any image or batch as (B, H, W, C); ValueError for another shape, no pixels, and too many.
+
+    channels_first: which axis holds the channels where both could.
+    """
+    shape = array.shape
+    images = array[None] if array.ndim == 3 else array[None, ..., None] if array.ndim == 2 else array
+    if images.ndim == 4 and images.size:
+        last, first = (images.shape[axis] in (1, 3, 4) for axis in (-1, 1))
+        if first and (channels_first or not last):
+            images, last = np.moveaxis(images, 1, -1), True
+            if images.shape[-1] == 4 and array.dtype.kind == "f":
+                raise ValueError(f"{name} of shape {shape} looks like latents (4 channels): decode them first.")
+        if last:
+            if images.shape[1] * images.shape[2] > MAX_PIXELS:
+                raise ValueError(_too_large(f"{name} of shape {shape}", f"{images.shape[2]} x {images.shape[1]}"))
+            return images
+    raise ValueError(f"{name} has shape {shape}: expected (H, W), (H, W, 3) or (3, H, W).")
+
+
 def to_rgb(image: Image.Image, *, name: str = "image") -> Image.Image:
-    """Convert any mode to "RGB": transparency is laid on white, 16-bit grey is scaled to 0..255."""
+    """Convert any mode to "RGB": colours by the profile, transparency laid on white, 16-bit grey scaled to 0..255."""
+    image = to_srgb(image, name=name)
     if image.mode == "F" or image.mode.startswith("I"):
         rgb = _to_8_bits(image, name).convert("RGB")
     elif image.has_transparency_data:
@@ -122,11 +175,12 @@ def to_rgb(image: Image.Image, *, name: str = "image") -> Image.Image:
 
 
 def to_grey(image: Image.Image, *, name: str = "mask") -> Image.Image:
-    """Convert any mode to "L", 0..255; transparency is ignored."""
+    """Convert any mode to "L", 0..255; transparency and profile are ignored."""
     if image.mode == "F" or image.mode.startswith("I"):
         grey = _to_8_bits(image, name)
     else:
-        grey = image.convert("RGBA").convert("L") if image.mode in ("P", "PA") else image.convert("L")
+        between = {"P": "RGBA", "PA": "RGBA", "LAB": "RGB"}.get(image.mode, image.mode)
+        grey = image.convert(between).convert("L")
     grey.info.clear()
     return grey
 
@@ -155,20 +209,53 @@ def _decoded(data: bytes, label: str) -> Image.Image:
         raise ValueError(f"{label} is larger than {MAX_BYTES // 2**20} MiB: save a smaller copy.")
     if not data:
         raise ValueError(f"{label} is empty: there is no image in it.")
+    notes: dict[str, Any] = {}
+    lean = data
+    if data.startswith(png.SIGNATURE):
+        lean, notes = png.set_apart(data, most=MAX_NOTE)  # of which Pillow refuses more than a megabyte
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own cap follows
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            warnings.simplefilter("ignore")  # of many pixels, which our own cap follows, and of damaged EXIF
+            image = Image.open(io.BytesIO(lean), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(label, "far too many")) from error
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow lets many kinds through for a broken header
-        if data.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF")):
-            raise ValueError(f"{label} is broken or cut off: download or save it again.") from error
-        raise ValueError(f"{label} is not an image that can be read: expected PNG, JPEG or WebP.") from error
-    return _checked(image, label)
+        raise ValueError(_unreadable(data, label, error)) from error
+    image.info |= notes
+    return _checked(image, label, data)
 
 
-def _checked(image: Image.Image, label: str) -> Image.Image:
+def _unreadable(data: bytes, label: str, error: Exception) -> str:
+    """Why a file is no image that can be read, and what to do."""
+    if re.match(rb"\x89PNG|\xff\xd8|RIFF....WEBP", data, re.DOTALL):
+        if kind := _rare_jpeg(data):
+            return f"{label} is a JPEG {kind}, which cannot be read: save it as an ordinary JPEG or as PNG."
+        cause = png.fault(data) if data.startswith(png.SIGNATURE) else None
+        if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-64:]:
+            cause = "its end is missing"
+        return f"{label} is broken or cut off ({cause or error}): download or save it again."
+    kind = next(
+        (f", got {kind}" for start, kind in KINDS if re.match(start, data[:512], re.DOTALL | re.IGNORECASE)), ""
+    )
+    return f"{label} is not an image that can be read: expected PNG, JPEG or WebP{kind}."
+
+
+def _rare_jpeg(data: bytes) -> str | None:
+    """The kind of a JPEG that no common program reads, by its frame header; None for the ordinary ones."""
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 9 < len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            bits = data[at + 4]
+            lossless = marker in (0xC3, 0xC7, 0xCB, 0xCF)
+            return f"of {bits} bits" if bits != 8 else "without loss" if lossless else None
+        at += 2 + length
+    return None
+
+
+def _checked(image: Image.Image, label: str, data: bytes = b"") -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(_too_large(label, f"{image.width} x {image.height}"))
     if image.width < 1 or image.height < 1:
@@ -179,17 +266,23 @@ def _checked(image: Image.Image, label: str) -> Image.Image:
         raise ValueError(f"{label} is animated ({frames} frames): save one frame as PNG and pass that.")
     try:
         image.load()
+    except MemoryError:
+        raise
     except Exception as error:
-        raise ValueError(f"{label} is broken or cut off ({error}): download or save it again.") from error
+        told = f"{label} is broken or cut off ({error}): download or save it again."
+        raise ValueError(_unreadable(data, label, error) if data else told) from error
     return _upright(image)
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """A copy, turned as its EXIF tag says."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged tag says nothing about which way is up
-        return image.copy()
+    """A copy, turned as its EXIF or XMP says, and without either, so that it is turned but once."""
+    turn = orientation(image)
+    turned = image.copy() if turn == 1 else image.transpose(Image.Transpose[TURNS[turn - 2]])
+    if turned.mode in ("La", "RGBa"):  # premultiplied, which Pillow turns into nothing else
+        turned = turned.convert(turned.mode.upper())
+    for name in ("exif", "xmp", *png.KEPT):
+        turned.info.pop(name, None)
+    return turned
 
 
 def _too_large(label: str, pixels: str) -> str:
@@ -207,26 +300,33 @@ def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
     return Image.fromarray(values.astype(np.uint8))
 
 
-def _from_array(array: np.ndarray, name: str) -> Image.Image:
-    shape = array.shape
-    if array.ndim == 3 and shape[-1] not in (1, 3, 4) and shape[0] in (1, 3, 4):
-        array = np.moveaxis(array, 0, -1)
-        if shape[0] == 4 and array.dtype.kind == "f":
-            raise ValueError(f"{name} of shape {shape} looks like latents (4 channels): decode them first.")
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
-        raise ValueError(f"{name} has shape {shape}: expected (H, W), (H, W, 3) or (3, H, W).")
-    if array.dtype.kind == "b":
-        return Image.fromarray(array.astype(np.uint8) * 255)
-    low, high = array.min(), array.max()
-    if array.dtype.kind in "iu" and 0 <= low and high <= 255:
-        return Image.fromarray(array.astype(np.uint8))
-    if array.dtype.kind == "f" and -1.001 <= low and high <= 1.001:  # False for NaN
+def _from_array(array: np.ndarray, name: str, *, mask: bool) -> Image.Image:
+    """(H, W, C) as an image."""
+    array = array[..., 0] if array.shape[-1] == 1 else array
+    levels = to_levels(array, name)
+    if mask and array.dtype.kind in "iu" and levels.max() == 1 and (levels.ndim == 2 or not np.ptp(levels, -1).any()):
+        levels = levels * 255
+    return Image.fromarray(np.ascontiguousarray(levels))
+
+
+def to_levels(array: np.ndarray, name: str) -> np.ndarray:
+    """An array's values as uint8, 0..255, by its dtype; ValueError for values beyond what that says."""
+    kind = array.dtype.kind
+    if kind == "b":
+        return array.astype(np.uint8) * 255
+    low, high = (array.min(), array.max()) if kind in "iuf" else ("of", "no number")
+    if kind in "iu" and 0 <= low and high <= 255:
+        return array.astype(np.uint8)
+    if array.dtype == np.uint16:
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 -> 255
+    if kind == "f" and -1.001 <= low and high <= 1.001 and not -0.1 <= low < -0.001:  # False for NaN
         array = (array.astype(np.float32) + 1) / 2 if low < -0.001 else array.astype(np.float32)
-        return Image.fromarray((array.clip(0, 1) * 255).round().astype(np.uint8))
+        return (array.clip(0, 1) * 255).round().astype(np.uint8)
+    remedy = ". Pass array / 255 or array.astype(numpy.uint8)" if kind == "f" and 1 < high <= 255 <= 255 + low else ""
+    remedy = ". Pass array.clip(0, 1)" if kind == "f" and -0.1 <= low < -0.001 and high <= 1.1 else remedy
     raise ValueError(
-        f"{name} has {array.dtype} values {low}..{high}: expected bool, integers 0..255 or floats 0..1 (or -1..1)."
+        f"{name} has {array.dtype} values {low}..{high}: expected bool, integers 0..255 or floats 0..1 (or -1..1)"
+        f"{remedy}."
     )
 
 

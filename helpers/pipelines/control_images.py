@@ -39,16 +39,16 @@ _GRID = 64  # pixels: controlnet_aux resizes what is no multiple of it
 def inpaint_condition(image: Any, mask: Any) -> torch.Tensor:
     """The image as controlnet-inpaint expects it: a tensor (1, 3, H, W), 0..1, and -1 where the mask is white.
 
-    -1 is no colour, so the ControlNet can tell what not to copy. image: what `load_image` takes, or an array. mask: of
-    the same size, cut at 50 % as the pipelines do. Sides that are not multiples of 8, and masks that `check_mask`
-    refuses, raise ValueError. The pipelines do not crop tensors: with padding_mask_crop the ControlNet would look at
+    -1 is no colour, so the ControlNet can tell what not to copy. image: what `load_image` takes. mask: of the
+    same size, cut at 50 % as the pipelines do. Sides that are not multiples of 8, and masks that `check_mask` refuses,
+    raise ValueError. The pipelines do not crop tensors: with padding_mask_crop the ControlNet would look at
     the whole image while only the crop is painted.
     """
     import torch
 
-    image = _as_image(image)
+    image = load_image(image)
     check_size(image, name="image")
-    white = np.asarray(check_mask(mask, image, stacklevel=3)) >= THRESHOLD  # (H, W)
+    white = np.asarray(check_mask(mask, image)) >= THRESHOLD  # (H, W)
     values = np.asarray(image, dtype=np.float32) / 255  # (H, W, 3)
     values[white] = -1.0
     return torch.from_numpy(values.transpose(2, 0, 1)[None].copy())
@@ -57,12 +57,12 @@ def inpaint_condition(image: Any, mask: Any) -> torch.Tensor:
 def depth_map(image: Any, *, estimate: bool = False) -> Image.Image:
     """How near everything is: white is the nearest point of this image, black the farthest; mode "RGB", grey.
 
-    image: what `load_image` takes, or an array. For the course's own drawings, in any size, the depth is known: the
+    image: what `load_image` takes. For the course's own drawings, in any size, the depth is known: the
     program that drew them stored it. For all others, and with `estimate=True` for these too, a model estimates it:
     transformers' "depth-estimation" pipeline with `CATALOG["depth-estimator"]`, which the full edition downloads.
     FileNotFoundError where this edition has no estimator.
     """
-    image = _as_image(image)
+    image = load_image(image)
     known = None if estimate else _known(reading.IMAGES, image.size).get(digest_of(image))
     if known is not None:
         with Image.open(known) as drawn:
@@ -84,7 +84,7 @@ def canny_edges(image: Any, *, low_threshold: float = 100, high_threshold: float
     number("high_threshold", high_threshold, low=0)
     if low_threshold > high_threshold:
         raise ValueError(f"low_threshold={low_threshold} is above high_threshold={high_threshold}: swap them.")
-    image = _as_image(image)
+    image = load_image(image)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about detectors that nobody asked for
         from controlnet_aux import CannyDetector  # takes seconds: after all that can be wrong
@@ -103,12 +103,6 @@ def control_argument(pipe: Any) -> str | None:
     if "controlnet" not in getattr(pipe, "components", {}):
         return None
     return "control_image" if "control_image" in inspection.parameters_of(pipe) else "image"
-
-
-def _as_image(image: Any) -> Image.Image:
-    if hasattr(image, "shape") and not isinstance(image, Image.Image):
-        image = reading.as_image(image)
-    return load_image(image)
 
 
 @functools.lru_cache(maxsize=8)

@@ -58,6 +58,9 @@ def _pixel(point: Sequence[float], size: tuple[int, int]) -> tuple[int, int]:
     x, y = (number("point", value) for value in point)
     if not (0 <= x < size[0] and 0 <= y < size[1]):
         raise ValueError(f"point={tuple(point)} lies outside the image of {by(size)} pixels.")
+    if 0 < x < 1 and 0 < y < 1:
+        pixel = int(x * size[0]), int(y * size[1])
+        raise ValueError(f"point={tuple(point)} looks like fractions of the image: give pixels, such as {pixel}.")
     return int(x), int(y)
 
 

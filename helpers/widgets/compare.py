@@ -12,7 +12,7 @@ from helpers.generation.records import Record
 from helpers.images.contact_sheet import show
 from helpers.images.masks import by
 from helpers.widgets.assets import css, esm
-from helpers.widgets.still import StillWidget, encoded, read_image
+from helpers.widgets.still import Number, StillWidget, Whole, encoded, read_image
 
 STILL_SIDE = 1024  # pixels of the still
 SAME_SHAPE = 0.01  # of its width, by which proportions may differ
@@ -37,9 +37,9 @@ class Compare(StillWidget):
     _pictures = traitlets.List(traitlets.Bytes(), help="as the browser shows them").tag(sync=True)
     _sizes = traitlets.List(help="width and height in pixels, of each").tag(sync=True)
     _titles = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    left = traitlets.Int(0).tag(sync=True)
-    right = traitlets.Int(1).tag(sync=True)
-    position = traitlets.Float(0.5).tag(sync=True)
+    left = Whole(0).tag(sync=True)
+    right = Whole(1).tag(sync=True)
+    position = Number(0.5).tag(sync=True)
 
     def __init__(
         self, before: Any, after: Any, *more: Any, titles: Any = None, left: int = 0, right: int = 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ import traitlets
 from PIL import Image, ImageChops
 
 from helpers.common.validation import did_you_mean, number, whole
-from helpers.images.masks import THRESHOLD, as_mask, by, grow, has_holes, load_mask, share, threshold
+from helpers.images.masks import STORED, THRESHOLD, as_mask, by, grow, load_mask
 from helpers.pipelines.selection import select
 from helpers.widgets.assets import css, esm
-from helpers.widgets.still import StillWidget, encoded, read_image
+from helpers.widgets.still import Number, StillWidget, Whole, encoded, read_image
 
 TOOLS = ("brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "select", "hand")
 COLOURS = ("#ff2d9b", "#12d67f", "#2f8fff", "#ffb000")  # pink, green, blue, amber: as in js/mask_painter.js
@@ -26,7 +25,7 @@ class MaskPainter(StillWidget):
     """Shows an image under a translucent mask to paint on; `.mask` is the mask, 0 to 255 (white: repaint).
 
     image: what `load_image` takes. At most 16 million pixels.
-    mask: what to start from, of exactly the image's size: what `load_mask` takes, or an array; None is all black.
+    mask: what to start from, of exactly the image's size: what `load_mask` takes; None is all black.
         A soft mask stays soft. Later, `painter.mask = ...` takes the same, and the browser follows, undo included.
     tool: "brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "select" (a click on an object, or a box dragged
         around it: `select(image, ...)`) or "hand".
@@ -50,10 +49,10 @@ class MaskPainter(StillWidget):
         from_json=lambda value, widget: bytes(value),  # it arrives as a memoryview
     )
     tool = traitlets.Unicode("brush").tag(sync=True)
-    brush_size = traitlets.Int(1).tag(sync=True)
-    softness = traitlets.Float(0.0).tag(sync=True)
-    level = traitlets.Int(255).tag(sync=True)
-    opacity = traitlets.Float(0.5).tag(sync=True)
+    brush_size = Whole(1).tag(sync=True)
+    softness = Number(0.0).tag(sync=True)
+    level = Whole(255).tag(sync=True)
+    opacity = Number(0.5).tag(sync=True)
     colour = traitlets.Unicode(COLOURS[0]).tag(sync=True)
     _note = traitlets.Unicode(help="what is said instead of the painted share").tag(sync=True)
 
@@ -109,7 +108,8 @@ class MaskPainter(StillWidget):
         return _overlay(self._image, self.mask, self.colour, self.opacity)
 
     def __repr__(self) -> str:
-        return f"MaskPainter({by(self._image.size)} pixels, {share(self.mask):.1%} painted)"
+        painted = (np.asarray(self.mask) >= THRESHOLD).mean()
+        return f"MaskPainter({by(self._image.size)} pixels, {painted:.1%} painted)"
 
     def _still(self) -> Image.Image:
         still = self.overlay
@@ -138,7 +138,7 @@ class MaskPainter(StillWidget):
         mask = self.mask
         mask.paste(value, mask=found)
         self._note = ""
-        self.mask = mask
+        self.mask_bits = _bits(mask)
 
     @traitlets.validate("tool")
     def _check_tool(self, proposal: traitlets.Bunch) -> str:
@@ -168,15 +168,16 @@ class MaskPainter(StillWidget):
 def _packed(mask: Any, size: tuple[int, int]) -> bytes:
     """Any mask as the trait has it; None is all black."""
     mask = Image.new("L", size) if mask is None else mask
-    stored = isinstance(mask, (str, PathLike, bytes, bytearray, memoryview))
-    if stored or (isinstance(mask, Image.Image) and has_holes(mask)):
-        mask = load_mask(mask)
-    mask = as_mask(mask)
+    mask = load_mask(mask) if isinstance(mask, STORED) else as_mask(mask)
     if mask.size != size:
         raise ValueError(
             f"mask is {by(mask.size)} pixels, the image {by(size)}: they must be equal. "
             "Use mask = fit(mask, image), or load both with the same size=."
         )
+    return _bits(mask)
+
+
+def _bits(mask: Image.Image) -> bytes:
     values = np.asarray(mask)
     soft = values.size > _bytes_of_bits(values.size) and ((values > 0) & (values < 255)).any()
     return zlib.compress(values.tobytes() if soft else np.packbits(values >= THRESHOLD).tobytes())
@@ -197,7 +198,7 @@ def _standing_out(image: Image.Image) -> str:
 def _overlay(image: Image.Image, mask: Image.Image, colour: str, opacity: float) -> Image.Image:
     tinted = Image.blend(image, Image.new("RGB", image.size, colour), opacity)
     overlay = Image.composite(tinted, image, mask)
-    width, mask = max(1, round(max(image.size) / STILL_SIDE)), threshold(mask)
+    width, mask = max(1, round(max(image.size) / STILL_SIDE)), mask.point([0] * THRESHOLD + [255] * (256 - THRESHOLD))
     for reach, line in ((2 * width, (40, 40, 40)), (width, (255, 255, 255))):  # on any image, one of them is seen
         overlay.paste(line, mask=ImageChops.subtract(grow(mask, reach), mask))
     return overlay

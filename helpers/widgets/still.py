@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 import anywidget
+import numpy as np
 import traitlets
 from PIL import Image
 
@@ -15,6 +16,20 @@ from helpers.images.masks import by
 from helpers.images.reading import load_image
 
 MAX_PIXELS = 16_777_216  # what a canvas holds in every browser
+
+
+class Whole(traitlets.Int):
+    """A whole number, NumPy's included."""
+
+    def validate(self, obj: Any, value: Any) -> int:
+        return super().validate(obj, value.item() if isinstance(value, np.integer) else value)
+
+
+class Number(traitlets.Float):
+    """A number, NumPy's included."""
+
+    def validate(self, obj: Any, value: Any) -> float:
+        return super().validate(obj, value.item() if isinstance(value, np.number) else value)
 
 
 class StillWidget(anywidget.AnyWidget):

@@ -59,16 +59,10 @@ def input_images(pipe: Any, image: Any, mask: Any) -> dict[str, Any]:
         if mask is None:
             raise ValueError(f"mask: {name} needs one. Pass a mask, or a MaskPainter(image) to paint it.")
         if painter is None:
-            found["mask_image"] = _mask(mask, image)
+            found["mask_image"] = load_mask(mask, image=image)
         elif painter.image.size != image.size:
             check_mask(Image.new("L", painter.image.size, 255), image)  # says what to do about the sizes
     return found | size_arguments(pipe, image.size)  # or the result has the UNet's size, not the image's
-
-
-def _mask(mask: Any, image: Image.Image) -> Image.Image:
-    if not isinstance(mask, Image.Image) and hasattr(mask, "shape"):
-        return check_mask(mask, image, stacklevel=6)
-    return load_mask(mask, image=image)
 
 
 def _own_size(pipe: Any) -> dict[str, int]:
