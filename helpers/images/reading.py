@@ -314,7 +314,9 @@ def to_levels(array: np.ndarray, name: str) -> np.ndarray:
     kind = array.dtype.kind
     if kind == "b":
         return array.astype(np.uint8) * 255
-    low, high = (array.min(), array.max()) if kind in "iuf" else ("of", "no number")
+    if kind not in "iuf":
+        raise ValueError(f"{name} has values of {array.dtype}: expected bool, integers or floats.")
+    low, high = array.min(), array.max()
     if kind in "iu" and 0 <= low and high <= 255:
         return array.astype(np.uint8)
     if array.dtype == np.uint16:
