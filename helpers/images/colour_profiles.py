@@ -54,7 +54,7 @@ def _body(image: Image.Image, space: str) -> Image.Image:
 def _transform(profile: bytes) -> tuple[Any, str]:
     """A function from a mode to the transform into sRGB, None where that changes nothing; and the colour space."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    space = source.profile.xcolor_space.strip()
+    space = source.profile.xcolor_space.strip()  # pyright: ignore[reportAttributeAccessIssue]
     if space not in _MODES:
         raise ValueError(f"it is for {space}")
     target = ImageCms.createProfile("sRGB")
