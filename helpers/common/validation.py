@@ -46,6 +46,20 @@ def number(name: str, value: Any, *, low: float | None = None, high: float | Non
     return value
 
 
+def check_text(name: str, value: Any) -> str:
+    """`value` if it is a text: TypeError for anything else, ValueError for half a character, which no file takes."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a text, got {type(value).__name__} {value!r:.60}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name}: {value[error.start]!r} at position {error.start + 1} is half a character (a lone surrogate), "
+            "left by something that cut a text apart; delete it."
+        ) from None
+    return value
+
+
 def _between(low: float | None, high: float | None) -> str:
     if low is not None and high is not None:
         return f" from {low} to {high}"

@@ -10,13 +10,15 @@ import traitlets
 
 from helpers.common.validation import check_strength
 from helpers.generation import calls
-from helpers.pipelines import prompt_syntax
+from helpers.pipelines.prompt_syntax import escape, parse_prompt
 from helpers.pipelines.prompt_weighting import weigh
 from helpers.widgets.assets import css, esm
 from helpers.widgets.rendering import RenderSession, RenderWidget
 
 MOST = 2.0  # the sliders' upper end; 1 is in the middle
 _PARTS = re.compile(r"[^\s,.;:!?]+(?:[.:][^\s,.;:!?]+)*|[,.;:!?]+")
+
+_SPACED_SIGN = re.compile(r"(?<![,.;:!?]) (?=[,.;:!?])")
 
 
 class TokenWeights(RenderWidget):
@@ -111,9 +113,7 @@ class TokenWeights(RenderWidget):
 
 def _read(prompt: Any) -> tuple[list[tuple[str, int | None]], list[float]]:
     """The prompt's words and signs, each word with its number, and a weight for each word."""
-    if not isinstance(prompt, str):
-        raise TypeError(f"prompt: expected a text, got {type(prompt).__name__} {prompt!r:.60}.")
-    read = prompt_syntax.parse_prompt(prompt)
+    read = parse_prompt(prompt)
     if len(read.prompts) != 1 or hasattr(read.prompts[0], "prompts"):
         raise ValueError(f"prompt={prompt!r}: .blend() and .and() have no single words to weigh; give one prompt.")
     parts, weights = [], []
@@ -141,7 +141,7 @@ def _written(parts: Any, weights: list[float]) -> str:
         weight = 1.0 if number is None else weights[number]
         if not runs or runs[-1][0] != weight:
             runs.append((weight, []))
-        runs[-1][1].append(re.sub(r'[()"]|[+\-](?=[+\-]*$)', r"\\\g<0>", text))
-    texts = [(weight, re.sub(r" (?=[,.;:!?])", "", " ".join(words))) for weight, words in runs]
+        runs[-1][1].append(text)
+    texts = [(weight, escape(re.sub(_SPACED_SIGN, "", " ".join(words)))) for weight, words in runs]
     found = " ".join(text if weight == 1 else f"({text}){weight:g}" for weight, text in texts)
-    return re.sub(r" (?=[,;:!?])", "", found)
+    return re.sub(_SPACED_SIGN, "", found)

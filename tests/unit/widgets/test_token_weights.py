@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from helpers import TokenWeights, weigh
 from helpers.generation.records import make
 from helpers.pipelines.loading import load
+from helpers.pipelines.prompt_syntax import escape
+from helpers.widgets import token_weights
 from tests.support.calls import half_mask, noise
 from tests.support.queue import LONG
 from tests.support.tiny import quiet
@@ -113,6 +117,11 @@ def test_a_slider_waits_for_no_model(sliders, sd) -> None:
         (r"a \(red\) (c\+\+)0.5", [1, 1, 0.5], r"a \(red\) (c\+\+)0.5"),
         ("sci-fi 1.5 (cat)0 !", [1, 1, 0], "sci-fi 1.5 (cat)0!"),
         ("(a, b)1.5, c", [1.5, 1.5, 1], "(a)1.5, (b)1.5, c"),
+        ("16:9, 3:2 castle --ar", [1] * 4, "16:9, 3:2 castle --ar"),
+        ("(16:9 3:2)0.5 (f\\:1.8)2 castle-", [0.5, 0.5, 2, 0.9], r"(16:9 3:2)0.5 (f\:1\.8)2 (castle)0.9"),
+        (r"C\+\+ (\[V\])1.2 5\" a\\ (b)0.5", [1, 1.2, 1, 1, 0.5], r"C\+\+ (\[V\])1.2 5\" a\\ (b)0.5"),
+        ("day - (night)1.3 \\-", [1, 1.3], r"day \- (night)1.3 \-"),
+        ("Köln – “x” 😀 (猫)1.3", [1, 1, 1.3], "Köln – “x” 😀 (猫)1.3"),
     ],
 )
 def test_weights_are_read_and_written(sliders, sd, prompt, weights, weighted) -> None:
@@ -120,6 +129,26 @@ def test_weights_are_read_and_written(sliders, sd, prompt, weights, weighted) ->
         widget = sliders(sd, text, wait=False)
         widget.cancel()
         assert (widget.weights, widget.weighted) == (weights, weighted)
+
+
+SIGNS = "ab1 .,:;!?()+-\"'[]{}\\<>|~*=^/_%&#@$`—–“”’»…éß猫😀\u200b\u00a0（）：１\n"
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.text(st.one_of(st.sampled_from(SIGNS), st.characters(exclude_categories=["Cs"])), max_size=14),
+    st.lists(st.integers(0, 40), min_size=14, max_size=14),
+)
+def test_whatever_the_sliders_write_reads_back(text, places) -> None:
+    """Any text in itself and as plain words, at any place of its sliders."""
+    for prompt in (text, escape(text)):
+        try:
+            parts, weights = token_weights._read(prompt)
+        except ValueError:  # refused, or without words
+            continue
+        chosen = [place / 20 for place in places[: len(weights)]]
+        for values in (weights, chosen):
+            assert token_weights._read(token_weights._written(parts, values)) == (parts, values)
 
 
 @pytest.mark.parametrize(
