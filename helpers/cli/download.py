@@ -148,7 +148,6 @@ def _fetch(item: DownloadItem, *, verify: bool) -> None:
         download.warn_of_variant(checkpoint, one.snapshot)
         if checkpoint.pickled:
             convert_pickles.convert(checkpoint, one.snapshot.folder, one.snapshot.files)
-            download.forget(one)
 
 
 def _pin(arguments: argparse.Namespace) -> int:

@@ -1,12 +1,12 @@
 """Turn a checkpoint that is published as pickles into safetensors: once, and only after an explicit yes.
 
 A pickle can run any code when it is read. torch.load(weights_only=True) reads tensors and refuses everything else; from
-then on only the converted copy is read. It lies in the course's cache, with a note of the commit it was made from.
+then on only the converted copy is read. It lies in the course's cache, with a note of the commit it was made from; the
+pickles stay in the Hub cache, as every download does.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from helpers.common.paths import cache_folder
 if TYPE_CHECKING:
     import torch
 
-NOTE = "converted.json"
+NOTE = "commit.txt"
 
 
 def folder(checkpoint: Checkpoint) -> Path:
@@ -38,13 +38,9 @@ def folder(checkpoint: Checkpoint) -> Path:
 def converted(checkpoint: Checkpoint) -> Path | None:
     """Where the converted copy lies; None if there is none, or if it was made from another commit than the pin's."""
     place = place_of(checkpoint)
-    try:
-        note = json.loads((place / NOTE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    pin = revisions.revision(checkpoint.hub_id)
-    sizes = {path: (place / path).stat().st_size for path in note["sizes"] if (place / path).is_file()}
-    return place if sizes == note["sizes"] and pin in (None, note["commit"]) else None
+    note = place / NOTE
+    commit = note.read_text(encoding="utf-8") if note.is_file() else None
+    return place if commit and revisions.revision(checkpoint.hub_id) in (None, commit) else None
 
 
 def place_of(checkpoint: Checkpoint) -> Path:
@@ -69,9 +65,7 @@ def convert(checkpoint: Checkpoint, source: Path, files: Iterable[str]) -> Path:
                 _write(target.with_name(f"{stem}.safetensors"), read(source / path))
             else:
                 shutil.copyfile(source / path, target)
-        sizes = {path.relative_to(scratch).as_posix(): path.stat().st_size for path in scratch.rglob("*.safetensors")}
-        note = {"repo": checkpoint.hub_id, "commit": source.name, "sizes": sizes}
-        (scratch / NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+        (scratch / NOTE).write_text(source.name, encoding="utf-8")
         shutil.rmtree(place, ignore_errors=True)
         scratch.chmod(0o755)
         scratch.rename(place)

@@ -117,18 +117,6 @@ def warn_of_variant(checkpoint: Checkpoint, found: Snapshot) -> None:
         client.warn_once(text)
 
 
-def forget(fetched: DownloadPlan) -> None:
-    """Remove from the cache what this download has fetched, and nothing that was there before."""
-    from huggingface_hub import scan_cache_dir
-
-    snapshot = fetched.snapshot
-    here = {path.relative_to(snapshot.folder).as_posix() for path in snapshot.folder.rglob("*") if path.is_file()}
-    if here <= {repo_files.INDEX, *snapshot.missing}:
-        scan_cache_dir(client.cache_folder()).delete_revisions(snapshot.commit).execute()
-    else:
-        _discard(snapshot.folder / path for path in snapshot.missing)
-
-
 def _ready(repo: str, checkpoint: Checkpoint) -> Snapshot:
     found = find(repo, checkpoint)
     if found and not found.missing:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import pickle
 from pathlib import Path
@@ -78,14 +77,12 @@ def test_with_the_yes_they_become_the_same_tensors_as_safetensors(published, des
         assert found.keys() == state.keys()
         assert all(torch.equal(found[key], state[key]) and found[key].dtype == state[key].dtype for key in state)
     assert not list(convert_pickles.folder(PIXEL).rglob("*.bin"))
-    note = json.loads((convert_pickles.folder(PIXEL) / convert_pickles.NOTE).read_text())
-    assert note["commit"] == desk.commit(PIXEL.hub_id) and note["repo"] == PIXEL.hub_id
+    assert (convert_pickles.folder(PIXEL) / convert_pickles.NOTE).read_text() == desk.commit(PIXEL.hub_id)
     assert "✓ pixel-art" in capsys.readouterr().out
 
 
-def test_the_pickles_leave_the_cache_and_a_second_time_nothing_is_fetched(published, desk, tmp_path):
+def test_a_second_time_nothing_is_fetched(published, desk):
     assert convert() == 0
-    assert not [path for path in (tmp_path / "hub").rglob("*") if path.is_file() and path.suffix == ".bin"]
     desk.requests.clear()
     assert convert() == 0
     assert desk.fetched() == []
@@ -97,8 +94,7 @@ def test_what_the_user_had_of_that_commit_stays(published, desk, own):
     before = {path for path in folder.rglob("*") if path.is_file()}
     assert convert() == 0
     after = {path for path in folder.rglob("*") if path.is_file()}
-    assert before and after - before <= {folder / "model_index.json"}  # that is asked for to find the pickles
-    assert before <= after
+    assert before and before <= after
 
 
 @pytest.mark.parametrize("hidden", [lambda bomb: bomb, lambda bomb: {"a": torch.ones(1), "b": bomb}])
@@ -127,14 +123,6 @@ def test_a_damaged_pickle_is_named(tmp_path, data):
     (tmp_path / "x.bin").write_bytes(data)
     with pytest.raises(ValueError, match="x.bin was not read: it holds more than weights, or is damaged"):
         convert_pickles.read(tmp_path / "x.bin")
-
-
-def test_a_converted_copy_that_was_cut_is_none(published):
-    convert()
-    weights = next(convert_pickles.folder(PIXEL).glob("unet/*.safetensors"))
-    weights.write_bytes(weights.read_bytes()[:-1])
-    assert convert_pickles.converted(PIXEL) is None
-    assert convert() == 0 and convert_pickles.converted(PIXEL)
 
 
 def test_a_copy_of_another_commit_than_the_pin_is_none(published, desk):
