@@ -105,8 +105,8 @@ def test_keys_stay_in_the_widget(root, name) -> None:
     [
         ("compare", "compare", "[role=slider]", "Home", "(root) => root.querySelector('[role=slider]').ariaValueNow"),
         ("mask-painter", "painter", ".mp-canvas", "Delete", "(root) => root.querySelector('.mp-status').textContent"),
-        ("explorer", "explorer", "[role=switch] >> nth=-1", "Enter",
-         "(root) => [...root.querySelectorAll('[role=switch]')].at(-1).ariaChecked"),
+        ("explorer", "explorer", "[role=switch] >> nth=-1", "Space",
+         "(root) => [...root.querySelectorAll('[role=switch]')].at(-1).checked"),
         ("token-weights", "words", "input[type=range] >> nth=0", "End", "(root) => root.querySelector('input').value"),
         ("steps", "steps", "input[type=range]", "Home", "(root) => root.querySelector('.st-text').textContent"),
     ],

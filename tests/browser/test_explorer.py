@@ -120,7 +120,7 @@ def test_a_click_in_the_history_brings_everything_back(explore) -> None:
     assert explorer.values() == values and explorer.shown() == first
     assert explorer.root.get_by_role("spinbutton", name="Seed").input_value() == "0"
     assert explorer.root.get_by_role("combobox", name="Scheduler").input_value() == "UniPCMultistepScheduler"
-    assert explorer.root.get_by_role("switch", name="Keep unmasked").get_attribute("aria-checked") == "false"
+    assert explorer.root.get_by_role("switch", name="Keep unmasked").is_checked() is False
 
 
 def test_previews_grow_until_a_long_picture_is_cancelled(explore) -> None:

@@ -15,7 +15,7 @@ class Panel {
 
   constructor(store, signal) {
     this.store = store;
-    this.controls = (store.model.get("_controls"));
+    this.controls = store.model.get("_controls");
     const page = () => element("div", { class: "ex-page" });
     const groups = { picture: page(), control: page(), mask: element("div", { class: "ex-group", role: "group", "aria-label": "Mask" }) };
     for (const control of this.controls) {
@@ -86,7 +86,7 @@ class Strip {
   add(number, text, url) {
     const node = button("ex-thumb", () => this.store.recall(number), { title: text });
     node.dataset.number = String(number);
-    node.append(element("img", { src: url, alt: "", draggable: false }), element("b", { "aria-hidden": true }));
+    node.append(element("img", { src: url, alt: "", draggable: false }), element("b", { class: "cw-badge", "aria-hidden": true }));
     this.thumbs.set(number, node);
     this.list.prepend(node);
     return node;
@@ -123,7 +123,7 @@ class Actions {
   script = element("section", { class: "ex-script", "aria-label": "Code of this picture", hidden: "" },
     element("div", { class: "ex-line" }, element("span", { class: "ex-hint" },
       "Plain diffusers, ready to paste. The pictures it opens are written beside the notebook."), this.copy),
-    element("pre", {}, this.text));
+    element("pre", { class: "cw-code" }, this.text));
 
   constructor(store, stage, refreshView) {
     this.store = store;

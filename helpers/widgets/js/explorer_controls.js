@@ -41,9 +41,8 @@ function numberBox({ least, most, whole }, change, attributes) {
 }
 
 function toggle(label, action, title = "") {
-  const attributes = { role: "switch", "aria-label": label, title };
-  const node = button("ex-switch", () => action(node.getAttribute("aria-checked") !== "true"), attributes);
-  return node;
+  const onchange = ({ target }) => action(target.checked);
+  return element("input", { type: "checkbox", role: "switch", "aria-label": label, title, onchange });
 }
 
 /** A text is a draft while one types, and chosen after a pause, with Enter (see `commit`) or on leaving. */
@@ -76,7 +75,7 @@ function slider(control, change) {
     row, hint,
     refresh(value) {
       const off = value === null;
-      if (on) mark(on, { "aria-checked": !off });
+      if (on) on.checked = !off;
       row.classList.toggle("ex-off", off);
       range.disabled = box.disabled = off;
       if (off) box.value = "";
@@ -143,14 +142,14 @@ function onOff(control, change) {
   const node = toggle(control.label, (on) => change(on, false), control.help);
   node.id = newId();
   const row = element("div", { class: "ex-row ex-line" }, node, labelOf(control, node.id));
-  return { row, refresh(value) { mark(node, { "aria-checked": value }); } };
+  return { row, refresh(value) { node.checked = value; } };
 }
 
 export const BUILDERS = { text, slider, seed, choice, switch: onOff };
 
 /** Pages of which one is seen, chosen by its name; returns `move(key)`, which goes along the names. */
 export function tabbed(holder, pages) {
-  const names = Object.keys(pages), tabs = names.map((name) => button("ex-tab", () => choose(name), { role: "tab", id: newId() }, name));
+  const names = Object.keys(pages), tabs = names.map((name) => button("cw-button", () => choose(name), { role: "tab", id: newId() }, name));
   const choose = (chosen) => tabs.forEach((tab, i) => {
     const on = names[i] === chosen;
     mark(tab, { "aria-selected": on, tabindex: on ? 0 : -1 });

@@ -31,7 +31,6 @@ const TOOLS = {
   lasso: ["Lasso", "l"], fill: ["Fill an enclosed area", "f"], select: ["Select an object: click it, or drag a box around it", "w"],
   hand: ["Move the picture", "h"],
 };
-const COLOURS = { "#ff2d9b": "Pink", "#12d67f": "Green", "#2f8fff": "Blue", "#ffb000": "Amber" };
 const HELP = [
   ["B E R O L F W", "brush, eraser, rectangle, ellipse, lasso, fill, select an object"],
   ["[ ]", "smaller or larger brush"],
@@ -65,6 +64,7 @@ class Painter {
   levelText = element("output", { class: "mp-number mp-short" });
   opacity = element("input", { type: "range", min: 10, max: 100, step: 5, "aria-label": "Opacity of the overlay",
     title: "Opacity of the overlay" });
+  colour = element("input", { type: "color", "aria-label": "Colour of the overlay", title: "Colour of the overlay" });
   status = element("span", { class: "mp-status" });
   spoken = element("span", { class: "cw-spoken", role: "status", "aria-live": "polite" });
   help = element("div", { class: "mp-help", hidden: "" },
@@ -81,8 +81,6 @@ class Painter {
     this.fit = button("cw-quiet cw-percent", () => this.viewport.zoom(0), { "aria-label": "Fit the picture", title: "Fit the picture (0)" });
     this.tools = Object.entries(TOOLS).map(([tool, [label, key]]) =>
       ({ tool, node: iconButton(tool, label, key.toUpperCase(), () => save(model, { tool })) }));
-    this.swatches = Object.entries(COLOURS).map(([colour, label]) => ({ colour, node: button("mp-swatch",
-      () => save(model, { colour }), { "aria-label": `${label} overlay`, title: label, style: `--mp-swatch: ${colour}` }) }));
     this.actions = this.buildActions(Math.max(1, Math.round(longer / 128)));
     this.shortcuts = this.buildShortcuts();
     this.root = this.build();
@@ -132,16 +130,17 @@ class Painter {
         group("History", undo, redo), group("Whole mask", invert, grow, shrink, clear), group("Zoom", out, this.fit, larger)),
       this.screen.mat, this.help,
       element("div", { class: "cw-bar mp-bar mp-foot" }, this.status, this.spoken,
-        group("Overlay", element("span", {}, "Overlay"), ...this.swatches.map(({ node }) => node), this.opacity), help));
+        group("Overlay", element("span", {}, "Overlay"), this.colour, this.opacity), help));
   }
 
   follow(signal) {
-    const { model, size, softness, level, opacity } = this;
+    const { model, size, softness, level, opacity, colour } = this;
     listen(size, "input", () => model.set("brush_size", Math.round(1 + (this.largest - 1) * (Number(size.value) / 100) ** 2)), signal);
     listen(opacity, "input", () => model.set("opacity", Number(opacity.value) / 100), signal);
     listen(softness, "input", () => model.set("softness", Number(softness.value) / 100), signal);
     listen(level, "input", () => model.set("level", Math.round(2.55 * Number(level.value))), signal);
-    for (const slider of [size, softness, level, opacity]) listen(slider, "change", () => model.save_changes(), signal);
+    listen(colour, "input", () => model.set("colour", colour.value), signal);
+    for (const input of [size, softness, level, opacity, colour]) listen(input, "change", () => model.save_changes(), signal);
     keepKeys(this.root, signal, (event) => this.key(event), (event) => this.command(event));
     follow(model, ["tool", "brush_size", "softness", "level", "opacity", "colour", "_note"], () => this.refresh(), signal);
     onResize(this.root, () => this.screen.layout(), signal);
@@ -173,7 +172,7 @@ class Painter {
   refresh() {
     const { model, store, actions, size } = this, brush = model.get("brush_size"), { mask } = store;
     for (const { tool, node } of this.tools) mark(node, { "aria-pressed": tool === model.get("tool") });
-    for (const { colour, node } of this.swatches) mark(node, { "aria-pressed": colour === model.get("colour") });
+    this.colour.value = model.get("colour");
     // Not `disabled`: that would take the focus away, and the keys with it.
     mark(actions.undo, { "aria-disabled": !store.past.length });
     mark(actions.redo, { "aria-disabled": !store.future.length });

@@ -64,7 +64,7 @@ class Weights {
   badge = element("span", { class: "cw-badge tw-badge" });
   frame = element("div", { class: "cw-frame tw-frame" }, this.picture, this.badge);
   status = element("div", { class: "tw-status", role: "status" });
-  written = element("code", { class: "tw-written", "aria-label": "The prompt with its weights" });
+  written = element("code", { class: "cw-code tw-written", "aria-label": "The prompt with its weights" });
   copy = button("cw-button", () => copy(this.written, this.copy, "Copy prompt"), {}, "Copy prompt");
 
   constructor(mailbox, { model, signal }) {
