@@ -7,16 +7,15 @@ import torch
 
 from helpers.pipelines.loading import load
 from tests import benchmarks
-from tests.support.tiny import tiny_course  # noqa: F401
 
 
 @pytest.mark.parametrize("name", benchmarks.BENCHMARKS)
-def test_each_prints_a_ratio_to_plain_diffusers(tiny_course, capsys, name):  # noqa: F811
+def test_each_prints_a_ratio_to_plain_diffusers(tiny_course, capsys, name):
     benchmarks.main([name, "--quick"])
     assert f"\n{name}: " in (said := capsys.readouterr().out) and " s, x 1.000, spread" in said
 
 
-def test_the_forwards_of_a_call_are_recorded_with_their_arguments(tiny_course):  # noqa: F811
+def test_the_forwards_of_a_call_are_recorded_with_their_arguments(tiny_course):
     pipe = load("sd15")
     pipe.set_progress_bar_config(disable=True)
     found = benchmarks.recorded(pipe, {"prompt": "a boat", "num_inference_steps": 3, "guidance_scale": 4.0})

@@ -9,13 +9,13 @@ from safetensors.numpy import load_file
 from helpers.catalog import eight_bits, miniatures
 from helpers.catalog.checkpoints import CATALOG
 from miniature_training.models import store
-from tests.support.tiny import RECIPES, tiny_course  # noqa: F401
+from tests.support.tiny import RECIPES
 
 KIND = diffusers.UNet2DConditionModel
 
 
 @pytest.fixture
-def small(tiny_course, monkeypatch):  # noqa: F811
+def small(tiny_course, monkeypatch):
     """The tiny course with sd15's UNet in eight bits; that UNet as it was."""
     monkeypatch.setattr(eight_bits, "SMALL", 64)
     unet = store.load_component("unet-sd15", KIND)
@@ -39,7 +39,7 @@ def test_a_channel_of_zeros_stays_zero():
     assert not back["w"].any()
 
 
-def test_a_component_takes_half_the_disk_and_comes_back(small, tiny_course):  # noqa: F811
+def test_a_component_takes_half_the_disk_and_comes_back(small, tiny_course):
     [file] = (tiny_course / "unet-sd15").glob("*.safetensors")
     assert eight_bits.used(file)
     assert sum(v.nbytes for v in load_file(file).values()) < 1.4 * sum(p.numel() for p in small.parameters())
@@ -55,7 +55,7 @@ def test_plain_diffusers_loads_what_is_assembled(small):
     assert not eight_bits.used(next((miniatures.assemble("sd15") / "unet").glob("*.safetensors")))
 
 
-def test_a_delta_stands_on_a_base_in_eight_bits(small, tiny_course):  # noqa: F811
+def test_a_delta_stands_on_a_base_in_eight_bits(small, tiny_course):
     base = store.load_component("unet-sd15", KIND)
     tuned = KIND.from_config(base.config)
     tuned.load_state_dict({key: value + 0.01 for key, value in base.state_dict().items()})

@@ -14,7 +14,7 @@ import transformers
 from helpers.catalog import miniatures
 from helpers.catalog.checkpoints import CATALOG
 from helpers.common import paths
-from tests.support.tiny import RECIPES, SIZE, tiny_course  # noqa: F401
+from tests.support.tiny import RECIPES
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
 PIPELINES = [name for name, recipe in RECIPES.items() if "pipeline" in recipe]
@@ -41,7 +41,7 @@ def test_a_single_model_lies_in_the_folder_itself():
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
 
 
-def test_a_transformers_config_says_float32_whatever_was_shipped(tiny_course):  # noqa: F811
+def test_a_transformers_config_says_float32_whatever_was_shipped(tiny_course):
     shipped = tiny_course / "text_encoder" / "config.json"
     before = shipped.read_text()
     assert json.loads(before)["dtype"] == "float16"
@@ -50,7 +50,7 @@ def test_a_transformers_config_says_float32_whatever_was_shipped(tiny_course):  
     assert shipped.read_text() == before
 
 
-def test_weights_are_copied_byte_for_byte_and_no_pickle_with_them(tiny_course):  # noqa: F811
+def test_weights_are_copied_byte_for_byte_and_no_pickle_with_them(tiny_course):
     (tiny_course / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
     made = files(Path(CATALOG["sd15"].source))
     weights = "diffusion_pytorch_model.safetensors"
@@ -71,7 +71,7 @@ def test_the_second_time_nothing_is_written_and_old_files_are_not_read(monkeypat
     assert not [name for name in opened if name.endswith(".safetensors")]
 
 
-def test_new_weights_get_a_new_folder_in_every_checkpoint_that_has_them(tiny_course):  # noqa: F811
+def test_new_weights_get_a_new_folder_in_every_checkpoint_that_has_them(tiny_course):
     old = {name: CATALOG[name].source for name in ("sd15", "sd15-inpaint", "kandinsky22")}
     weights = tiny_course / "vae" / "diffusion_pytorch_model.safetensors"
     data = bytearray(weights.read_bytes())
@@ -101,13 +101,13 @@ def test_a_miniature_that_is_not_shipped_says_how_to_get_it():
         str(CATALOG["comic"].source)
 
 
-def test_a_missing_component_is_named(tiny_course):  # noqa: F811
+def test_a_missing_component_is_named(tiny_course):
     shutil.rmtree(tiny_course / "unet-sd15")
     with pytest.raises(FileNotFoundError, match="needs the component 'unet-sd15'.*git checkout -- data/miniatures"):
         str(CATALOG["sd15"].source)
 
 
-def test_a_broken_table_is_named(tiny_course):  # noqa: F811
+def test_a_broken_table_is_named(tiny_course):
     (tiny_course / "checkpoints.json").write_text('{"sd15": ')
     with pytest.raises(ValueError, match=r"checkpoints.json is not valid JSON.*git checkout"):
         str(CATALOG["sd15"].source)

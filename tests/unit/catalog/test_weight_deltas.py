@@ -15,7 +15,7 @@ from helpers.catalog import weight_deltas
 from helpers.catalog.checkpoints import CATALOG
 from helpers.pipelines.loading import load
 from miniature_training.models import factors, store
-from tests.support.tiny import RECIPES, tiny_course  # noqa: F401
+from tests.support.tiny import RECIPES
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 RANK = 3
@@ -38,7 +38,7 @@ def trained(unet: diffusers.UNet2DConditionModel) -> diffusers.UNet2DConditionMo
 
 
 @pytest.fixture
-def comic(tiny_course, monkeypatch):  # noqa: F811
+def comic(tiny_course, monkeypatch):
     """A tiny style shipped as a delta of sd15's UNet; the UNet that it was made from."""
     tuned = trained(store.load_component("unet-sd15", diffusers.UNet2DConditionModel))
     store.save_delta("delta-comic", "unet-sd15", tuned, rank=RANK)
@@ -51,7 +51,7 @@ def rounded(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {key: value.half() for key, value in model.state_dict().items()}
 
 
-def test_the_whole_model_comes_back(comic, tiny_course):  # noqa: F811
+def test_the_whole_model_comes_back(comic, tiny_course):
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(CATALOG["comic"].source)
     base = store.load_component("unet-sd15", diffusers.UNet2DConditionModel).state_dict()
     for key, value in comic.state_dict().items():
@@ -61,7 +61,7 @@ def test_the_whole_model_comes_back(comic, tiny_course):  # noqa: F811
         assert (made - value).abs().max() < 0.1 * (base[key] - value).abs().max(), key
 
 
-def test_a_delta_is_much_smaller_than_its_model(comic, tiny_course):  # noqa: F811
+def test_a_delta_is_much_smaller_than_its_model(comic, tiny_course):
     changes = load_file(tiny_course / "delta-comic" / weight_deltas.FILE)
     assert {value.dtype for value in changes.values()} == {torch.float16}
     kept = sum(value.numel() for value in changes.values())
@@ -81,7 +81,7 @@ def test_load_gives_a_plain_pipeline_that_shares_all_but_the_unet(comic, tmp_pat
     assert all(torch.equal(value, again.unet.state_dict()[key]) for key, value in styled.unet.state_dict().items())
 
 
-def test_new_weights_of_the_base_or_the_delta_give_a_new_folder(comic, tiny_course):  # noqa: F811
+def test_new_weights_of_the_base_or_the_delta_give_a_new_folder(comic, tiny_course):
     seen = {CATALOG["comic"].source}
     for file in (tiny_course / "unet-sd15" / WEIGHTS, tiny_course / "delta-comic" / weight_deltas.FILE):
         weights = load_file(file)
@@ -91,7 +91,7 @@ def test_new_weights_of_the_base_or_the_delta_give_a_new_folder(comic, tiny_cour
     assert len(seen) == 3
 
 
-def test_a_delta_knows_whether_its_base_is_still_the_same(comic, tiny_course):  # noqa: F811
+def test_a_delta_knows_whether_its_base_is_still_the_same(comic, tiny_course):
     assert store.stale() == []
     file = tiny_course / "unet-sd15" / WEIGHTS
     weights = load_file(file)
@@ -103,7 +103,7 @@ def test_the_shipped_deltas_belong_to_the_shipped_weights():
     assert store.stale() == [], "train these again: their base has changed"
 
 
-def test_a_controlnet_can_be_a_delta_of_a_unet(tiny_course, monkeypatch):  # noqa: F811
+def test_a_controlnet_can_be_a_delta_of_a_unet(tiny_course, monkeypatch):
     """Another class: the decoder goes, the new layers come, the config is the delta's own."""
     unet = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)
     torch.manual_seed(0)
@@ -128,7 +128,7 @@ def test_a_controlnet_can_be_a_delta_of_a_unet(tiny_course, monkeypatch):  # noq
     assert all(torch.equal(v, plain.state_dict()[k]) for k, v in again.state_dict().items())
 
 
-def test_fields_of_the_config_that_differ_are_kept(tiny_course, monkeypatch):  # noqa: F811
+def test_fields_of_the_config_that_differ_are_kept(tiny_course, monkeypatch):
     vae = store.load_component("vae", diffusers.AutoencoderKL)
     vae.register_to_config(scaling_factor=0.7)
     store.save_delta("delta-vae", "vae", vae, rank=RANK)
@@ -143,13 +143,13 @@ def test_fields_of_the_config_that_differ_are_kept(tiny_course, monkeypatch):  #
     assert (Path(CATALOG["sd15"].source) / "vae" / "preview.json").read_text() == '{"of": "the delta"}'
 
 
-def test_a_delta_without_its_file_is_named(comic, tiny_course):  # noqa: F811
+def test_a_delta_without_its_file_is_named(comic, tiny_course):
     (tiny_course / "delta-comic" / weight_deltas.FILE).rename(tiny_course / "delta-comic" / "other.safetensors")
     with pytest.raises(FileNotFoundError, match="'delta-comic', and .* has no delta.safetensors. Restore it: git"):
         str(CATALOG["comic"].source)
 
 
-def test_a_delta_that_does_not_fit_is_refused(comic, tiny_course):  # noqa: F811
+def test_a_delta_that_does_not_fit_is_refused(comic, tiny_course):
     change = {"conv_x.bias.diff": torch.zeros(16, dtype=torch.float16)}
     save_file(change, tiny_course / "delta-comic" / weight_deltas.FILE)
     message = "delta-comic/delta.safetensors changes 'conv_x.bias', which its base has not.*git checkout -- data"
@@ -178,7 +178,7 @@ def test_factors_start_without_effect_and_only_they_and_the_small_ones_learn():
     assert up.grad.abs().max() > 0
 
 
-def test_training_goes_on_from_a_delta_also_where_its_base_has_moved(comic, tiny_course):  # noqa: F811
+def test_training_goes_on_from_a_delta_also_where_its_base_has_moved(comic, tiny_course):
     base = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)
     model = factors.take_up(factors.factorise(base, rank=RANK), tiny_course / "delta-comic")
     for name, value in factors.merged(model).state_dict().items():

@@ -13,7 +13,6 @@ from helpers.catalog.checkpoints import CATALOG
 from helpers.cli import measure_gpu
 from helpers.cli.main import main
 from helpers.common import paths
-from tests.support.tiny import tiny_course  # noqa: F401
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def test_it_needs_a_gpu(data, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("name", measure_gpu.PLANNED)
-def test_each_call_is_one_that_its_pipeline_takes_and_memory_may_run_out(tiny_course, monkeypatch, name):  # noqa: F811
+def test_each_call_is_one_that_its_pipeline_takes_and_memory_may_run_out(tiny_course, monkeypatch, name):
     monkeypatch.setattr(torch.nn.Module, "to", lambda model, *_, **__: model)  # there is no GPU
     monkeypatch.setattr("diffusers.DiffusionPipeline.to", lambda pipe, device: pipe)
     found = measure_gpu.measured(name, dtype="float32")

@@ -9,7 +9,6 @@ from helpers.exercises import chapter_09
 from helpers.generation.records import Record
 from miniature_training.world.scenes import Scene, draw
 from tests.support.answers import hint
-from tests.support.tiny import tiny_course  # noqa: F401
 
 HOUSE = draw(Scene(1, "house", "red", "snow"), 128).image
 CASTLE = draw(Scene(1, "castle", "purple", "meadow"), 128).image
@@ -72,7 +71,7 @@ def test_the_full_edition_needs_no_classifier(monkeypatch):
     assert check("09.3", houses(picture=CASTLE))
 
 
-def test_kept_embeddings_are_told_from_others(tiny_course):  # noqa: F811
+def test_kept_embeddings_are_told_from_others(tiny_course):
     from helpers import load
 
     pipe = load("sd15")

@@ -17,7 +17,6 @@ from helpers.cli.main import main
 from helpers.common import paths
 from helpers.common.sizes import GB, MB
 from helpers.hub.listing import COLUMNS
-from tests.support.tiny import tiny_course  # noqa: F401
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ def test_an_unknown_name_says_which_was_meant(hub, capsys):
     assert "course models: there is no checkpoint called 'sdxl-inpainting'" in capsys.readouterr().err
 
 
-def test_a_miniature_is_as_large_as_its_files_and_shared_parts_count_once(hub, tiny_course):  # noqa: F811
+def test_a_miniature_is_as_large_as_its_files_and_shared_parts_count_once(hub, tiny_course):
     def size(*folders: str) -> str:
         kept = {".json", ".safetensors", ".txt"}
         files = [file for folder in folders for file in (tiny_course / folder).iterdir() if file.suffix in kept]

@@ -16,7 +16,6 @@ from helpers.catalog import checkpoints
 from helpers.common import paths
 from helpers.pipelines import latent_preview
 from miniature_training.models import latent_map
-from tests.support.tiny import tiny_course  # noqa: F401
 
 
 class Linear(torch.nn.Module):
@@ -94,7 +93,7 @@ def test_a_map_is_read_as_it_was_written_and_names_its_vae(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["sd15", "kandinsky22", "upscale-x4"])
-def test_every_kind_of_vae_can_be_fitted(tiny_course, name):  # noqa: F811
+def test_every_kind_of_vae_can_be_fitted(tiny_course, name):
     pipe = diffusers.DiffusionPipeline.from_pretrained(checkpoints.CATALOG[name].source)
     vae, state = getattr(pipe, "vae", None) or pipe.movq, torch.get_rng_state()
     fitted = latent_map.fit(

@@ -14,7 +14,6 @@ from miniature_training.models import store
 from miniature_training.recipes import clip, text
 from miniature_training.world.captions import DEGRADED_WORDS
 from miniature_training.world.scenes import draw, sample
-from tests.support.workshop import workshop  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +25,6 @@ def tokenizer() -> CLIPTokenizer:
 def towers(tokenizer):
     torch.manual_seed(0)
     return [tower.eval() for tower in clip.build(tokenizer)]
-
-
-def test_both_towers_agree_on_their_widths(towers):
-    words, image = (tower.config for tower in towers)
-    assert words.hidden_size == words.projection_dim == image.projection_dim == clip.WIDTH, "the prior wants it so"
-    assert image.image_size == clip.SIDE
 
 
 def test_the_end_of_a_prompt_decides_its_embedding_and_padding_does_not(towers, tokenizer):
@@ -95,23 +88,3 @@ def test_the_figure_counts_images_that_agree_most_with_their_own_caption(monkeyp
     monkeypatch.setattr(clip, "load", lambda: (lambda ids: Said, None))
     monkeypatch.setattr(clip, "embed", lambda images, tower: sign * torch.eye(count))
     assert clip.figures(count) == {"right_caption": share}
-
-
-def test_matching_pairs_cost_less_than_mixed_up_ones(towers):
-    """The contrastive loss alone: embeddings that agree pair by pair, and the same ones shifted by one."""
-    pair = clip.Pair(*towers)
-    with torch.no_grad():
-        for layer in [*pair.named.values(), *pair.shown.values()]:
-            layer.weight.zero_(), layer.bias.zero_()
-    wanted = torch.randn(8, clip.WIDTH, generator=torch.Generator().manual_seed(0))
-    none = torch.zeros(8, len(text.HEADS), dtype=torch.long)
-
-    class Out:
-        def __init__(self, value):
-            self.image_embeds = self.text_embeds = value
-
-    del pair.image, pair.text
-    pair.image, pair.text = (lambda x: Out(wanted)), (lambda ids: Out(wanted[ids]))
-    index = torch.arange(8)
-    right, shifted = (pair(index, ids, truth=none, named=none) for ids in (index, index.roll(1)))
-    assert right + 1 < shifted

@@ -2,51 +2,12 @@
 
 from __future__ import annotations
 
-import diffusers
 import numpy as np
 import pytest
 import torch
 
-from helpers.catalog.checkpoints import CATALOG
-from helpers.pipelines.loading import load
-from miniature_training import registry
 from miniature_training.evaluation import control_figures
-from miniature_training.models import store
 from miniature_training.recipes import controls, depth
-from tests.support.workshop import workshop  # noqa: F401
-
-KINDS = ("depth", "inpaint")
-
-
-@pytest.fixture
-def few(monkeypatch) -> dict:
-    monkeypatch.setattr(controls, "BATCH", {"cpu": 2, "cuda": 2})
-    return {"minutes": 1, "steps": 2, "count": 4}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_training_moves_the_encoder_s_copy_and_joins_both_bases(workshop, few, kind, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(controls, "INPAINTING", {kind: 0.5})
-    registry.RECIPES[f"controlnet-{kind}"](**few)
-    net = diffusers.ControlNetModel.from_pretrained(CATALOG[f"controlnet-{kind}"].source)
-    unet = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)
-    fresh = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=controls.EDGE).state_dict()
-    assert fresh.keys() == net.state_dict().keys()
-    moved = {k for k, v in net.state_dict().items() if not torch.equal(v, fresh[k])}
-    assert "controlnet_mid_block.weight" in moved and "controlnet_down_blocks.0.weight" in moved
-    assert not any("time_emb" in k for k in moved)
-    for base in ("sd15", "sd15-inpaint"):
-        pipe = load(base, task="inpaint", controlnet=f"controlnet-{kind}")
-        assert type(pipe.controlnet) is diffusers.ControlNetModel
-
-
-def test_a_new_controlnet_has_no_effect_yet():
-    torch.manual_seed(0)
-    net = controls.build().eval()
-    x, states, seen = torch.randn(1, 4, 16, 16), torch.randn(1, 77, 128), torch.rand(1, 3, 128, 128)
-    with torch.no_grad():
-        down, mid = net(x, 500, encoder_hidden_states=states, controlnet_cond=seen, return_dict=False)
-    assert len(down) == 6 and all(value.abs().max() == 0 for value in (*down, mid))
 
 
 def test_the_condition_of_inpainting_is_that_of_the_guide():

@@ -10,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_inpainting import prepare_mask
-from PIL import Image
 
 from helpers.catalog.checkpoints import CATALOG
 from miniature_training.models import repainting
@@ -19,17 +18,10 @@ from miniature_training.recipes.unet import NARROW, WIDTHS
 from miniature_training.recipes.unet import build as build_sd15
 from miniature_training.world.scenes import sample
 from miniature_training.world.strokes import training_mask
-from tests.support.workshop import workshop  # noqa: F401
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def test_the_decoder_reads_an_image_embedding():
-    unet = kandinsky.build()
-    assert (unet.config.encoder_hid_dim_type, unet.config.addition_embed_type) == ("image_proj", "image")
-    assert unet.config.out_channels == 8 and unet.config.encoder_hid_dim == clip.WIDTH
 
 
 @torch.no_grad()
@@ -113,39 +105,18 @@ def test_the_variance_learns_what_the_error_asks_for_and_nothing_else_does():
     assert spread.grad.any() and error.grad is None
 
 
-def test_the_checkpoints_load_and_paint_from_anywhere(monkeypatch, tmp_path):
+def test_the_checkpoints_load_from_anywhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    call = {"num_inference_steps": 2, "prior_num_inference_steps": 2, "height": 64, "width": 64}
-    image, mask = Image.new("RGB", (64, 64), "teal"), Image.new("L", (64, 64))
-    mask.paste(255, (16, 16, 48, 48))
     source, nine = CATALOG["kandinsky22"].source, CATALOG["kandinsky22-inpaint"].source
     pipes = [
-        (diffusers.AutoPipelineForText2Image.from_pretrained(source), {}),
-        (diffusers.AutoPipelineForImage2Image.from_pretrained(source), {"image": image, "strength": 0.9}),
-        (diffusers.AutoPipelineForInpainting.from_pretrained(nine), {"image": image, "mask_image": mask}),
+        diffusers.AutoPipelineForText2Image.from_pretrained(source),
+        diffusers.AutoPipelineForImage2Image.from_pretrained(source),
+        diffusers.AutoPipelineForInpainting.from_pretrained(nine),
     ]
     kinds = ["", "Img2Img", "Inpaint"]
-    assert [type(pipe).__name__ for pipe, _ in pipes] == [f"KandinskyV22{kind}CombinedPipeline" for kind in kinds]
-    for pipe, more in pipes:
-        pipe.set_progress_bar_config(disable=True)
-        assert pipe.scheduler.config.variance_type == "learned_range"
-        assert pipe("a red cat", negative_prompt="blurry", **more, **call).images[0].size == (64, 64)
-    before, after = (pipe.unet.state_dict() for pipe, _ in (pipes[0], pipes[2]))
+    assert [type(pipe).__name__ for pipe in pipes] == [f"KandinskyV22{kind}CombinedPipeline" for kind in kinds]
+    assert {pipe.scheduler.config.variance_type for pipe in pipes} == {"learned_range"}
+    before, after = (pipe.unet.state_dict() for pipe in (pipes[0], pipes[2]))
     assert after["conv_in.weight"].shape[1] == 9
     changed = [key for key in before if key != "conv_in.weight" and not torch.equal(before[key], after[key])]
     assert len(changed) > 0.5 * len(before), "the delta reaches most of the weights"
-
-
-@torch.no_grad()
-def test_in_a_batch_the_pipeline_keeps_the_first_image_for_all():
-    """Why the figures call it for one image at a time; should diffusers mend it, they need no longer."""
-    torch.manual_seed(0)
-    unet, vq = kandinsky.nine_channels(kandinsky.build()), movq.build().eval()
-    pipe = diffusers.KandinskyV22InpaintPipeline(unet=unet, scheduler=kandinsky.scheduler(), movq=vq)
-    pipe.set_progress_bar_config(disable=True)
-    images, black = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")], Image.new("L", (64, 64))
-    said = noise(2, clip.WIDTH)
-    call = {"height": 64, "width": 64, "num_inference_steps": 1, "output_type": "latent"}
-    got = pipe(said, images, [black, black], said, **call).images
-    red = vq.encode(torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, 64, 64)).latents
-    assert torch.allclose(got, red.expand_as(got), atol=1e-4)

@@ -9,7 +9,6 @@ from transformers import CLIPTokenizer
 from miniature_training import registry
 from miniature_training.models import store
 from miniature_training.recipes import clip, prior, text
-from tests.support.workshop import workshop  # noqa: F401
 
 
 def test_padding_is_masked_as_the_tokenizer_masks_it():
@@ -20,7 +19,7 @@ def test_padding_is_masked_as_the_tokenizer_masks_it():
     assert torch.equal(prior.spoken(text.tokens(tokenizer, prompts), tokenizer.eos_token_id), wanted)
 
 
-def test_training_keeps_the_embeddings_scale_and_the_pipeline_runs_it(workshop, monkeypatch):  # noqa: F811
+def test_training_keeps_the_embeddings_scale_and_the_pipeline_runs_it(workshop, monkeypatch):
     monkeypatch.setattr(prior, "BATCH", {"cpu": 4, "cuda": 4})
     registry.RECIPES["kandinsky-prior"](minutes=1, steps=2, count=8)
     seen, model = clip.embeddings(8), store.load_component("prior", PriorTransformer)

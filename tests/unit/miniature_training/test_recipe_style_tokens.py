@@ -7,10 +7,9 @@ import torch
 from miniature_training import registry
 from miniature_training.recipes import style_tokens, text
 from miniature_training.world.looks import TOKENS
-from tests.support.workshop import workshop  # noqa: F401
 
 
-def test_only_the_tokens_rows_move(workshop, monkeypatch):  # noqa: F811
+def test_only_the_tokens_rows_move(workshop, monkeypatch):
     monkeypatch.setattr(style_tokens, "BATCH", 8)
     tokenizer, before = text.load()
     registry.RECIPES["style-tokens"](minutes=1, steps=8)

@@ -15,7 +15,6 @@ from miniature_training.models import factors, store
 from miniature_training.recipes import styles
 from miniature_training.world.looks import LOOKS, TOKENS, styled
 from miniature_training.world.scenes import draw, sample
-from tests.support.workshop import workshop  # noqa: F401
 
 
 @pytest.mark.parametrize("style", TOKENS)
@@ -35,7 +34,7 @@ def few(tmp_path_factory):
     patch.undo()
 
 
-def test_what_has_no_token_is_drawn_plain(workshop, monkeypatch):  # noqa: F811
+def test_what_has_no_token_is_drawn_plain(workshop, monkeypatch):
     monkeypatch.setattr(styles, "BATCH", {"cpu": 40, "cuda": 40})
     monkeypatch.setattr(styles, "styled_latents", lambda style, count: np.ones((count, 4, 16, 16), np.float16))
     monkeypatch.setattr(styles, "latents", lambda count: np.zeros((count, 4, 16, 16), np.float16))
@@ -67,7 +66,7 @@ def test_the_noise_that_leads_from_another_look_leads_to_the_clean_latents():
     assert torch.allclose((noisy - (1 - alpha).sqrt() * target) / alpha.sqrt(), clean, atol=1e-4)
 
 
-def test_training_goes_on_from_the_shipped_delta_when_its_base_has_moved(workshop, few, monkeypatch):  # noqa: F811
+def test_training_goes_on_from_the_shipped_delta_when_its_base_has_moved(workshop, few, monkeypatch):
     train, taken, take_up = registry.RECIPES["comic"], [], factors.take_up
     train(**few)
     base = store.load_component("unet-sd15", diffusers.UNet2DConditionModel)

@@ -1,6 +1,5 @@
 """The training loop and what it trains on: averaging, resuming, masks, storage."""
 
-import json
 import random
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ from torch import nn
 from helpers.common import paths
 from miniature_training.models import dataset, loop, store
 from miniature_training.models.loop import Training
-from miniature_training.models.muon import QUINTIC, orthogonal
+from miniature_training.models.muon import orthogonal
 from miniature_training.world.captions import caption
 from miniature_training.world.scenes import HELD_OUT, sample
 from miniature_training.world.strokes import training_mask
@@ -79,12 +78,6 @@ def test_training_resumes_where_it_stopped(scratch):
     assert one.state_dict()["state"].keys() == other.state_dict()["state"].keys() != set()
 
 
-def test_how_long_it_took_is_kept_for_the_model_card(scratch):
-    run = line()
-    run.run(pull(run), minutes=1, steps=5)
-    assert "5 steps" in json.loads((scratch / "training.json").read_text())["line"]
-
-
 def test_nothing_to_resume_is_said(scratch):
     assert line().resume() is False
 
@@ -108,16 +101,6 @@ def test_muon_makes_every_update_orthogonal():
         assert singular.min() > 0.6 and singular.max() < 1.25
         u, _, v = torch.linalg.svd(matrices, full_matrices=False)
         assert torch.nn.functional.cosine_similarity((u @ v).flatten(1), orthogonal(matrices).flatten(1)).min() > 0.97
-
-
-def test_muon_meets_a_wide_matrix_once_and_finds_what_the_plain_rounds_find():
-    matrices = torch.randn(2, 16, 144, generator=torch.Generator().manual_seed(0))
-    a, b, c = QUINTIC
-    plain = matrices / matrices.norm(dim=(-2, -1), keepdim=True)
-    for _ in range(5):
-        square = plain @ plain.mT
-        plain = a * plain + (b * square + c * square @ square) @ plain
-    assert torch.allclose(orthogonal(matrices), plain, atol=1e-5)
 
 
 def test_muon_leaves_embeddings_to_adamw(scratch):
@@ -166,20 +149,6 @@ def test_crops_lean_on_the_subject():
     empty = np.zeros_like(mask)
     anywhere = [corner(empty, generator) for _ in range(300)]
     assert seen > 0.68 > 0.6 > np.mean([mask[y : y + CROP, x : x + CROP].any() for y, x in anywhere])
-
-
-def test_crops_are_cut_from_what_is_picked_and_lean_on_its_subject():
-    from miniature_training.recipes.vae import CROP, crops
-
-    rgb = np.zeros((2, 128, 128, 3), dtype=np.uint8)
-    rgb[1] = 255
-    mask = np.zeros((2, 128, 128), dtype=np.uint8)
-    mask[1] = 255
-    order = iter([0, 1, 1])
-    x, weight = crops(lambda generator: (rgb, mask, next(order)), torch.Generator().manual_seed(0), count=3)
-    assert x.shape == (3, 3, CROP, CROP) and weight.shape == (3, 1, CROP, CROP)
-    assert [one.unique().tolist() for one in x.cpu()] == [[-1], [1], [1]]
-    assert [one.unique().tolist() for one in weight.cpu()] == [[1], [1.5], [1.5]]
 
 
 def rows(seeds: range) -> tuple[np.ndarray, np.ndarray]:
@@ -254,23 +223,6 @@ def test_a_subject_mask_hides_the_subject():
     masks = [training_mask(subject, random.Random(i)) for i in range(200)]
     hidden = [(mask & (subject > 0)).sum() / (subject > 0).sum() for mask in masks]
     assert np.mean(np.array(hidden) > 0.95) > 0.5
-
-
-def test_components_are_stored_as_float16_and_come_back_as_float32(tmp_path, monkeypatch):
-    from diffusers import UNet2DModel
-    from safetensors.torch import load_file
-
-    monkeypatch.setattr(paths, "MINIATURES", tmp_path)
-    unet = UNet2DModel(
-        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(16,), norm_num_groups=4,
-        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
-    )  # fmt: skip
-    folder = store.save_component("unet", unet)
-    weights = load_file(next(folder.glob("*.safetensors")))
-    assert {w.dtype for w in weights.values()} == {torch.float16}
-    back = store.load_component("unet", UNet2DModel)
-    assert {p.dtype for p in back.parameters()} == {torch.float32}
-    assert next(unet.parameters()).dtype == torch.float32, "saving leaves the model in training as it was"
 
 
 def test_a_missing_component_says_how_to_train_it(tmp_path, monkeypatch):
