@@ -317,18 +317,6 @@ def test_a_controlnet_has_a_tab_and_its_picture_follows_the_mask(explore, ready)
     same = "from helpers import depth_map; print(explorer.record.parameters['control_image'] == depth_map(image))"
     assert ready.python(same) == "True" and hole(explorer) == 0
 
-    before = explorer.made()
-    scale = explorer.root.get_by_role("spinbutton", name="Conditioning scale, exactly")
-    scale.fill("0")
-    scale.press("Tab")
-    explorer.root.locator(".ex-thumb").nth(3).wait_for(timeout=SOON)
-    explorer.status("Full picture")
-    assert explorer.values()["controlnet_conditioning_scale"] == 0 and explorer.made() != before
-    start = explorer.root.get_by_role("spinbutton", name="Guidance start, exactly")
-    start.fill("1")
-    start.press("Tab")
-    explorer.root.get_by_role("alert").get_by_text("is not before control_guidance_end=1").wait_for()
-
     explorer.thumbs().last.click()  # the history brings its kind back
     explorer.page.wait_for_function("(img) => img.alt.endsWith('with a hole')", arg=picture.element_handle())
     assert hole(explorer) == holes[0]

@@ -138,12 +138,3 @@ def test_without_weights_and_back(sliders):
     assert plain.get_attribute("aria-pressed") == "true" and sliders.value("night") == 0
     assert np.abs(sliders.shown() - weighed)[40:].mean() > 1  # below the badge
     assert np.abs(sliders.shown() - before)[40:].mean() < 1
-
-
-def test_a_narrow_page_sets_the_words_below_the_picture(sliders):
-    picture, rows = sliders.root.locator(".tw-frame"), sliders.root.locator(".tw-rows")
-    assert rows.bounding_box()["x"] > picture.bounding_box()["x"] + picture.bounding_box()["width"]
-    sliders.page.set_viewport_size({"width": 620, "height": 900})
-    sliders.page.wait_for_timeout(300)
-    assert rows.bounding_box()["y"] > picture.bounding_box()["y"] + picture.bounding_box()["height"] - 1
-    sliders.page.set_viewport_size({"width": 1280, "height": 1000})

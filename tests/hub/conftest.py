@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub import checkpoints
+from tests.hub.desk import _desk, desk, no_network  # noqa: F401
 from tests.hub.server import Hub
 
 GUARD = Path(__file__).with_name("guard")

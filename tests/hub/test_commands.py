@@ -1,4 +1,3 @@
-# ruff: noqa: F811  (a fixture)
 """`course download`, `course pin` and the doctor: what they list, ask, do, and what they end with."""
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from helpers.catalog.checkpoints import CATALOG
 from helpers.cli import doctor, download
 from helpers.cli.main import main
 from helpers.hub import guide_images
-from tests.hub.desk import CHOSEN, SD, UNET, _desk, desk, fetch, no_network, weights  # noqa: F401
+from tests.hub.desk import CHOSEN, SD, UNET, fetch, weights
 
 
 @pytest.fixture

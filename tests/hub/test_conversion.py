@@ -1,4 +1,3 @@
-# ruff: noqa: F811  (a fixture)
 """Pickles are read as numbers only, once, on an explicit yes; a malicious one does nothing."""
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from helpers.catalog import revisions
 from helpers.catalog.checkpoints import CATALOG
 from helpers.cli.main import main
 from helpers.hub import convert_pickles, download
-from tests.hub.desk import _desk, desk  # noqa: F401
 
 PIXEL = CATALOG["pixel-art"]
 UNET, VAE = "unet/diffusion_pytorch_model.bin", "vae/diffusion_pytorch_model.bin"

@@ -1,4 +1,3 @@
-# ruff: noqa: F811  (a fixture)
 """What is fetched: only the files that are read, once, and checked; and what is then used without a network."""
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from helpers.catalog import revisions
 from helpers.catalog.checkpoints import CATALOG
 from helpers.cli.main import main
 from helpers.hub import client, download
-from tests.hub.desk import CHOSEN, SD, UNET, _desk, desk, fetch, repository, weights  # noqa: F401
+from tests.hub.desk import CHOSEN, SD, UNET, fetch, repository, weights
 
 SD15 = CATALOG["sd15"]
 

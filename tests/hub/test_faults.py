@@ -1,4 +1,3 @@
-# ruff: noqa: F811  (a fixture)
 """A Hub that misbehaves: what passes by itself is waited for, everything else says what happened and what to type."""
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from huggingface_hub import constants
 from helpers.catalog import revisions
 from helpers.catalog.checkpoints import CATALOG
 from helpers.hub import client, download
-from tests.hub.desk import SD, UNET, _desk, desk, fetch, no_network  # noqa: F401
+from tests.hub.desk import SD, UNET, fetch
 
 
 def refused() -> str:

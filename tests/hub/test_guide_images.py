@@ -1,4 +1,3 @@
-# ruff: noqa: F811  (a fixture)
 """In the full edition a course name means the guide's image; where that is unavailable, the drawn one, said once."""
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from helpers.catalog import editions, revisions
 from helpers.common.png import png_bytes
 from helpers.hub import guide_images
 from helpers.images.reading import course_images, open_image
-from tests.hub.desk import _desk, desk, no_network  # noqa: F401
 
 DRAWN = Path(__file__).resolve().parents[2] / "data" / "pictures"
 

@@ -1,4 +1,3 @@
-# ruff: noqa: F811  (a fixture)
 """Which files of a repository are read: the same that diffusers itself fetches, for every layout of the catalogue."""
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from helpers.catalog import revisions
 from helpers.catalog.checkpoints import CATALOG
 from helpers.hub import download, repo_files
 from tests.hub import checkpoints
-from tests.hub.desk import _desk, desk, repository  # noqa: F401
+from tests.hub.desk import repository
 
 PIPELINES = [name for name in CATALOG if CATALOG[name].tasks and not CATALOG[name].pickled]
 # diffusers fetches, and offline asks for, the refiner's second VAE, which no pipeline reads; load() does without.
