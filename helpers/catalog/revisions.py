@@ -7,7 +7,6 @@ The file is shipped empty: nobody invents a hash. `course pin` asks the Hub and 
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -47,11 +46,4 @@ def revision(repo: str) -> str | None:
 
 def write(pins: dict[str, str]) -> bool:
     """Write all pins, sorted, in one step; whether the file changed."""
-    text = json.dumps(dict(sorted(pins.items())), indent=2) + "\n"
-    target = file()
-    if target.is_file() and target.read_text(encoding="utf-8") == text:
-        return False
-    draft = target.with_name(target.name + ".part")
-    draft.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(draft, target)
-    return True
+    return paths.write_whole(file(), json.dumps(dict(sorted(pins.items())), indent=2) + "\n")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from helpers.catalog import editions
-from helpers.common.paths import ROOT
+from helpers.common.paths import ROOT, write_whole
 from helpers.common.validation import did_you_mean
 
 if TYPE_CHECKING:
@@ -105,13 +105,7 @@ def write(notebook: NotebookNode, path: Path) -> bool:
     """Write the notebook whole or not at all; return whether the file changed."""
     import nbformat
 
-    text = nbformat.writes(notebook) + "\n"
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return False
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(draft, path)
-    return True
+    return write_whole(path, nbformat.writes(notebook) + "\n")
 
 
 def execute(

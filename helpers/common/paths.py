@@ -93,6 +93,16 @@ def read_bytes(path: str | os.PathLike, *, most: int, name: str = "path") -> byt
         raise ValueError(f"{shown} cannot be read: {error.strerror or error}.") from error
 
 
+def write_whole(path: Path, text: str) -> bool:
+    """Write a text file, whole or not at all; return whether it changed."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(draft, path)
+    return True
+
+
 def try_writing(folder: Path, file: str = "") -> None:
     """Write a file, with a name as long as `file`, to an existing folder and remove it: OSError where that fails."""
     draft = folder / f".{secrets.token_hex(6)}.tmp".ljust(len(os.fsencode(file)), "x")

@@ -10,8 +10,7 @@ from PIL import Image
 from helpers.analysis.image_metrics import depth_agreement
 from helpers.catalog.checkpoints import CATALOG
 from helpers.exercises import describe, exercise
-from helpers.exercises.kit import equal, expect_image, expect_list, expect_number, expect_one_difference
-from helpers.generation.records import Record
+from helpers.exercises.kit import equal, expect_image, expect_number, expect_one_difference, expect_records
 from helpers.images.masks import load_mask
 from helpers.images.reading import load_image
 from helpers.pipelines.control_images import depth_map, inpaint_condition
@@ -111,11 +110,8 @@ def depth_of_ones_own(answer: Any) -> str | None:
 
 @exercise("08.4", right="One number apart, and the order of near and far followed the control image.")
 def what_steering_does(answer: Any) -> str | None:
-    expect_list(answer, 2, "two records, [without, steered]")
-    if wrong := [one for one in answer if not isinstance(one, Record) or one.error or one.image is None]:
-        said = getattr(wrong[0], "error", None) or describe(wrong[0])
-        return f"Expected two records with images, as sweep yields them, got {said}."
-    without, steered = (record.parameters for record in answer)
+    records = expect_records(answer, 2)
+    without, steered = (record.parameters for record in records)
     scales = [given.get("controlnet_conditioning_scale") for given in (without, steered)]
     if None in scales:
         return "Pass controlnet_conditioning_scale to both: 0 for the first, and what you chose for the second."
@@ -128,7 +124,7 @@ def what_steering_does(answer: Any) -> str | None:
     depth = depth_map(load_image(SCENE))
     if not isinstance(control, Image.Image) or not equal(control, depth):
         return f'Their control image is not depth_map(load_image("{SCENE}")).'
-    before, after = (depth_agreement(record.image, depth) for record in answer)
+    before, after = (depth_agreement(record.image, depth) for record in records)
     if after - before < HOLDS * (1 - before):
         return (
             f"The depth's order holds no better: agreement {before:.2f} without, {after:.2f} steered. Try a larger "

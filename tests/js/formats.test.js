@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
-import { pieces, same, schedulerText, shown, stepsRun, weightText } from "../../helpers/widgets/js/formats.js";
+import { same, schedulerText, shown, stepsRun, weightText } from "../../helpers/widgets/js/formats.js";
 
 test("the steps that run are those of diffusers", () => {
   const cases = JSON.parse(readFileSync(new URL("./cases/steps.json", import.meta.url), "utf8"));
@@ -23,12 +23,4 @@ test("what Python confirms may differ by rounding alone", () => {
 test("schedulers have short names", () => {
   assert.deepEqual(["DDIMScheduler", "EulerDiscreteScheduler", "UniPCMultistepScheduler", "DPMSolverSinglestepScheduler"].map(schedulerText),
     ["DDIM", "Euler", "UniPC multistep", "DPMSolver singlestep"]);
-});
-
-test("code is cut into comments, strings and keywords, and nothing is lost", () => {
-  const code = "from a import b  # why\nb('it\\'s', \"two\", seed=None)\nfor_x = 1\n";
-  const found = pieces(code);
-  assert.equal(found.map(({ text }) => text).join(""), code);
-  assert.deepEqual(found.filter(({ kind }) => kind).map(({ kind, text }) => [kind, text]), [["keyword", "from"], ["keyword", "import"],
-    ["comment", "# why"], ["string", "'it\\'s'"], ["string", '"two"'], ["keyword", "None"]]);
 });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import json
 import os
 import re
@@ -70,6 +71,7 @@ def imports(tree: ast.AST, package: str) -> set[str]:
     return found
 
 
+@functools.cache
 def parsed(path: Path) -> tuple[ast.Module, str]:
     return ast.parse(path.read_text(encoding="utf-8")), ".".join(path.relative_to(ROOT).parent.parts)
 
@@ -203,7 +205,8 @@ def test_nothing_is_imported_that_is_not_declared(where: str, group: str | None)
     known = [*declared(), *(declared(group) if group else [])]
     sources = [parsed(path) for path in sorted((ROOT / where).rglob("*.py"))]
     for path in (ROOT / where).glob("**/*.ipynb"):
-        cells = [cell.source for cell in notebook_runner.read(path).cells if cell.cell_type == "code"]
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        cells = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
         lines = [line for cell in cells for line in cell.splitlines()]
         sources.append((ast.parse("\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))), ""))
     roots = {name.split(".")[0] for tree, package in sources for name in imports(tree, package)}
@@ -277,7 +280,9 @@ PAGES = sorted((ROOT / "notebooks").glob("**/*.ipynb")) if (ROOT / "notebooks").
 PAGES = [page for page in PAGES if ".ipynb_checkpoints" not in page.parts]
 
 
-@pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT / "notebooks").with_suffix("")))
+@pytest.fixture(
+    scope="module", params=PAGES, ids=lambda page: str(page.relative_to(ROOT / "notebooks").with_suffix(""))
+)
 def page(request: pytest.FixtureRequest):
     return notebook_runner.read(request.param)
 

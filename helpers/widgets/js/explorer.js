@@ -4,7 +4,7 @@ import { button, copy, element, keepKeys, listen, mark, widget } from "./dom.js"
 import { BUILDERS, exButton, tabbed } from "./explorer_controls.js";
 import { setImage, Stage } from "./explorer_stage.js";
 import { ExplorerStore } from "./explorer_store.js";
-import { pieces, stepsRun } from "./formats.js";
+import { stepsRun } from "./formats.js";
 
 /** The panel of controls; with a ControlNet they have two pages. */
 class Panel {
@@ -143,9 +143,7 @@ class Actions {
     mark(this.compare, { "aria-pressed": comparing, "aria-disabled": !pair });
     mark(this.save, { "aria-disabled": !made });
     mark(this.code, { "aria-disabled": !made, "aria-pressed": !script.hidden, "aria-expanded": !script.hidden });
-    if (script.hidden || text.textContent === store.code) return;
-    text.replaceChildren(...pieces(store.code ?? "").map((piece) => (piece.kind
-      ? element("span", { class: `ex-${piece.kind}` }, piece.text) : piece.text)));
+    if (!script.hidden && text.textContent !== store.code) text.textContent = store.code;
   }
 }
 

@@ -17,15 +17,3 @@ export const same = (one, other) =>
 /** A scheduler's class as people call it. */
 export const schedulerText = (name) => name.replace(/(Discrete|Multistep|Singlestep)?Scheduler$/,
   (_, kind) => (kind && kind !== "Discrete" ? ` ${kind.toLowerCase()}` : ""));
-
-/** Python code in pieces: comment, string, keyword or (none of them) "". */
-export function pieces(code) {
-  const found = [], kinds = ["comment", "string", "keyword"];
-  const marked = /(#[^\n]*)|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|\b(from|import|for|in|True|False|None)\b/g;
-  let at = 0;
-  for (const match of code.matchAll(marked)) {
-    found.push({ kind: "", text: code.slice(at, match.index) }, { kind: kinds[match.slice(1).findIndex(Boolean)], text: match[0] });
-    at = match.index + match[0].length;
-  }
-  return [...found, { kind: "", text: code.slice(at) }];
-}

@@ -97,10 +97,6 @@ def test_a_steered_pair_is_right_and_the_rest_is_told_apart(agreement):
     assert check("08.4", pair())
     assert check("08.4", tuple(pair(argument="control_image", scales=(0.0, 0.6))))
     assert check("08.4", pair(before=88, after=95)), "near 1 a little is much"
-    assert "got 3" in hint("08.4", [3, 4])
-    failed = pair()
-    failed[1].error = "NaN: the latents"
-    assert "got NaN: the latents" in hint("08.4", failed)
     bare = pair()
     del bare[0].parameters["controlnet_conditioning_scale"]
     assert "Pass controlnet_conditioning_scale to both" in hint("08.4", bare)

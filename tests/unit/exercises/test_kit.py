@@ -32,7 +32,6 @@ LISTS = {
     "06.1": "four numbers, such as (1, 2, 3, 4)",
     "06.3": "a list of three, the latents after each call",
     "06.5": "two pipelines, [pipe, other]",
-    "08.4": "two records, [without, steered]",
 }
 IMAGES = {
     "01.1": "a PIL image (the call's .images[0])",
@@ -46,7 +45,7 @@ IMAGES = {
     "08.3": "a PIL image",
 }
 RECORDS = {"05.2": "a list of Records", "05.3": "a Record", "05.4": "a list of 2 Records"}
-RECORDS |= {"09.3": "a list of 3 Records", "09.4": "a list of 2 Records"}
+RECORDS |= {"08.4": "a list of 2 Records", "09.3": "a list of 3 Records", "09.4": "a list of 2 Records"}
 
 
 def ids() -> list[str]:
