@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.common.validation import did_you_mean, whole
-from helpers.generation import compositing, png_record, provenance
+from helpers.generation import compositing, input_images, png_record, provenance
 from helpers.generation.schedulers import class_named
 from helpers.pipelines.inspection import parameters_of
 from helpers.pipelines.twins import exclusively, set_components, twin
@@ -72,6 +72,8 @@ def check_value(pipe: Any, name: str, value: Any) -> Any:
         raise TypeError(f"output_type={value!r}: a record holds a PIL image, so leave it out.")
     elif name == "prompt" and not isinstance(value, str):
         raise TypeError(f"prompt is a {type(value).__name__}: a record is one image; pass one string.")
+    elif name in input_images.NAMES:
+        value = input_images.check_value(name, value)
     return png_record.snapshot_argument(value, name=name)
 
 
@@ -93,6 +95,7 @@ def run(
     """Call the pipeline once, with a generator for each seed; with other schedulers, on a twin that has them."""
     import torch
 
+    input_images.check(pipe, call)
     if schedulers:
         pipe = twin(pipe, quiet=False)
         set_components(pipe, schedulers)

@@ -20,8 +20,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from helpers.common import paths
-from helpers.common.png import png_bytes
+from helpers.common import paths, png
 from helpers.images.digest import digest_of
 from helpers.images.reading import MAX_BYTES, open_image
 
@@ -68,7 +67,7 @@ def snapshot_argument(value: Any, *, name: str, depth: int = DEPTH) -> Any:
 def file_bytes(value: Any) -> bytes:
     """An image as a PNG file, or a tensor or array as a safetensors file with one entry, "value"."""
     if isinstance(value, Image.Image):
-        return png_bytes(value, quick=True)
+        return png.png_bytes(value, quick=True)
     import torch
     from safetensors.torch import save
 
@@ -148,8 +147,8 @@ def check_fields(where: str, content: Any, patterns: dict[str, str]) -> dict[str
 def write(path: str | os.PathLike, image: Image.Image, content: dict[str, Any]) -> Path:
     """Write the PNG file; one of that name is the old one or the new one, never half of one.
 
-    ValueError, before anything is written, where `read` would refuse the file: over 64 MiB. OSError, saying why, where
-    the system refuses it.
+    ValueError, before anything is written, where `read` would refuse the file: over `MAX_BYTES`, which `input_images`
+    knows before the call is made. OSError, saying why, where the system refuses it.
     """
     path = paths.expand(path)
     if not path.name.lower().endswith(".png"):
@@ -194,8 +193,7 @@ def read(path: str | os.PathLike | Buffer) -> tuple[Image.Image, dict[str, Any]]
     name = "path" if isinstance(path, BYTES) else named
     image = open_image(data, name=name)  # whole, of a sane size, and of a known kind
     image.info.clear()
-    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
-        texts = getattr(opened, "text", {})
+    texts = png.texts(data, most=MAX_BYTES) if data.startswith(png.SIGNATURE) else {}
     if KEY not in texts:
         raise ValueError(
             f"{named} holds no record of this course: only PNG files written by Record.save do, and programs that save "

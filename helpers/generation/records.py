@@ -61,7 +61,7 @@ class Record:
     def save(self, path: str | os.PathLike) -> Path:
         """Write a PNG with everything in it; returns its path. The file appears whole or not at all.
 
-        ValueError where there is no image, no such folder, another ending than .png, over 64 MiB to write, or anything
+        ValueError where there is no image, no such folder, another ending than .png, over 256 MiB to write, or anything
         else that `load` would refuse. OSError, saying why, where the system refuses to write it.
         """
         if self.image is None:

@@ -52,7 +52,7 @@ def test_a_sweep_varies_them_too(inpaint, batch) -> None:
         ({"blur_factor": "4"}, TypeError, r"blur_factor='4': expected a number, 0 or more"),
         ({"blur_factor": -1}, ValueError, r"blur_factor=-1: expected a number, 0 or more"),
         ({"keep_unmasked": 1}, TypeError, r"keep_unmasked=1: expected True or False"),
-        ({"blur_factor": 2, "mask_image": torch.ones(1, 1, SIZE, SIZE)}, ValueError, "blur_factor=2 needs a mask"),
+        ({"blur_factor": 2, "mask_image": [half_mask()]}, ValueError, "blur_factor=2 needs a mask"),
         ({"keep_unmasked": True, "image": torch.ones(1, 3, SIZE, SIZE)}, ValueError, "needs the original"),
         ({"keep_unmasked": True, "image": noise(1, size=40)}, ValueError, "mask_image is 32 x 32 pixels, image 40"),
         ({"keep_unmasked": True, "height": 64}, ValueError, "the result will be 32 x 64 .*Pass height=32, width=32"),
