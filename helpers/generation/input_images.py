@@ -79,7 +79,9 @@ def _array(name: str, value: Any) -> Any:
 
 
 def _check_crop(call: dict[str, Any]) -> None:
-    crop, image, mask = call["padding_mask_crop"], call.get("image"), call.get("mask_image")
+    crop: Any = call["padding_mask_crop"]
+    image: Any = call.get("image")
+    mask: Any = call.get("mask_image")
     for name, given in (("image", image), ("mask_image", mask)):
         if not isinstance(given, Image.Image):
             raise ValueError(
