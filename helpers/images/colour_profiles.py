@@ -32,8 +32,7 @@ def to_srgb(image: Image.Image, *, name: str) -> Image.Image:
         return image
     if changed is None:
         return image
-    result = ImageCms.applyTransform(body, changed)
-    assert result is not None
+    result: Any = ImageCms.applyTransform(body, changed)  # None only in place, which Pillow's stubs do not tell
     if image.has_transparency_data:
         result.putalpha(image.convert("RGBA").getchannel("A"))
     return result
