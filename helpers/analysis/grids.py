@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -33,7 +34,7 @@ def grid(
     records, and where two records belong in one place.
     """
     records = as_records(records)
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 16):
+    if size is not None and (isinstance(size, bool) or not isinstance(size, Integral) or size < 16):
         raise ValueError(f"size={size!r}: expected the longer side of a cell in pixels, 16 or more.")
     names = shown_arguments(records, over, most=2)
     groups = grouped(records, names)

@@ -100,7 +100,10 @@ def adherence(image: Any, prompt: str) -> Any:
             f"prompt={prompt!r} names nothing that the classifier knows: name a subject, a colour, a place or an hour "
             'of the drawn world, such as "a red boat at night".'
         )
-    seen = scene_classifier.read([to_rgb(one) for one in as_images(image)])
+    images = [to_rgb(one) for one in as_images(image)]
+    if not images:
+        raise ValueError("image: nothing to look at; pass at least one image.")
+    seen = scene_classifier.read(images)
     scores = [sum(one[head][name] for head, name in named.items()) / len(named) for one in seen]
     return scores if isinstance(image, (list, tuple)) or len(scores) > 1 else scores[0]
 

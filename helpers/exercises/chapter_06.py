@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ UNPAINTED = 3.0  # grey levels between a border as outpaint fills it and one tha
 )
 def round_trips(answer: Any) -> str | None:
     expect_list(answer, 4, "four numbers, such as (1, 2, 3, 4)")
-    if any(isinstance(one, bool) or not isinstance(one, int) for one in answer):
+    if any(isinstance(one, bool) or not isinstance(one, Integral) for one in answer):
         return "Expected whole numbers only."
     names = ("encodes with images", "decodes with images", "encodes in latents", "decodes in latents")
     hints = {

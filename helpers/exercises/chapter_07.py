@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ TOKENS = 77  # of which exercise 07.5 has more
 def enough_signs(answer: Any) -> str | None:
     if isinstance(answer, str) and set(answer) == {"+"}:
         answer = len(answer)
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)) or not float(answer).is_integer():
+    if isinstance(answer, bool) or not isinstance(answer, Real) or not float(answer).is_integer():
         return f"Expected a number of signs, such as 2, got {describe(answer)}."
     if answer < 1:
         return f"Each plus is a factor of 1.1; {answer:g} of them are no weight at all."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from helpers.analysis.image_metrics import Change
@@ -23,6 +25,7 @@ def describe(answer: Any) -> str:
     """Say in a few words what an answer is, for a hint; never raises."""
     if answer is None or answer is ...:
         return "None" if answer is None else "..."
+    answer = answer.item() if isinstance(answer, np.generic) else answer
     name = type(answer).__name__
     try:
         if hasattr(answer, "mode") and hasattr(answer, "size"):
@@ -38,7 +41,7 @@ def describe(answer: Any) -> str:
 
 
 def expect_number(answer: Any, what: str = "a number") -> None:
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
+    if isinstance(answer, bool) or not isinstance(answer, Real):
         raise Hint(f"Expected {what}, got {describe(answer)}.")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from helpers.common.validation import number
@@ -24,9 +25,9 @@ def check_value(name: str, value: Any) -> Any:
     """Return one of the two arguments; TypeError or ValueError if it cannot be one."""
     if name == "blur_factor":
         number(name, value, low=0)  # a radius in pixels
-    elif not isinstance(value, bool):
+    elif not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}={value!r}: expected True or False.")
-    return value
+    return value.item() if isinstance(value, np.generic) else value  # as a record holds it
 
 
 def apply_compositing(

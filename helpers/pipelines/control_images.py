@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 _GRID = 64  # pixels: controlnet_aux resizes what is no multiple of it
+_SMALLEST, _NARROW = 32, 16  # pixels, and times as long as wide: the depth estimator is shown nothing beyond
 
 
 def inpaint_condition(image: Any, mask: Any) -> torch.Tensor:
@@ -114,12 +115,21 @@ def _known(folder: Path, size: tuple[int, int]) -> dict[str, Path]:
 
 
 def _estimate(image: Image.Image) -> np.ndarray:
-    """Depth (H, W) by the model, larger is nearer."""
+    """Depth (H, W) by the model, larger is nearer.
+
+    The model's processor leaves nothing of an image, or of a side, that is very small; repeated border pixels make up
+    for it, and are cut off again.
+    """
+    width, height = image.size
+    least = max(_SMALLEST, -(-max(image.size) // _NARROW))
+    if min(image.size) < least:
+        pads = ((0, max(0, least - height)), (0, max(0, least - width)), (0, 0))
+        image = Image.fromarray(np.pad(np.asarray(image), pads, mode="edge"))
     checkpoint = CATALOG[DEPTH_ESTIMATOR]
     source = checkpoint.source if checkpoint.mini else download.folders(checkpoint)[0]
     with np.errstate(invalid="ignore"):  # a flat image has no range; ours is spread above
         found = _estimator(source, memory_plan.plan_memory(checkpoint).device)(image)
-        return found["predicted_depth"].float().cpu().numpy()
+        return found["predicted_depth"].float().cpu().numpy()[:height, :width]
 
 
 @functools.lru_cache(maxsize=1)

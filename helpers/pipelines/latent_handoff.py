@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.common.validation import did_you_mean
-from helpers.images.masks import by
+from helpers.images.masks import as_mask, by
 from helpers.images.reading import as_images, to_rgb
 from helpers.pipelines.inspection import (
     autoencoder,
@@ -201,9 +201,9 @@ def _check_size(size: tuple[int, int], target: Any, call: dict[str, Any]) -> Non
 
 
 def _check_mask(mask: Any, size: tuple[int, int]) -> None:
-    if isinstance(mask, Image.Image) and mask.size != size:
+    if mask is not None and (given := as_mask(mask).size) != size:
         raise ValueError(
-            f"mask_image is {by(mask.size)} pixels, what is handed over {by(size)}: they must be equal. "
+            f"mask_image is {by(given)} pixels, what is handed over {by(size)}: they must be equal. "
             f"Use mask = fit(mask, {size})."
         )
 

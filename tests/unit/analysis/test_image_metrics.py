@@ -197,6 +197,12 @@ def test_adherence_is_the_mean_over_what_the_prompt_names(classifier):
     assert adherence([ramp()], "a boat") == pytest.approx([0.1])
 
 
+@pytest.mark.parametrize("nothing", [[], (), [[]]])
+def test_adherence_of_no_image_is_refused(classifier, nothing):
+    with pytest.raises(ValueError, match="image: nothing to look at; pass at least one image"):
+        adherence(nothing, "a cat")
+
+
 def test_adherence_needs_the_drawn_world(classifier, monkeypatch):
     with pytest.raises(ValueError, match="prompt='a quarterly report' names nothing"):
         adherence(ramp(), "a quarterly report")

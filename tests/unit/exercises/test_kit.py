@@ -94,3 +94,13 @@ def test_equal_values_are_of_one_type_with_one_content() -> None:
     assert equal(RED, RED.copy()) and equal(torch.ones(2), torch.ones(2)) and equal(1.0, 1.0)
     assert not equal(RED, RED.convert("L")) and not equal(np.ones(2), torch.ones(2)) and not equal(1, 1.0)
     assert not equal(np.ones(2), np.ones(3)) and not equal(RED, "red")
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, np.float32, np.float64])
+def test_numpys_numbers_are_numbers(kind):
+    assert exercises.check("07.1", kind(4))
+    assert "3 of them make" in hint("07.1", kind(3))
+    for exercise in NUMBERS:
+        assert "Expected a number" not in (hint(exercise, kind(200)) or "")
+    if np.issubdtype(kind, np.integer):
+        assert "whole numbers" not in hint("06.1", [kind(200)] * 4)

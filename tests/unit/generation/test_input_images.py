@@ -151,6 +151,14 @@ def test_numpys_integers_are_whole_numbers(inpaint_once, value) -> None:
     assert same(swept, wanted)
 
 
+def test_numpys_values_of_compositing_are_saved(inpaint_once, tmp_path) -> None:
+    for blur_factor in (np.int64(3), np.float32(3), np.float64(3)):
+        more = {"blur_factor": blur_factor, "keep_unmasked": np.True_}
+        record = make(inpaint_once, seed=1, **arguments(inpaint_once, "inpaint", **more))
+        again = Record.load(record.save(tmp_path / "a.png"))
+        assert again.parameters["blur_factor"] == 3 and again.parameters["keep_unmasked"] is True
+
+
 def test_a_crop_around_what_is_not_black_is_told(inpaint_once) -> None:
     mask = box_mask(SIZE, (2, 2, 10, 10))
     call = arguments(inpaint_once, "inpaint", padding_mask_crop=2)

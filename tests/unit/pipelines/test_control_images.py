@@ -97,6 +97,14 @@ def test_the_estimate_is_that_of_the_plain_pipeline(tiny_course, size):  # noqa:
     assert pixels(found).max() == 255 and pixels(found).min() == 0
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 64), (64, 1), (2, 3), (15, 40), (700, 8)])
+def test_an_image_of_any_size_has_a_depth(tiny_course, size):  # noqa: F811
+    for image in (Image.new("RGB", size, "grey"), noise(1).resize(size)):
+        depth = depth_map(image)
+        assert depth.size == size and depth.mode == "RGB" and depth.getextrema()[0][0] == 0
+    assert depth_map(np.zeros((1, 1), bool)).tobytes() == bytes(3)
+
+
 def test_without_an_estimator_it_says_what_to_do(tiny_course):  # noqa: F811
     (tiny_course / "checkpoints.json").write_text("{}")
     assert not [name for name in reading.course_images() if "depth" in name]
