@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
 import shutil
@@ -124,9 +125,18 @@ def _machine() -> tuple[list[Row], bool]:
 
 
 def _disk(edition: str) -> list[Row]:
-    cache = paths.cache_folder() if edition == "mini" else client.cache_folder()
-    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    free = shutil.disk_usage(there).free / GIB
+    variable = {"mini": "COURSE_CACHE", "full": "HF_HOME"}[edition]
+    try:
+        cache = paths.cache_folder() / "miniatures" if edition == "mini" else client.cache_folder()
+    except ValueError as error:
+        return [Row("disk", str(error), "bad")]
+    there = next(folder for folder in (cache, *cache.parents) if os.path.lexists(folder))
+    try:
+        paths.try_writing(there)
+        free = shutil.disk_usage(there).free / GIB
+    except OSError as error:
+        why = error.strerror or error
+        return [Row("disk", f"{cache} cannot be written to ({why}): set {variable} to a folder that can be", "bad")]
     if free < ROOM[edition]:
         return [Row("disk", f"{free:.1f} GiB free for {cache}: the {edition} edition wants {ROOM[edition]}", "note")]
     return [Row("disk", f"{free:.0f} GiB free for {cache}", "ok")]

@@ -61,6 +61,7 @@ def _measure_gpu(_: argparse.Namespace) -> int:
 
     if not torch.cuda.is_available():
         raise ValueError("there is no CUDA GPU here.")
+    paths.try_writing(paths.DATA)  # now, and not after minutes of measuring
     use("full")
     rows: dict[str, list[dict[str, Any]]] = {
         "dtype": [{"variant": dtype} | measured("sd15", dtype=dtype) for dtype in devices.DTYPES],

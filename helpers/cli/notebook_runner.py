@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import math
 import os
 import re
 import sys
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from helpers.catalog import editions
-from helpers.common.paths import ROOT, write_whole
+from helpers.common.paths import ROOT, try_writing, write_whole
 from helpers.common.validation import did_you_mean
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = ROOT / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WEEK = 604_800  # seconds
 HEAVY = 50_000  # characters of an image's base64
 # What a reader without a kernel can still look at.
 STILLS = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown")
@@ -50,8 +52,19 @@ def register(commands) -> None:
     parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help=names)
     parser.add_argument("--check", action="store_true", help="execute only: write nothing back")
     parser.add_argument("--edition", choices=editions.EDITIONS, help="default: mini, as the committed outputs are")
-    parser.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="for one cell (default: 900)")
+    parser.add_argument("--timeout", default="900", metavar="SECONDS", help="for one cell (default: 900)")
     parser.set_defaults(act=_run)
+
+
+def seconds(text: str) -> float:
+    """The number of seconds that --timeout says; ValueError unless it is above 0, and a week at most."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= WEEK:  # False for NaN
+        raise ValueError(f"--timeout={text}: expected seconds above 0. At most a week, {WEEK}.")
+    return value
 
 
 def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Path]:
@@ -129,7 +142,7 @@ def execute(
     client = partial(
         NotebookClient,
         notebook,
-        timeout=timeout,
+        timeout_func=lambda cell: timeout,  # `timeout` itself takes whole seconds alone
         kernel_name=KERNEL["name"],
         resources={"metadata": {"path": str(cwd or path.parent)}},
         coalesce_streams=True,
@@ -229,8 +242,7 @@ def _run(arguments: argparse.Namespace) -> int:
     """Execute the notebooks under one progress bar; a failing one does not keep back the rest."""
     from tqdm import tqdm
 
-    if arguments.timeout <= 0:
-        raise ValueError(f"--timeout={arguments.timeout:g}: expected seconds above 0.")
+    timeout = seconds(arguments.timeout)
     if not arguments.edition and (wanted := editions.edition()) != "mini":
         raise ValueError(
             f"COURSE_EDITION={wanted} is set, but unless told otherwise this runs the mini edition, as the committed "
@@ -239,12 +251,18 @@ def _run(arguments: argparse.Namespace) -> int:
     found = chapters(arguments.chapters or ["all"])
     if not found:
         raise FileNotFoundError(f"no chapters in {NOTEBOOKS}. Restore them: git checkout -- notebooks")
+    for folder in () if arguments.check else dict.fromkeys(path.parent for path in found):
+        try:
+            try_writing(folder)
+        except OSError as error:
+            why = error.strerror or error
+            raise OSError(f"{folder} cannot be written to: {why}. To execute without writing: --check") from error
     failures: list[ChapterError] = []
     with tqdm(found, unit="notebook", dynamic_ncols=True) as bar:
         for path in bar:
             bar.set_description(label(path))
             try:
-                notebook = execute(path, edition=arguments.edition or "mini", timeout=arguments.timeout)
+                notebook = execute(path, edition=arguments.edition or "mini", timeout=timeout)
             except ChapterError as failure:
                 failures.append(failure)
                 bar.write(f"✗ {label(path)}, cell [{failure.cell}]")

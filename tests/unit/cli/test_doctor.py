@@ -76,3 +76,42 @@ def test_the_doctor_shows_itself_in_a_notebook() -> None:
     found = doctor.Checkup({"Machine": [doctor.Row("system", "<b>", "ok")]}, "make lab")
     assert "&lt;b&gt;" in found._repr_html_() and "Next: make lab" in found._repr_html_()
     assert str(found) == "   Machine\n✓  system   <b>\nNext: make lab"
+
+
+@pytest.mark.parametrize("kind", ["under a file", "a file", "a dead link", "a full disk"])
+@pytest.mark.parametrize("edition", ["mini", "full"])
+def test_a_cache_that_cannot_be_written_to_is_not_well(shipped: Path, monkeypatch, tmp_path, kind, edition) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    places = {"under a file": "file/cache", "a file": "file", "a dead link": "link", "a full disk": "new/cache"}
+    cache = tmp_path / places[kind]
+    monkeypatch.setenv("COURSE_CACHE", str(cache))
+    monkeypatch.setattr(doctor.client, "cache_folder", lambda: cache)
+    if kind == "a full disk":
+
+        def full(*_) -> int:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+    [row] = doctor._disk(edition)
+    assert row.state == "bad" and f"{cache}" in row.value and "cannot be written to (" in row.value
+    assert {"mini": "set COURSE_CACHE", "full": "set HF_HOME"}[edition] in row.value
+
+
+def test_looking_at_the_cache_leaves_nothing(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "not" / "yet"))
+    assert doctor._disk("mini")[0].state in ("ok", "note") and not list(tmp_path.iterdir())
+
+
+def test_without_a_home_folder_the_doctor_says_what_to_set(shipped: Path, monkeypatch) -> None:
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(_):
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "COURSE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    found = doctor.doctor()
+    assert rows(found)["disk"].state == "bad" and "Set the environment's COURSE_CACHE" in rows(found)["disk"].value
+    assert found.next.startswith("mend what is marked ✗")

@@ -162,9 +162,28 @@ def test_what_is_no_notebook_is_refused(tmp_path: Path, text: str, capsys) -> No
     assert "not a Jupyter notebook" in capsys.readouterr().err
 
 
-def test_a_timeout_must_be_positive(chapter, capsys) -> None:
-    assert main(["run", str(chapter("1")), "--timeout", "0"]) == 2
-    assert "--timeout=0: expected seconds above 0." in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "text", ["0", "-0.0", "-5", "nan", "-nan", "inf", "-inf", "1e300", "604801", "9" * 5000, "", "a", "1,5", "1 min"]
+)
+def test_a_timeout_is_a_number_above_zero(chapter, capsys, text) -> None:
+    assert main(["run", str(chapter("1")), f"--timeout={text}"]) == 2
+    assert f"course run: --timeout={text}: expected seconds above 0." in capsys.readouterr().err
+
+
+def test_a_timeout_may_have_a_fraction(chapter) -> None:
+    assert main(["run", "--check", str(chapter("1")), "--timeout", "90.5"]) == 0
+    with pytest.raises(notebook_runner.ChapterError, match="no answer within 0.5 seconds"):
+        notebook_runner.execute(chapter("import time\ntime.sleep(60)"), timeout=0.5)
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_before_anything_runs(chapter, monkeypatch, capsys) -> None:
+    def refused(_) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(notebook_runner, "try_writing", refused)
+    monkeypatch.setattr(notebook_runner, "execute", lambda *_, **__: pytest.fail("executed"))
+    assert main(["run", str(chapter("1"))]) == 1
+    assert "cannot be written to: Read-only file system. To execute without writing: --check" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
