@@ -37,7 +37,8 @@ NUMBER = r"-?[0-9.]{1,25}(e[+-]?[0-9]{1,3})?"  # a pattern for `check_fields`
 def snapshot_argument(value: Any, *, name: str, depth: int = DEPTH) -> Any:
     """A copy of a call's argument that later changes do not reach; TypeError, naming it, if a file could not hold it.
 
-    Allowed: None, numbers, text, PIL images, tensors, arrays, and lists, tuples and dicts of these.
+    Allowed: None, numbers, text, PIL images, tensors, arrays, and lists, tuples and dicts of these. ValueError for text
+    with half a character in it, a lone surrogate, which tokenizers do not read.
     """
     if isinstance(value, Image.Image):
         if value.mode not in MODES:
@@ -49,19 +50,37 @@ def snapshot_argument(value: Any, *, name: str, depth: int = DEPTH) -> Any:
         if not depth:
             raise TypeError(f"{name} cannot be recorded: it is nested deeper than {DEPTH} levels.")
         if isinstance(value, dict):
-            return {str(k): snapshot_argument(v, name=f"{name}[{k!r}]", depth=depth - 1) for k, v in value.items()}
+            value = {_whole_text(str(k), name): v for k, v in value.items()}
+            return {k: snapshot_argument(v, name=f"{name}[{k!r}]", depth=depth - 1) for k, v in value.items()}
         items = (snapshot_argument(v, name=f"{name}[{place}]", depth=depth - 1) for place, v in enumerate(value))
         return tuple(items) if isinstance(value, tuple) else list(items)
     if hasattr(value, "item") and not isinstance(value, str):  # numpy's numbers
         value = value.item()
-    if value is None or isinstance(value, str) or (isinstance(value, int) and abs(value) < INTEGERS):
+    if isinstance(value, str):
+        return _whole_text(value, name)
+    if value is None or (isinstance(value, int) and abs(value) < INTEGERS):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     raise TypeError(
-        f"{name}={str(value)[:80]!r} ({type(value).__name__}) cannot be recorded: pass numbers, text, PIL images, "
+        f"{name}={_shown(value)} ({type(value).__name__}) cannot be recorded: pass numbers, text, PIL images, "
         "tensors or lists of these."
     )
+
+
+def _whole_text(text: str, name: str) -> str:
+    if half := re.search("[\ud800-\udfff]", text):
+        around = text[max(0, half.start() - 20) : half.start() + 20]
+        raise ValueError(f"{name} has {half.group()!r}, half of a character, in {around!r}: remove it.")
+    return text
+
+
+def _shown(value: Any) -> str:
+    """The value in a message; Python refuses to write whole numbers of thousands of digits."""
+    try:
+        return repr(str(value)[:80])
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def file_bytes(value: Any) -> bytes:
