@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 from helpers.common import paths
+from helpers.common.tensors import ordinary_tensors
 
 SIZE = 64  # pixels; every image is scaled to this size
 # a prompt's words -> class, where they differ from the class's own name
@@ -66,6 +67,7 @@ def folder() -> Path:
 
 
 @lru_cache(maxsize=1)
+@ordinary_tensors
 def load(folder: Path):
     """The network in a folder and its heads' classes; kept, for the folder of the last call."""
     from safetensors.torch import load_file
@@ -74,7 +76,7 @@ def load(folder: Path):
         raise FileNotFoundError(
             "The classifier's weights are missing; train them with: python -m miniature_training train classifier"
         )
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     model = build(config["heads"], width=config["width"])
     model.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
     return model.eval(), config["heads"]
@@ -96,7 +98,7 @@ def read(images: list[Image.Image]) -> list[dict[str, dict[str, float]]]:
 
 def words(prompt: str) -> dict[str, str]:
     """The classes that a prompt names: "a black cat on the beach" -> subject cat, colour black, place sea shore."""
-    heads = json.loads((folder() / "config.json").read_text())["heads"]
+    heads = json.loads((folder() / "config.json").read_text(encoding="utf-8"))["heads"]
     padded = " " + "".join(c if c.isalnum() else " " for c in prompt.lower()) + " "
     padded = " " + " ".join(padded.split()) + " "
     padded = padded.replace(" green meadow ", " meadow ").replace(" blue sky ", " sunny ")  # no subject's colour

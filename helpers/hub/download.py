@@ -180,7 +180,7 @@ def _fetch(planned: DownloadPlan, *, verify: bool) -> None:
     snapshot, name = planned.snapshot, planned.name
     asked = client.repo_kwargs(snapshot.repo, revision=snapshot.commit)
     main = _store(snapshot.repo) / "refs" / "main"
-    moves = planned.moves_main and not (main.is_file() and main.read_text() == snapshot.commit)
+    moves = planned.moves_main and not (main.is_file() and main.read_text(encoding="utf-8") == snapshot.commit)
     verify = verify or moves or planned.size > 0
     for last in (False, True):
         try:
@@ -202,7 +202,7 @@ def _fetch(planned: DownloadPlan, *, verify: bool) -> None:
     if moves:
         main.parent.mkdir(parents=True, exist_ok=True)
         draft = main.with_name(f"main.{uuid.uuid4().hex}.tmp")
-        draft.write_text(snapshot.commit)
+        draft.write_text(snapshot.commit, encoding="utf-8")
         draft.replace(main)
 
 

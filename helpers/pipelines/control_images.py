@@ -21,6 +21,7 @@ from PIL import Image
 
 from helpers.catalog import memory_plan
 from helpers.catalog.checkpoints import CATALOG, DEPTH_ESTIMATOR
+from helpers.common.tensors import ordinary_tensors
 from helpers.common.validation import check_size, number
 from helpers.hub import download
 from helpers.images import reading
@@ -133,6 +134,7 @@ def _estimate(image: Image.Image) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1)
+@ordinary_tensors
 def _estimator(source: str, device: str) -> Any:
     import transformers
 

@@ -17,6 +17,7 @@ from helpers.catalog import devices, editions, memory_plan, miniatures
 from helpers.catalog.checkpoints import CATALOG, Checkpoint
 from helpers.catalog.tasks import class_name
 from helpers.common import memory
+from helpers.common.tensors import ordinary_tensors
 from helpers.hub import download
 from helpers.pipelines import runtimes
 from helpers.pipelines.twins import serialized, set_components
@@ -57,6 +58,7 @@ _loaded: dict[tuple, LoadedCheckpoint] = {}
 _lock = threading.RLock()
 
 
+@ordinary_tensors
 def load(
     name: str,
     *,
@@ -131,6 +133,7 @@ def release_unused(*, beside: LoadedCheckpoint | None = None) -> None:
         _drop([idle for idle, held in _loaded.items() if not held.users and held is not beside])
 
 
+@ordinary_tensors
 def _drop(keys: list[tuple]) -> None:
     """Forget these; models that no other loaded checkpoint uses leave the GPU."""
     if not keys:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from helpers.catalog.tasks import AUTO, class_name
+from helpers.common.tensors import ordinary_tensors
 from helpers.pipelines import inspection
 
 
+@ordinary_tensors
 def switch(pipe: Any, task: str) -> Any:
     """Return a pipeline for another task on the same models: nothing is loaded, copied or cast.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from helpers.common import lock
+from helpers.common.tensors import ordinary_tensors
 from helpers.pipelines.inspection import autoencoder, offload_mode
 
 T = TypeVar("T")
@@ -95,5 +96,6 @@ def _twin(pipe: Any, copies: dict[int, Any]) -> Any:
     return made
 
 
+@ordinary_tensors
 def _renewed(scheduler: Any) -> Any:
     return type(scheduler).from_config(scheduler.config)
