@@ -11,6 +11,7 @@ import statistics
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -194,20 +195,24 @@ class Resident:
 
         self._process = psutil.Process(os.getpid())
         self._first = self._peak = self._process.memory_info().rss
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._done = False
+        self._thread = threading.Thread(target=self._watch, args=(weakref.ref(self),), daemon=True)
         self._thread.start()
         return self
 
-    def _watch(self) -> None:
-        while not self._done.wait(0.003):
-            self._sample()
+    @staticmethod
+    def _watch(watched: weakref.ref[Resident]) -> None:
+        """Sample until it is done, or gone: an interrupt may keep `__exit__` from being reached."""
+        while (one := watched()) is not None and not one._done:
+            one._sample()
+            del one
+            time.sleep(0.003)
 
     def _sample(self) -> None:
         self._peak = max(self._peak, self._process.memory_info().rss)
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
+        self._done = True
         self._thread.join()
         self._sample()
 

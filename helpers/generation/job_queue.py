@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import queue
 import threading
 import time
@@ -24,6 +25,7 @@ from helpers.pipelines.twins import exclusively, twin
 logger = logging.getLogger(__name__)
 
 WORKER = "course-worker"  # the thread's name
+WAIT = 0.2  # seconds
 EXIT_WAIT = 2.0  # seconds for the running step when Python ends; Jupyter terminates a kernel after 2.5
 
 
@@ -69,7 +71,10 @@ class Job:
         self.traceback, self.changes = "", []
         self.submitted = time.monotonic()
         self._pipe, self._prepare, self._on_step, self._on_end = pipe, prepare, on_step, on_end
-        self._change = threading.Condition()
+        # Plain locks, and no Condition or Event: their Python code leaves a lock held where an interrupt strikes inside
+        # it, and the worker would wait for it for ever. `_running` is held until the job has ended.
+        self._change, self._running = threading.Lock(), threading.Lock()
+        self._running.acquire()
         self._cancelled = self._announced = False
 
     @property
@@ -88,8 +93,12 @@ class Job:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the job has ended and `on_end` has returned; False if `timeout` seconds were not enough."""
-        with self._change:
-            return self._change.wait_for(lambda: self._announced, timeout)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._announced and (left := end - time.monotonic()) > 0:
+            # Not for longer at once: an interrupt just after may leave it held, which keeps back other waits alone.
+            if self._running.acquire(timeout=min(left, WAIT)):
+                self._running.release()
+        return self._announced
 
     def run(self) -> None:
         """Run the job, unless it was cancelled; for the worker thread."""
@@ -100,10 +109,9 @@ class Job:
             self._run()
         if self._on_end is not None:
             _notify(self._on_end, self)
-        with self._change:
-            self._announced = True
-            self._pipe = self._prepare = self._on_step = self._on_end = None  # an ended job holds no models
-            self._change.notify_all()
+        self._pipe = self._prepare = self._on_step = self._on_end = None  # an ended job holds no models
+        self._announced = True
+        self._running.release()
 
     def _run(self) -> None:
         record = error = None
@@ -160,7 +168,7 @@ class JobQueue:
                 raise RuntimeError("this queue was closed.")
             job.submitted = time.monotonic()
             self._jobs.put(job)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # an interrupt may have kept it from starting
                 self._thread = threading.Thread(target=self._work, name=WORKER, daemon=True)
                 self._thread.start()
 

@@ -84,3 +84,36 @@ def test_a_signal_at_any_instruction_leaves_the_lock_free() -> None:
     finally:
         signal.signal(signal.SIGALRM, before)
     assert struck > 500
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that interrupt")
+@pytest.mark.parametrize("kind", [threading.Lock, threading.RLock])
+def test_a_with_statement_on_a_plain_lock_leaves_it_free_too(kind) -> None:
+    """As the loader, the queue and the widgets have them; a Condition's and an Event's own Python code does not."""
+    lock = kind()
+
+    def strike(*_: object) -> None:
+        raise Interrupt
+
+    def taken_elsewhere() -> None:
+        with lock:
+            pass
+
+    before, struck = signal.signal(signal.SIGALRM, strike), 0
+    try:
+        for _ in range(1000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-4))
+                for _ in range(100):
+                    with lock:
+                        pass
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupt:
+                struck += 1
+            thread = threading.Thread(target=taken_elsewhere, daemon=True)
+            thread.start()
+            thread.join(10)
+            assert not thread.is_alive()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert struck > 250

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
+import random
+import signal
 import subprocess
 import sys
 import threading
 import time
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -207,3 +210,48 @@ def test_a_process_ends_soon_although_a_step_does_not() -> None:
     start = time.monotonic()
     process.communicate(timeout=LONG)
     assert time.monotonic() - start < 2 * job_queue.EXIT_WAIT
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that interrupt")
+def test_an_interrupt_at_any_instruction_keeps_no_worker_waiting(monkeypatch) -> None:
+    """As of a cell that waits for a widget's image, or cancels it."""
+
+    class Interrupt(BaseException):
+        pass
+
+    def strike(*_) -> None:
+        raise Interrupt
+
+    monkeypatch.setattr(job_queue.calls, "check", lambda pipe, call: call)
+    monkeypatch.setattr(
+        job_queue, "retry_on_oom", lambda *_, **__: time.sleep(0.0005) or (SimpleNamespace(error=None), [])
+    )
+    before, struck = signal.signal(signal.SIGALRM, strike), 0
+    try:
+        for _ in range(1500):
+            job = Job(None, {})
+            worker = threading.Thread(target=job.run, daemon=True)
+            worker.start()
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 1e-3))
+                for _ in range(200):
+                    job.wait(0.0001)
+                    job.cancel()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupt:
+                struck += 1
+            worker.join(10)
+            assert not worker.is_alive() and job.wait(10)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert struck > 300
+
+
+def test_a_worker_that_an_interrupt_kept_from_starting_is_started_by_the_next_job(submit, monkeypatch) -> None:
+    def interrupted(_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(threading.Thread, "start", interrupted)
+        submit(1)
+    assert pixels(submit(2))
