@@ -14,6 +14,7 @@ from typing import Any
 from helpers.common.orientation import orientation
 
 MAX_PIXELS = 64_000_000  # of an image that is read or made
+MOST_STEPS = 1000  # of a call: as many timesteps as the models were trained on
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -32,7 +33,8 @@ def whole(name: str, value: Any, *, least: int | None = None, most: int | None =
         raise TypeError(f"{name}={value!r}: expected a whole number{_between(least, most)}.")
     value = int(value)
     if (least is not None and value < least) or (most is not None and value > most):
-        raise ValueError(f"{name}={value}: expected a whole number{_between(least, most)}.")
+        shown = value if value.bit_length() < 100 else f"<{value.bit_length()} bits>"  # Python writes no longer ones
+        raise ValueError(f"{name}={shown}: expected a whole number{_between(least, most)}.")
     return value
 
 
@@ -40,7 +42,10 @@ def number(name: str, value: Any, *, low: float | None = None, high: float | Non
     """`value` as a float from `low` to `high`; NumPy's numbers count, bool, NaN and infinities do not."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r}: expected a number{_between(low, high)}.")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
     if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
         raise ValueError(f"{name}={value:g}: expected a number{_between(low, high)}.")
     return value
@@ -112,10 +117,11 @@ def check_strength(strength: float, num_inference_steps: int) -> int:
     Strength is 0..1: how much of the noise schedule the image goes through. This is the pipelines' own arithmetic.
     """
     number("strength", strength, low=0, high=1)
-    whole("num_inference_steps", num_inference_steps, least=1)
+    whole("num_inference_steps", num_inference_steps, least=1, most=MOST_STEPS)
     steps = int(num_inference_steps * strength)
     if steps < 1:
-        remedy = f"raise num_inference_steps to at least {math.ceil(1 / strength)}, or " if strength > 0 else ""
+        enough = math.ceil(1 / max(strength, 1e-9))
+        remedy = f"raise num_inference_steps to at least {enough}, or " if enough <= MOST_STEPS else ""
         raise ValueError(
             f"strength={strength} with num_inference_steps={num_inference_steps} leaves no step to run "
             f"(strength x steps = {strength * num_inference_steps:.2g} < 1): "

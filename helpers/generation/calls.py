@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from helpers.common.validation import did_you_mean, whole
+from helpers.common.tensors import ordinary_tensors
+from helpers.common.validation import MOST_STEPS, check_strength, did_you_mean, number, whole
 from helpers.generation import compositing, input_images, png_record, provenance
-from helpers.generation.schedulers import class_named
+from helpers.generation.schedulers import check_steps, class_named
 from helpers.pipelines.inspection import parameters_of
 from helpers.pipelines.twins import exclusively, set_components, twin
 
@@ -27,6 +28,20 @@ REFUSED = {
     "callback_on_step_end": "pass watch=..., which sees every step but changes nothing",
     "callback_on_step_end_tensor_inputs": "leave it out: watch gets the latents",
 }
+
+SEEDS = 2**64  # are smaller: those that a torch.Generator takes
+# Numbers among the arguments: the lowest and the highest that any pipeline takes (None: no limit).
+_NUMBERS: dict[str, tuple[float | None, float | None]] = {
+    "strength": (0, 1), "guidance_scale": (0, None), "prior_guidance_scale": (0, None), "guidance_rescale": (0, 1),
+    "eta": (0, 1), "denoising_start": (0, 1), "denoising_end": (0, 1), "controlnet_conditioning_scale": (None, None),
+    "control_guidance_start": (0, 1), "control_guidance_end": (0, 1), "aesthetic_score": (None, None),
+    "negative_aesthetic_score": (None, None),
+}  # fmt: skip
+_WHOLE: dict[str, tuple[int, int | None]] = {
+    "seed": (0, SEEDS - 1), "num_inference_steps": (1, MOST_STEPS), "prior_num_inference_steps": (1, MOST_STEPS),
+    "noise_level": (0, None), "clip_skip": (0, None),
+}  # fmt: skip
+_OR_NONE = ("denoising_start", "denoising_end", "clip_skip")  # None: the pipelines' own default
 
 
 @dataclass
@@ -57,10 +72,10 @@ def check(pipe: Any, call: dict[str, Any]) -> dict[str, Any]:
 
 def check_value(pipe: Any, name: str, value: Any) -> Any:
     """Return one argument, checked as far as its name allows, and copied; of a scheduler, the name of its class."""
+    if name in _NUMBERS or name in _WHOLE:
+        return _check_number(name, value)
     if value is None:
         return None
-    if name == "seed":
-        return whole(name, value, least=0, most=2**63 - 1)
     if name == "scheduler":
         value = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
         class_named(value)
@@ -77,6 +92,47 @@ def check_value(pipe: Any, name: str, value: Any) -> Any:
     return png_record.snapshot_argument(value, name=name)
 
 
+def _check_number(name: str, value: Any) -> Any:
+    """A number, or a list of them where there are several ControlNets, as Python's own; TypeError or ValueError."""
+    if value is None and name in _OR_NONE:
+        return None
+    if name.startswith("control") and isinstance(value, (list, tuple)):
+        return type(value)(_check_number(name, one) for one in value)
+    value = value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value  # NumPy's, torch's
+    try:
+        if name in _WHOLE:
+            return whole(name, value, least=_WHOLE[name][0], most=_WHOLE[name][1])
+        number(name, value, low=_NUMBERS[name][0], high=_NUMBERS[name][1])
+    except TypeError as error:
+        raise TypeError(f"{error} Or leave it out.") from None
+    return value if isinstance(value, int) else float(value)
+
+
+def check_together(pipe: Any, call: dict[str, Any], *, scheduler: Any = None) -> None:
+    """ValueError where these arguments, each right by itself, make no call: what they and the defaults leave to run.
+
+    call: as `check` returns it. scheduler: the one that will run; by default what the call says, or the pipeline's.
+    """
+    known = parameters_of(pipe)
+
+    def value_of(name: str) -> Any:
+        return call.get(name, known[name].default) if name in known else None
+
+    if any(call.get(name) is not None for name in ("timesteps", "sigmas")):
+        return  # the schedule itself
+    steps, strength, start = map(value_of, ("num_inference_steps", "strength", "denoising_start"))
+    if not isinstance(steps, int):
+        return
+    start, end = (one if one and 0 < one < 1 else None for one in (start, value_of("denoising_end")))  # as SDXL does
+    strength = 1.0 if strength is None or start is not None else strength
+    check_strength(strength, steps)
+    scheduler = scheduler or chosen_scheduler(pipe, call).get("scheduler") or pipe.components.get("scheduler")
+    check_steps(scheduler, steps, strength=strength, start=start, end=end)
+    if (prior := value_of("prior_num_inference_steps")) is not None:
+        check_steps(pipe.components.get("prior_scheduler"), prior, name="prior_num_inference_steps")
+
+
+@ordinary_tensors
 def chosen_scheduler(pipe: Any, parameters: dict[str, Any]) -> dict[str, Any]:
     """The scheduler that the checked parameters name, with the configuration of the pipeline's own; {} for none."""
     if (name := parameters.get("scheduler")) is None:

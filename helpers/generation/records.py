@@ -98,7 +98,7 @@ class Record:
         """
         call = {name: value for name, value in self.parameters.items() if name not in _NOT_IN_CALL}
         built = {name: schedulers.build(kept) for name, kept in self.origin["schedulers"].items()}
-        calls.check(pipe, call)
+        calls.check_together(pipe, calls.check(pipe, call), scheduler=built.get("scheduler"))
         made = _record(calls.run(pipe, [self.parameters["seed"]], call, schedulers=built), self.parameters)
         made.axes = self.axes
         changed = "; ".join(provenance.differences(self.origin, made.origin))
@@ -165,11 +165,13 @@ def make(
     after each step; what it raises ends the call. What the call raises is passed on; an image that is NaN, or that a
     safety checker blackened, comes back with `.error` set.
 
-    TypeError for an unknown argument, and for one that cannot be recorded, before any model runs.
+    Before any model runs: TypeError for an unknown argument, and for one that cannot be recorded; ValueError for values
+    that the pipeline or its scheduler cannot run, alone or together.
     """
     seed = secrets.randbelow(_SEEDS) if seed is None else seed
     given = {"seed": seed, "scheduler": scheduler}
     parameters = calls.check(pipe, call | {name: value for name, value in given.items() if value is not None})
+    calls.check_together(pipe, parameters)
     call = {name: value for name, value in parameters.items() if name not in _NOT_IN_CALL}
     swapped = calls.chosen_scheduler(pipe, parameters)
     return _record(calls.run(pipe, [parameters["seed"]], call, schedulers=swapped, watch=watch), parameters)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
+import math
 import reprlib
 from typing import Any
 
+from helpers.common.tensors import ordinary_tensors
 from helpers.common.validation import did_you_mean
 
 # Those that need no further package and no other kind of model, the best known first.
@@ -18,6 +21,7 @@ SCHEDULERS = (
 )  # fmt: skip
 # Kandinsky's pipelines do not scale the model's input, and pass a generator to each step.
 KANDINSKY = ("DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler")
+TRIED = 20  # steps at the end of a longer schedule, by `check_steps`
 
 
 def compatible_schedulers(pipe: Any) -> list[str]:
@@ -63,6 +67,7 @@ def settings(description: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+@ordinary_tensors
 def build(description: dict[str, Any]) -> Any:
     """A new scheduler of that class and configuration; ValueError where diffusers cannot make it."""
     arguments = settings(description)
@@ -82,6 +87,91 @@ def class_named(name: Any) -> Any:
             f"scheduler={reprlib.repr(name)}: diffusers has no such scheduler. {did_you_mean(str(name), known)}"
         )
     return getattr(diffusers, name)
+
+
+def check_steps(
+    scheduler: Any,
+    steps: int,
+    *,
+    strength: float = 1.0,
+    start: float | None = None,
+    end: float | None = None,
+    name: str = "num_inference_steps",
+) -> None:
+    """ValueError where this scheduler cannot run that many steps: nothing is left to run, it fails, or ends in NaN.
+
+    Found out by trying it on four latents, without a model: PNDM may need four steps, and near 1000 the solvers of
+    higher order divide by zero, all depending on the configuration. strength, start, end: which part of the steps runs,
+    as the pipelines count (start and end are SDXL's denoising_start and denoising_end).
+    """
+    if type(scheduler).__name__ not in (*SCHEDULERS, "UnCLIPScheduler"):
+        return
+    part = (strength, start, end)
+    described = json.dumps(describe(scheduler), sort_keys=True)
+    problem = _problem(described, steps, *part)
+    if problem is None:
+        return
+    others = range(steps + 1, 11) if steps < 10 else (steps - 1, steps - 2, steps * 9 // 10, steps // 2)
+    works = next((other for other in others if _problem(described, other, *part) is None), None)
+    remedy = f"Use {name}={works}, or another scheduler." if works else "Use another scheduler, or another part of it."
+    shown = ", ".join(
+        f"{key}={value}" for key, value in zip(("strength", "denoising_start", "denoising_end"), part, strict=True)
+        if value not in (None, 1.0)
+    )  # fmt: skip
+    raise ValueError(f"{name}={steps}{shown and f' with {shown}'}: {type(scheduler).__name__} {problem}. {remedy}")
+
+
+@functools.lru_cache(maxsize=512)
+def _problem(described: str, steps: int, strength: float, start: float | None, end: float | None) -> str | None:
+    """What is wrong with so many steps of the scheduler so described; None where they run."""
+    import torch
+
+    description = json.loads(described)
+    with torch.no_grad():
+        try:
+            scheduler = build(description)
+            scheduler.set_timesteps(steps)
+            order = getattr(scheduler, "order", 1)
+            times, trained = scheduler.timesteps.tolist(), scheduler.config.num_train_timesteps
+            low = round(trained * (1 - end)) if end is not None else -math.inf
+            high = round(trained * (1 - start)) if start is not None else math.inf
+            first = max(steps - int(steps * strength), 0) * order
+            left = [place for place in range(first, len(times)) if low <= times[place] < high]
+            if not left:
+                return "has no step left to run"
+            first, last = left[0], left[-1] + 1
+            parts = [(first, last)]
+            if last - first > TRIED:  # a fault is in the first steps, where the noise ends, or where a timestep repeats
+                parts = [(first, first + 3), ((last - TRIED) // order * order, last)]
+                twice = next((one for one in range(first, last - 1) if times[one] == times[one + 1]), first)
+                parts.append((max(first, (twice - 3) // order * order), min(last, twice + 3)))
+            if not all(_finite(build(description), steps, *part) for part in parts):
+                return "ends in NaN"
+        except Exception as error:  # IndexError, ValueError, ZeroDivisionError: whatever the arithmetic trips over
+            return f"fails ({type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''})"
+    return None
+
+
+def _finite(scheduler: Any, steps: int, first: int, last: int) -> bool:
+    """Whether the timesteps from `first` to before `last`, with noise for a model's output, give numbers."""
+    import torch
+
+    scheduler.set_timesteps(steps)
+    noise = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, 4, 1, 1, generator=noise)
+    times = scheduler.timesteps[first:last]
+    if first:
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(first)
+        latents = scheduler.add_noise(latents, latents.flip(1), times[:1])
+    channels = 8 if str(scheduler.config.get("variance_type")).startswith("learned") else 4  # with the variance
+    drawn = {"generator": noise} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    for time in times:
+        if hasattr(scheduler, "scale_model_input"):
+            scheduler.scale_model_input(latents, time)
+        output = torch.randn(1, channels, 1, 1, generator=noise)
+        latents = scheduler.step(output, time, latents, **drawn).prev_sample
+    return bool(latents.isfinite().all())
 
 
 def _defaults(kind: type) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from helpers.common import memory, paths, validation
 from helpers.generation import calls, png_record, provenance
 from helpers.generation.records import Record, key_of
 from helpers.images.digest import digest_of
-from helpers.pipelines.inspection import parameters_of
 from helpers.pipelines.twins import set_components, twin
 
 AXES = 3
@@ -53,10 +52,12 @@ def sweep(
     many axes, values that cannot work, and a folder that cannot be written to.
     """
     axes = _axes(pipe, over, call)
-    fixed = calls.check(pipe, {"seed": 0} | call if "seed" not in axes else call)
+    if "seed" not in axes and call.get("seed") is None:
+        call = call | {"seed": 0}
+    fixed = calls.check(pipe, call)
     size = _batch_size(batch, axes, fixed)
     cells = [fixed | dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    _check(pipe, cells)
+    _check(pipe, cells, axes)
     target = None
     if folder is not None:
         names = (_file_name(cell, tuple(axes), "0" * 12, size > 1) for cell in cells)
@@ -90,6 +91,11 @@ def _make(pipe: Any, used: Any, cells: list[Parameters]) -> list[Record]:
     """The cells' records, from one call of the twin if they are several; failures are records too."""
     if not cells:
         return []
+    try:
+        calls.check_together(pipe, cells[0])  # the seeds, in which they differ, do not matter
+    except ValueError as error:
+        origin = provenance.describe(used)
+        return [Record(None, cell, 0.0, origin, error=f"ValueError: {error}") for cell in cells]
     try:
         return _call(pipe, used, cells)
     except Exception as error:
@@ -131,6 +137,8 @@ def _axes(pipe: Any, over: Mapping[str, Any], call: dict[str, Any]) -> dict[str,
         if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
             raise TypeError(f"over[{name!r}]={values!r}: expected a list of values.")
         values = [calls.check(pipe, {name: value}).get(name) for value in values]
+        if name == "seed" and None in values:
+            raise TypeError("over['seed'] has None: expected whole numbers. Leave seed out for seed 0.")
         if not values:
             raise ValueError(f"over[{name!r}] has no values: give at least one.")
         marks = [png_record.identity(value) for value in values]
@@ -170,23 +178,22 @@ def _groups(cells: list[Parameters], axes: tuple[str, ...], size: int) -> Iterat
         yield from (alike[start : start + size] for start in range(0, len(alike), size))
 
 
-def _check(pipe: Any, cells: list[Parameters]) -> None:
-    """Refuse what no cell can run: values that no pipeline accepts, a strength too low for all steps that it meets."""
-    default = getattr(parameters_of(pipe).get("num_inference_steps"), "default", None)
-    pairs = []
-    for call in cells:
-        strength, steps = call.get("strength"), call.get("num_inference_steps", default)
+def _check(pipe: Any, cells: list[Parameters], axes: dict[str, list[Any]]) -> None:
+    """Refuse values of `over` that cannot run with any of the other values that they meet."""
+    failed: dict[int, ValueError] = {}
+    for place, call in enumerate(cells):
         for name in ("height", "width"):
             if call.get(name) is not None:
                 validation.check_size(call[name], name=name)
-        if "num_inference_steps" in call:
-            validation.whole("num_inference_steps", steps, least=1)
-        if strength is not None:
-            validation.number("strength", strength, low=0, high=1)
-            if steps and not any(call.get(name) is not None for name in ("denoising_start", "timesteps", "sigmas")):
-                pairs.append((strength, steps))
-    for strength, _ in pairs:
-        validation.check_strength(strength, max(steps for _, steps in pairs))
+        try:
+            calls.check_together(pipe, call)
+        except ValueError as error:
+            failed[place] = error
+    for name, values in axes.items() if failed else ():
+        for value in values:
+            met = [place for place, call in enumerate(cells) if call[name] is value]
+            if all(place in failed for place in met):
+                raise failed[met[-1]]
 
 
 def _writable(folder: str | os.PathLike, longest: str) -> Path:

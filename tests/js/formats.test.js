@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
-import { same, schedulerText, shown, stepsRun, weightText } from "../../helpers/widgets/js/formats.js";
+import { same, schedulerText, seedOf, shown, stepsRun, weightText } from "../../helpers/widgets/js/formats.js";
 
 test("the steps that run are those of diffusers", () => {
   const cases = JSON.parse(readFileSync(new URL("./cases/steps.json", import.meta.url), "utf8"));
@@ -18,6 +18,11 @@ test("numbers are shown as short as they can be", () => {
 test("what Python confirms may differ by rounding alone", () => {
   assert.ok(same(0.1 + 0.2, 0.3) && same("a", "a") && same(null, null));
   assert.ok(!same(0.3, 0.31) && !same(0, null) && !same("1", 1));
+});
+
+test("a seed keeps every digit", () => {
+  assert.deepEqual(["0", "7", "1e3", "9007199254740991"].map(seedOf), [0, 7, 1000, 2 ** 53 - 1]);
+  for (const text of ["9007199254740993", "18446744073709551615", "1.5", "99999999999999999999"]) assert.equal(seedOf(text), text);
 });
 
 test("schedulers have short names", () => {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from helpers.common.validation import did_you_mean, number, whole
 from helpers.generation import compositing
+from helpers.generation.calls import SEEDS
+from helpers.generation.png_record import snapshot_argument
 from helpers.generation.schedulers import compatible_schedulers
 from helpers.pipelines.inspection import parameters_of
 from helpers.widgets.explorer.control_image import LABELS, ControlImage
@@ -41,19 +44,18 @@ class Control:
 
     def check(self, value: Any) -> Any:
         """The value in its proper type; TypeError or ValueError, naming it, if the control cannot hold it."""
-        shown = f"{self.name}={value!r}"
         if self.optional and value is None:
             return None
         if self.kind in ("text", "switch"):
             if not isinstance(value, str if self.kind == "text" else bool):
-                raise TypeError(f"{shown}: expected {'text' if self.kind == 'text' else 'True or False'}.")
-            return value
+                expected = "text" if self.kind == "text" else "True or False"
+                raise TypeError(f"{self.name}={reprlib.repr(value)}: expected {expected}.")
+            return snapshot_argument(value, name=self.name)
         if self.kind == "choice":
             value = value if value is None or isinstance(value, str) else getattr(value, "__name__", repr(value))
             if value not in self.choices:
-                raise ValueError(
-                    f"{shown}: this pipeline does not work with it. {did_you_mean(str(value), self.choices)}"
-                )
+                advice = did_you_mean(str(value), self.choices)
+                raise ValueError(f"{self.name}={value!r}: this pipeline does not work with it. {advice}")
             return value
         if self.whole:
             return whole(self.name, value, least=self.least, most=self.most)
@@ -70,7 +72,7 @@ _TABLE = (
     Control("num_inference_steps", "Steps", "slider", "More steps, more detail, more time",
             low=1, high=60, least=1, most=1000, whole=True),
     Control("seed", "Seed", "seed", "The same seed and settings make the same image",
-            most=2**53 - 1, whole=True, default=0),  # what JavaScript holds exactly
+            most=SEEDS - 1, whole=True, default=0),
     Control("scheduler", "Scheduler", "choice", "The method that takes the noise away"),
     Control("control", "Control image", "choice", "What the ControlNet looks at", group="control"),
     Control("controlnet_conditioning_scale", "Conditioning scale", "slider",
@@ -122,6 +124,16 @@ class ControlSet:
             self.controls[control.name] = replace(
                 control, default="" if control.kind == "text" else control.check(default)
             )
+
+    def follow(self, pipe: Any) -> bool:
+        """Offer the schedulers of the pipeline's own, which may have been exchanged; whether it was."""
+        schedulers = compatible_schedulers(pipe)
+        if not schedulers or schedulers[0] == self.own_scheduler:
+            return False
+        self.own_scheduler = schedulers[0]
+        if (control := self.controls.get("scheduler")) is not None:
+            self.controls["scheduler"] = replace(control, choices=tuple(schedulers), default=self.own_scheduler)
+        return True
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from PIL import Image
 
-from helpers.common.validation import check_strength
 from helpers.generation import calls, provenance
 from helpers.generation.job_queue import Job
 from helpers.generation.png_record import Buffer
@@ -63,6 +62,7 @@ class ExplorerSession(RenderSession):
     def arguments(self) -> dict[str, Any]:
         """Those of the call, as the controls stand."""
         with self.lock:
+            self._follow_scheduler()
             return self._arguments(self.values)
 
     def is_drafted(self, job: Job) -> bool:
@@ -80,6 +80,7 @@ class ExplorerSession(RenderSession):
     def change(self, values: dict[str, Any], *, interactive: bool = False, strict: bool = False) -> None:
         """New values; strict: what cannot be called raises, and changes nothing."""
         with self.lock:
+            self._follow_scheduler()
             checked = self.controls.check(values)
             if self._spent and not self.locked and "seed" not in checked:
                 checked["seed"] = secrets.randbelow(2**32)
@@ -94,6 +95,7 @@ class ExplorerSession(RenderSession):
     def go(self, *, interactive: bool = False) -> None:
         """Make the image of the present values, or say why that cannot be."""
         with self.lock:
+            self._follow_scheduler()
             try:
                 call = self._call(self.values)
                 if self._control is not None:
@@ -135,6 +137,7 @@ class ExplorerSession(RenderSession):
         record, edited = (what, False) if isinstance(what, Record) else loaded(what)
         notes = ["The image was edited after it was recorded."] if edited else []
         with self.lock:
+            self._follow_scheduler()
             values = self._values_of(record)
             if different := provenance.differences(record.origin, provenance.describe(self.pipe)):
                 notes.append(f"Shown as it was saved; made again here it may differ: {'; '.join(different)}.")
@@ -145,7 +148,12 @@ class ExplorerSession(RenderSession):
         if job.values.get("control") not in (None, "given"):
             self.shown().control = job.values["control"]
         self._drafted = job.values if job.draft else None
-        return changes | {"shown": None if job.interactive else self.history.add(self.shown(), job.values)}
+        if job.interactive:
+            return changes | {"shown": None}
+        values = job.values | self._scheduler_of(self.shown())  # it may have been exchanged before the job began
+        if self.values == job.values:
+            self.values = values
+        return changes | {"shown": self.history.add(self.shown(), values)}
 
     def _arguments(self, values: dict[str, Any]) -> dict[str, Any]:
         call = self.controls.arguments(values) | self._fixed
@@ -156,13 +164,25 @@ class ExplorerSession(RenderSession):
     def _call(self, values: dict[str, Any]) -> dict[str, Any]:
         """The arguments, checked together: ValueError where these images and values cannot make a call."""
         call = self._arguments(values)
-        if "strength" in call:
-            check_strength(call["strength"], call["num_inference_steps"])
+        calls.check_together(self.pipe, call)
         if self._painter is not None and not share(call["mask_image"]):
             raise ValueError("Nothing is painted yet: paint white what should be made anew.")
         if self._control is not None:
             self._control.check(call)
         return call
+
+    def _follow_scheduler(self) -> None:
+        """Where a cell exchanged the pipeline's scheduler, the control that stood for the old one follows."""
+        before = self.controls.own_scheduler
+        if self.controls.follow(self.pipe) and "scheduler" in self.values:
+            chosen = self.values["scheduler"]
+            if chosen == before or chosen not in self.controls.controls["scheduler"].choices:
+                self.values = self.values | {"scheduler": self.controls.own_scheduler}
+
+    def _scheduler_of(self, record: Record) -> dict[str, Any]:
+        """The control's value for the scheduler that made the image; none where there is no such control."""
+        used = record.origin.get("schedulers", {}).get("scheduler", {}).get("class")
+        return self.controls.check({"scheduler": used}) if used and "scheduler" in self.controls.controls else {}
 
     def _painted(self, _: Any) -> None:
         with self.lock:
@@ -178,10 +198,7 @@ class ExplorerSession(RenderSession):
             raise ValueError(f"this record has no image: {record.error}")
         if record.origin.get("pipeline") != mine:
             raise ValueError(f"this image was made by {record.origin.get('pipeline')}; this Explorer has a {mine}.")
-        values = self.controls.values(record.parameters)
-        used = record.origin.get("schedulers", {}).get("scheduler", {}).get("class")
-        if used and "scheduler" in values:
-            values |= self.controls.check({"scheduler": used})
+        values = self.controls.values(record.parameters) | self._scheduler_of(record)
         if self._control is not None:
             restorable = self._control.source is None and record.control in self._control.kinds
             values["control"] = record.control if restorable else "given"
@@ -196,8 +213,10 @@ class ExplorerSession(RenderSession):
             if any(getattr(one, "size", None) != self._painter.image.size for one in (mask, image)):
                 raise ValueError("this image has another size than the MaskPainter of this Explorer.")
             self._restoring = True
-            self._painter.mask = mask
-            self._restoring = False
+            try:
+                self._painter.mask = mask
+            finally:
+                self._restoring = False
         self.queue.drop()
         if self._control is not None:
             fixed.pop(self._control.argument, None)

@@ -18,10 +18,12 @@ from helpers.generation.png_record import Buffer
 from helpers.generation.records import Record
 from helpers.pipelines import latent_preview
 from helpers.widgets.assets import css, esm
+from helpers.widgets.explorer.controls import ControlSet
 from helpers.widgets.explorer.session import ExplorerSession
 from helpers.widgets.rendering import RenderWidget
 
 UNSEEN = 0.4  # seconds: a younger draft shows no previews, which would flicker between the drafts
+JAVASCRIPT_EXACT = 2**53 - 1  # the largest whole number up to which it holds all
 PACE = 0.04  # seconds between two previews
 
 
@@ -74,8 +76,7 @@ class Explorer(RenderWidget):
         )
         self._folder = folder
         self._told = 0.0  # when the last preview was sent
-        controls = [asdict(control) for control in session.controls.controls.values()]
-        super().__init__(session, layout, _controls=controls, _values=session.values)
+        super().__init__(session, layout, _controls=_for_page(session.controls), _values=_exact(session.values))
         session.go()
 
     @property
@@ -117,7 +118,7 @@ class Explorer(RenderWidget):
     def _receive(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
         session = self._session
         asked = {
-            "change": lambda: session.change(content["values"], interactive=bool(content.get("moving"))),
+            "change": lambda: session.change(_whole_seed(content["values"]), interactive=bool(content.get("moving"))),
             "lock": lambda: session.lock_seed(bool(content["on"])),
             "cancel": self.cancel,
             "recall": lambda: session.recall(content["number"]),
@@ -161,8 +162,27 @@ class Explorer(RenderWidget):
                 {"number": number, "text": summary(entry.record.parameters), "thumb": entry.thumb}
                 for number, entry in history.items()
             ]
-            self._pins, self._locked, self._values = dict(history.pins), session.locked, session.values
+            self._pins, self._locked, self._values = dict(history.pins), session.locked, _exact(session.values)
+            self._controls = _for_page(session.controls)
             super()._follow()
+
+
+def _for_page(controls: ControlSet) -> list[dict[str, Any]]:
+    """The controls; the page knows of no greatest seed, whose digits it would lose."""
+    shown = [asdict(control) for control in controls.controls.values()]
+    return [control | {"most": None} if control["kind"] == "seed" else control for control in shown]
+
+
+def _exact(values: dict[str, Any]) -> dict[str, Any]:
+    """The controls' values for the page; a seed that JavaScript's numbers do not hold goes as text."""
+    seed = values.get("seed", 0)
+    return values if seed <= JAVASCRIPT_EXACT else values | {"seed": str(seed)}
+
+
+def _whole_seed(values: dict[str, Any]) -> dict[str, Any]:
+    """What the page sends, with a seed that came as text as a number."""
+    seed = values.get("seed")
+    return values | {"seed": int(seed)} if isinstance(seed, str) and re.fullmatch("[0-9]{1,30}", seed) else values
 
 
 def summary(parameters: dict[str, Any]) -> str:

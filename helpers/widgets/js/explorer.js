@@ -15,10 +15,9 @@ class Panel {
 
   constructor(store, signal) {
     this.store = store;
-    this.controls = store.model.get("_controls");
     const page = () => element("div", { class: "ex-page" });
     const groups = { picture: page(), control: page(), mask: element("div", { class: "ex-group", role: "group", "aria-label": "Mask" }) };
-    for (const control of this.controls) {
+    for (const control of store.model.get("_controls")) {
       const { name, kind, group } = control;
       this.rows[name] = BUILDERS[kind](control, (value, moving) => store.change({ [name]: value }, moving), { store, signal });
       this.rows[name].row.dataset.name = name;
@@ -32,8 +31,8 @@ class Panel {
   }
 
   refresh() {
-    const { store, rows, controls } = this;
-    for (const [name, row] of Object.entries(rows)) row.refresh(store.value(name));
+    const { store, rows } = this, controls = store.model.get("_controls");
+    for (const control of controls) rows[control.name].refresh(store.value(control.name), control);
     const control = controls.find(({ name }) => name === "control"), { num_inference_steps: steps, strength } = rows;
     if (control) {
       setImage(this.seen, store.urls.control);

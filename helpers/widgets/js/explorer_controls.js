@@ -1,7 +1,7 @@
 // @ts-check
 // An explorer's controls: each is a row on the screen, with `refresh(value)`; `change(value, moving)` hears of every edit.
 import { button, element, mark, onResize, svg } from "./dom.js";
-import { schedulerText, shown } from "./formats.js";
+import { schedulerText, seedOf, shown } from "./formats.js";
 
 const ICONS = {
   cancel: '<rect x="5.5" y="5.5" width="9" height="9" rx="1.5" fill="currentColor"/>',
@@ -33,9 +33,10 @@ export const newId = () => `ex-${++count}`;
 /** A label, which tells on hovering what the control does. */
 const labelOf = ({ label, help }, id) => element("label", { for: id, title: help }, label);
 
-function numberBox({ least, most, whole }, change, attributes) {
+function numberBox({ kind, least, most, whole }, change, attributes) {
+  const read = kind === "seed" ? seedOf : Number;
   const box = element("input", { type: "number", min: least, step: whole ? 1 : "any", ...attributes,
-    onchange: () => { if (box.value !== "") change(Number(box.value), false); } });
+    onchange: () => { if (box.value !== "") change(read(box.value), false); } });
   if (most !== null) box.max = String(most);
   return box;
 }
@@ -113,7 +114,7 @@ function followRange(range, change) {
 }
 
 function seed(control, change, { store: { model } }) {
-  const box = numberBox({ ...control, most: null }, change, { id: newId(), title: control.help });
+  const box = numberBox(control, change, { id: newId(), title: control.help });
   const dice = exButton({ name: "dice", label: "New seed", title: "New seed, new picture",
     action: () => change(crypto.getRandomValues(new Uint32Array(1))[0], false) });
   const lock = exButton({ name: "locked", label: "Keep the seed",
@@ -131,11 +132,20 @@ function seed(control, change, { store: { model } }) {
 }
 
 function choice(control, change) {
-  const select = element("select", { id: newId(), title: control.help, onchange: () => change(select.value, false) },
-    ...control.choices.map((name, i) => element("option", { value: name },
-      control.labels[i] ?? schedulerText(name) + (i ? "" : " (its own)"))));
+  const select = element("select", { id: newId(), title: control.help, onchange: () => change(select.value, false) });
   const row = element("div", { class: "ex-row" }, labelOf(control, select.id), select);
-  return { row, refresh(value) { select.value = value; } };
+  let offered = "";
+  return {
+    row,
+    refresh(value, { choices, labels }) {
+      if (offered !== choices.join()) {  // other ones after the pipeline's own scheduler was exchanged
+        offered = choices.join();
+        select.replaceChildren(...choices.map((name, i) => element("option", { value: name },
+          labels[i] ?? schedulerText(name) + (i ? "" : " (its own)"))));
+      }
+      select.value = value;
+    },
+  };
 }
 
 function onOff(control, change) {

@@ -14,6 +14,9 @@ export const stepsRun = (numInferenceSteps, strength) => Math.min(Math.trunc(num
 export const same = (one, other) =>
   one === other || (typeof one === "number" && typeof other === "number" && Math.abs(one - other) < 1e-9);
 
+/** A seed as it is sent: as text where a number would lose its digits. */
+export const seedOf = (text) => (Number.isSafeInteger(Number(text)) ? Number(text) : text.trim());
+
 /** A scheduler's class as people call it. */
 export const schedulerText = (name) => name.replace(/(Discrete|Multistep|Singlestep)?Scheduler$/,
   (_, kind) => (kind && kind !== "Discrete" ? ` ${kind.toLowerCase()}` : ""));

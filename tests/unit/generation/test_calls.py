@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 
+from helpers.generation import calls
 from helpers.generation.records import make
+from helpers.generation.sweeps import sweep
+from helpers.pipelines import inspection
 from tests.support.calls import arguments, noise, same
 from tests.support.tiny import inpaint_pipeline, quiet, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +35,9 @@ NAN = float("nan")
         ({"seed": -1}, ValueError, "seed=-1: expected a whole number"),
         ({"image": "castle.png"}, TypeError, "image: expected .* got str; open it with load_image"),
         ({"cross_attention_kwargs": {"f": print}}, TypeError, r"cross_attention_kwargs\['f'\]="),
-        ({"strength": NAN}, TypeError, "strength='?nan"),
+        ({"strength": NAN}, ValueError, "strength=nan: expected a number from 0 to 1"),
+        ({"prompt": "a cat \ud83d"}, ValueError, r"prompt has '\\ud83d', half of a character, in 'a cat"),
+        ({"cross_attention_kwargs": {"\udc00": 1}}, ValueError, "cross_attention_kwargs has .* half of a character"),
         ({"scheduler": "DDIMSheduler"}, ValueError, "diffusers has no such scheduler. Did you mean 'DDIMScheduler'"),
     ],
 )  # fmt: skip
@@ -39,6 +45,83 @@ def test_wrong_arguments_are_refused_before_the_model_runs(inpaint, monkeypatch,
     monkeypatch.setattr(inpaint.unet, "forward", lambda *_, **__: pytest.fail("the model ran"))
     with pytest.raises(error, match=message):
         make(inpaint, **arguments(inpaint, "inpaint") | wrong)
+
+
+WRONG = {  # by argument: what no pipeline can use, by its type (TypeError) and by its size (ValueError)
+    "seed": ([None, "7", 1.5, True, np.float64(2), [1]], [-1, 2**64, 10**30, -(10**5000)]),
+    "strength": ([None, "0.5", True, np.True_, [0.5]], [-0.1, 1.1, 3.0, NAN, INF, -INF, np.float32(2), 10**400]),
+    "guidance_scale": ([None, "7", True, 1j], [-1, -0.5, NAN, INF, np.float64("nan"), 10**400]),
+    "num_inference_steps": ([None, "25", 25.0, True, np.float32(4)], [0, -1, 1001, 10**9, np.int64(-3), 10**5000]),
+    "padding_mask_crop": (["8", True, 8.0, NAN], [-1, -5, -200, np.int64(-8)]),
+    "eta": ([None, "0", False], [-0.1, 1.5, NAN]),
+    "clip_skip": (["1", 1.0, True], [-1]),
+    "blur_factor": (["4", True], [-1, NAN, INF]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_numbers_are_checked_by_type_and_range_before_the_model_runs(inpaint, monkeypatch, name) -> None:
+    monkeypatch.setattr(inpaint.unet, "forward", lambda *_, **__: pytest.fail("the model ran"))
+    monkeypatch.setattr(inpaint.text_encoder, "forward", lambda *_, **__: pytest.fail("the model ran"))
+    given = {key: value for key, value in arguments(inpaint, "inpaint").items() if key != name}
+    for kind, values in zip((TypeError, ValueError), WRONG[name], strict=True):
+        for value in values:
+            if name != "seed" or value is not None:  # make draws one
+                with pytest.raises(kind, match=rf"{name}=.*expected a (whole )?number"):
+                    make(inpaint, **given | {name: value})
+            with pytest.raises(kind, match=rf"{name}(=|'\] has None).*expected (a )?(whole )?number"):
+                next(sweep(inpaint, over={name: [value]}, progress=False, **given))
+
+
+def test_numbers_of_numpy_and_torch_count_and_become_plain(inpaint) -> None:
+    given = {
+        "seed": np.uint64(2**64 - 1), "strength": np.float32(1), "guidance_scale": torch.tensor(2.0),
+        "num_inference_steps": np.int64(2), "padding_mask_crop": np.int64(16), "eta": np.float64(0),
+    }  # fmt: skip
+    kept = calls.check(inpaint, arguments(inpaint, "inpaint") | given)
+    assert {name: (type(kept[name]), kept[name]) for name in given} == {
+        "seed": (int, 2**64 - 1), "strength": (float, 1.0), "guidance_scale": (float, 2.0),
+        "num_inference_steps": (int, 2), "padding_mask_crop": (int, 16), "eta": (float, 0.0),
+    }  # fmt: skip
+    assert "padding_mask_crop" not in calls.check(inpaint, {"padding_mask_crop": None})
+
+
+def test_several_control_nets_have_a_number_each() -> None:
+    pipe = quiet("sd15", controlnet="controlnet-depth")
+    assert calls.check(pipe, {"control_guidance_end": [1, np.float32(0.5)]}) == {"control_guidance_end": [1, 0.5]}
+    with pytest.raises(TypeError, match="controlnet_conditioning_scale='1'"):
+        calls.check(pipe, {"controlnet_conditioning_scale": [1.0, "1"]})
+    with pytest.raises(ValueError, match="control_guidance_start=2"):
+        calls.check(pipe, {"control_guidance_start": (2.0,)})
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "more", "message"),
+    [
+        ("sd15", "image2image", {"strength": 0.2, "num_inference_steps": 4}, "strength=0.2 with num_inference_steps=4"),
+        ("sd15", "image2image", {"strength": 0, "num_inference_steps": 50}, "strength=0 with num_inference_steps=50"),
+        ("sd15", "image2image", {"strength": 5e-324}, "strength=5e-324 with .*: raise strength"),
+        ("sd15", "image2image", {"strength": None, "num_inference_steps": 1}, "strength=0.8 with .*=1 leaves"),
+        ("sdxl-refiner", "image2image", {"strength": None, "num_inference_steps": 3}, "strength=0.3 with .*=3 leaves"),
+        ("sdxl-inpaint", "inpaint", {"strength": None, "num_inference_steps": 1}, "strength=0.9999 with .*=1 leaves"),
+        ("sdxl-inpaint", "inpaint", {"denoising_start": 0.9995, "num_inference_steps": 4}, "=0.9995: .*no step"),
+        ("kandinsky22", "image2image", {"strength": 0.01, "num_inference_steps": 9}, "strength=0.01 with"),
+        ("kandinsky22", "text2image", {"prior_num_inference_steps": 1}, "prior_num_inference_steps=1: UnCLIPScheduler"),
+        ("sd15", "text2image", {"scheduler": "UniPCMultistepScheduler", "num_inference_steps": 1000}, "ends in NaN"),
+        ("sd15", "inpaint", {"scheduler": "DEISMultistepScheduler", "num_inference_steps": 1000}, "ends in NaN"),
+        ("upscale-x4", "upscale", {"scheduler": "UniPCMultistepScheduler", "num_inference_steps": 1000}, "ends in NaN"),
+    ],
+)  # fmt: skip
+def test_pairs_that_leave_nothing_to_run_are_refused(monkeypatch, name, task, more, message) -> None:
+    pipe = quiet(name, task=None if task == "upscale" else task)
+    for model in inspection.models(pipe).values():
+        monkeypatch.setattr(model, "forward", lambda *_, **__: pytest.fail("a model ran"))
+    given = arguments(pipe, task) | more
+    given = {key: value for key, value in given.items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        make(pipe, **given)
+    with pytest.raises(ValueError, match=message):
+        sweep(pipe, over={"seed": [1]}, **given)
 
 
 def test_another_scheduler_is_used_for_one_call_alone(inpaint) -> None:

@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from PIL import Image, ImageOps
 
 from helpers import Explorer, MaskPainter
@@ -161,8 +162,6 @@ def test_a_saved_image_restores_everything(explorer, browser, hold, tmp_path) ->
 
 
 def test_another_explorer_takes_image_mask_and_scheduler_from_the_file(explorer, explore, tmp_path) -> None:
-    from diffusers import DDIMScheduler
-
     pipe = quiet("sd15-inpaint")
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
     other = explore(pipe, noise(5), half_mask().rotate(90), prompt="a dog")
@@ -361,3 +360,87 @@ def test_every_stroke_makes_a_new_image(explore, inpaint, hold) -> None:
     explorer.close()
     painter.mask = half_mask().rotate(180)
     assert ran.calls == before
+
+
+# A pipeline that changes under it
+
+
+@pytest.mark.parametrize("chosen", [None, "EulerDiscreteScheduler"])
+def test_a_scheduler_exchanged_in_a_cell_is_shown_and_used(explore, inpaint, chosen) -> None:
+    explorer = explore(inpaint, noise(1), half_mask(), **({"scheduler": chosen} if chosen else {}))
+    browser, before = explorer.browser, type(inpaint.scheduler).__name__
+    inpaint.scheduler = DDIMScheduler.from_config(inpaint.scheduler.config)
+    explorer.set(seed=1)
+    assert explorer.wait(LONG)
+    expected = chosen or "DDIMScheduler"
+    [control] = [one for one in browser["_controls"] if one["name"] == "scheduler"]
+    assert control["choices"][0] == control["default"] == "DDIMScheduler" and before in control["choices"]
+    for wanted in (None, before, "DDIMScheduler", "UniPCMultistepScheduler"):
+        if wanted:
+            assert not browser.change(scheduler=wanted) and explorer.wait(LONG)
+            expected = wanted
+        used = explorer.record.origin["schedulers"]["scheduler"]["class"]
+        assert browser.values["scheduler"] == used == expected
+        assert same(make(inpaint, **explorer.parameters).image, explorer.image)
+
+
+def test_choosing_the_old_scheduler_right_after_the_exchange_works(explore, inpaint) -> None:
+    explorer = explore(inpaint, noise(1), half_mask())
+    before = type(inpaint.scheduler).__name__
+    inpaint.scheduler = DDIMScheduler.from_config(inpaint.scheduler.config)
+    assert explorer.parameters.get("scheduler", "DDIMScheduler") == "DDIMScheduler"
+    assert not explorer.browser.change(scheduler=before) and explorer.wait(LONG)
+    assert explorer.record.origin["schedulers"]["scheduler"]["class"] == before == explorer.browser.values["scheduler"]
+
+
+def test_a_scheduler_exchanged_while_its_job_waits_is_noted_for_the_image(explore, inpaint, hold) -> None:
+    explorer = explore(inpaint, noise(1), half_mask())
+    held = hold()
+    other = explore(inpaint, noise(2), half_mask(), wait=False)
+    assert held.reached.wait(LONG)
+    explorer.set(seed=5)  # waits behind the other's
+    inpaint.scheduler = DDIMScheduler.from_config(inpaint.scheduler.config)
+    held.opened.set()
+    assert explorer.wait(LONG) and other.wait(LONG)
+    assert explorer.record.origin["schedulers"]["scheduler"]["class"] == "DDIMScheduler"
+    assert explorer.browser.values["scheduler"] == "DDIMScheduler"
+    number = explorer.browser.shown
+    explorer.set(seed=6, scheduler="EulerDiscreteScheduler")
+    assert explorer.wait(LONG) and not explorer.browser.send("recall", number=number)
+    assert explorer.browser.values["scheduler"] == "DDIMScheduler"
+
+
+# Seeds beyond what JavaScript's numbers hold
+
+
+@pytest.mark.parametrize("seed", [2**53 - 1, 2**53, 2**53 + 1, 2**63, 2**64 - 1])
+def test_a_large_seed_keeps_its_digits_on_the_page_and_back(explore, inpaint, tmp_path, seed) -> None:
+    explorer = explore(inpaint, noise(1), half_mask(), seed=seed)
+    browser = explorer.browser
+    on_page = seed if seed < 2**53 else str(seed)
+    assert browser.values["seed"] == on_page and explorer.record.parameters["seed"] == seed
+    file = explorer.save(tmp_path / "a.png")
+    assert not browser.change(seed=3) and explorer.wait(LONG) and browser.values["seed"] == 3
+    for restore in (lambda: explorer.restore(file), lambda: explorer.restore(memoryview(file.read_bytes()))):
+        explorer.set(seed=4)
+        assert explorer.wait(LONG)
+        restore()
+        assert browser.values["seed"] == on_page and explorer.parameters["seed"] == seed
+    assert not browser.change(seed=on_page, guidance_scale=2.0) and explorer.wait(LONG)
+    assert explorer.record.parameters["seed"] == seed and f"manual_seed({seed})" in explorer.code()
+
+
+@pytest.mark.parametrize("seed", ["18446744073709551616", "1.5", "-1", "", "1e3", "9" * 99, "x"])
+def test_a_seed_that_is_none_is_refused_on_the_page(explorer, browser, seed) -> None:
+    assert "seed=" in browser.change(seed=seed) and browser.values["seed"] == 0
+
+
+def test_steps_that_a_scheduler_cannot_run_are_said_before_the_model_runs(
+    explorer, browser, inpaint, monkeypatch
+) -> None:
+    monkeypatch.setattr(inpaint.unet, "forward", lambda *_, **__: pytest.fail("the model ran"))
+    assert not browser.change(scheduler="UniPCMultistepScheduler", num_inference_steps=1000)
+    assert browser.phase == "invalid" and "ends in NaN. Use num_inference_steps=" in browser.text
+    with pytest.raises(ValueError, match="half of a character"):
+        explorer.set(prompt="a \ud83d")
+    assert "half of a character" in browser.change(prompt="a \ud83d")
