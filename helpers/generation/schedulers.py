@@ -126,10 +126,9 @@ def _problem(described: str, steps: int, strength: float, start: float | None, e
     """What is wrong with so many steps of the scheduler so described; None where they run."""
     import torch
 
-    description = json.loads(described)
     with torch.no_grad():
         try:
-            scheduler = build(description)
+            scheduler = build(json.loads(described))  # once: some take a quarter of a second
             scheduler.set_timesteps(steps)
             order = getattr(scheduler, "order", 1)
             times, trained = scheduler.timesteps.tolist(), scheduler.config.num_train_timesteps
@@ -145,7 +144,7 @@ def _problem(described: str, steps: int, strength: float, start: float | None, e
                 parts = [(first, first + 3), ((last - TRIED) // order * order, last)]
                 twice = next((one for one in range(first, last - 1) if times[one] == times[one + 1]), first)
                 parts.append((max(first, (twice - 3) // order * order), min(last, twice + 3)))
-            if not all(_finite(build(description), steps, *part) for part in parts):
+            if not all(_finite(scheduler, steps, *part) for part in parts):
                 return "ends in NaN"
         except Exception as error:  # IndexError, ValueError, ZeroDivisionError: whatever the arithmetic trips over
             return f"fails ({type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''})"

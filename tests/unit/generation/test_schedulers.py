@@ -57,9 +57,9 @@ def test_what_is_refused_is_what_fails(name) -> None:
     for config in CONFIGS:
         cases = [(steps, 1.0) for steps in (1, 2, 3, 4)]
         cases += [(int(chance.integers(1, 40)), float(chance.uniform(0.05, 1))) for _ in range(2)]
+        one = scheduler(name, config)
         for steps, strength in cases:
-            runs = whole_run(scheduler(name, config), steps, strength)
-            assert allowed(scheduler(name, config), steps, strength) is runs, (config, steps, strength)
+            assert allowed(one, steps, strength) is whole_run(one, steps, strength), (config, steps, strength)
 
 
 @pytest.mark.parametrize(
