@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from helpers.common.validation import check_strength, number, whole
 from helpers.generation import calls
 from helpers.generation.records import Record, make
 from helpers.pipelines.inspection import autoencoder, family, name_of, parameters_of
@@ -102,12 +101,7 @@ def check(pipe: Any, call: dict[str, Any]) -> dict[str, Any]:
     ):
         raise ValueError("the UNet is compiled, and hooks do not reach into compiled code: unload() and load it anew.")
     checked = calls.check(pipe, call)
-    default = known["num_inference_steps"].default
-    steps = whole("num_inference_steps", checked.get("num_inference_steps", default), least=1)
-    if "strength" in known:
-        check_strength(checked.get("strength", known["strength"].default), steps)
-    if (scale := checked.get("guidance_scale")) is not None:
-        number("guidance_scale", scale)
+    calls.check_together(pipe, checked)
     return checked
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import traitlets
 
-from helpers.common.validation import check_strength
 from helpers.generation import calls
 from helpers.pipelines.prompt_syntax import escape, parse_prompt
 from helpers.pipelines.prompt_weighting import weigh
@@ -58,8 +57,7 @@ class TokenWeights(RenderWidget):
         self.words = [text for text, number in parts if number is not None]
         self._negative = negative_prompt
         self._call = calls.check(pipe, {"seed": 0} | call)
-        if {"strength", "num_inference_steps"} <= self._call.keys():
-            check_strength(self._call["strength"], self._call["num_inference_steps"])
+        calls.check_together(pipe, self._call)
         weigh(pipe, _written(parts, weights), negative_prompt)  # raises where this cannot be weighed
         super().__init__(
             RenderSession(pipe, on_change=self._follow),
