@@ -189,6 +189,8 @@ def _check(pipe: Any, cells: list[Parameters], axes: dict[str, list[Any]]) -> No
             calls.check_together(pipe, call)
         except ValueError as error:
             failed[place] = error
+    if len(failed) == len(cells):
+        raise failed[len(cells) - 1]
     for name, values in axes.items() if failed else ():
         for value in values:
             met = [place for place, call in enumerate(cells) if call[name] is value]
