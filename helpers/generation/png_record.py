@@ -21,6 +21,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from helpers.common import paths, png
+from helpers.common.validation import check_text
 from helpers.images.digest import digest_of
 from helpers.images.reading import MAX_BYTES, open_image
 
@@ -50,14 +51,14 @@ def snapshot_argument(value: Any, *, name: str, depth: int = DEPTH) -> Any:
         if not depth:
             raise TypeError(f"{name} cannot be recorded: it is nested deeper than {DEPTH} levels.")
         if isinstance(value, dict):
-            value = {_whole_text(str(k), name): v for k, v in value.items()}
+            value = {check_text(name, str(k)): v for k, v in value.items()}
             return {k: snapshot_argument(v, name=f"{name}[{k!r}]", depth=depth - 1) for k, v in value.items()}
         items = (snapshot_argument(v, name=f"{name}[{place}]", depth=depth - 1) for place, v in enumerate(value))
         return tuple(items) if isinstance(value, tuple) else list(items)
     if hasattr(value, "item") and not isinstance(value, str):  # numpy's numbers
         value = value.item()
     if isinstance(value, str):
-        return _whole_text(value, name)
+        return check_text(name, value)
     if value is None or (isinstance(value, int) and abs(value) < INTEGERS):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -66,13 +67,6 @@ def snapshot_argument(value: Any, *, name: str, depth: int = DEPTH) -> Any:
         f"{name}={_shown(value)} ({type(value).__name__}) cannot be recorded: pass numbers, text, PIL images, "
         "tensors or lists of these."
     )
-
-
-def _whole_text(text: str, name: str) -> str:
-    if half := re.search("[\ud800-\udfff]", text):
-        around = text[max(0, half.start() - 20) : half.start() + 20]
-        raise ValueError(f"{name} has {half.group()!r}, half of a character, in {around!r}: remove it.")
-    return text
 
 
 def _shown(value: Any) -> str:

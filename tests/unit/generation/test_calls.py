@@ -36,8 +36,8 @@ NAN, INF = float("nan"), float("inf")
         ({"image": "castle.png"}, TypeError, "image: expected .* got str; open it with load_image"),
         ({"cross_attention_kwargs": {"f": print}}, TypeError, r"cross_attention_kwargs\['f'\]="),
         ({"strength": NAN}, ValueError, "strength=nan: expected a number from 0 to 1"),
-        ({"prompt": "a cat \ud83d"}, ValueError, r"prompt has '\\ud83d', half of a character, in 'a cat"),
-        ({"cross_attention_kwargs": {"\udc00": 1}}, ValueError, "cross_attention_kwargs has .* half of a character"),
+        ({"prompt": "a cat \ud83d"}, ValueError, r"prompt: '\\ud83d' at position 7 is half a character"),
+        ({"cross_attention_kwargs": {"\udc00": 1}}, ValueError, "cross_attention_kwargs: .* is half a character"),
         ({"scheduler": "DDIMSheduler"}, ValueError, "diffusers has no such scheduler. Did you mean 'DDIMScheduler'"),
     ],
 )  # fmt: skip
