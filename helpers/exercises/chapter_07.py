@@ -33,6 +33,7 @@ def enough_signs(answer: Any) -> str | None:
         answer = len(answer)
     if isinstance(answer, bool) or not isinstance(answer, Real) or not float(answer).is_integer():
         return f"Expected a number of signs, such as 2, got {describe(answer)}."
+    answer = float(answer)
     if answer < 1:
         return f"Each plus is a factor of 1.1; {answer:g} of them are no weight at all."
     weight = 1.1**answer

@@ -90,10 +90,8 @@ def open_image(what: Any, *, name: str = "image") -> Image.Image:
 
     what: a course name ("castle"), a path, the bytes of a file, a PIL image, or an array.
     """
-    if hasattr(what, "shape") and not isinstance(what, (Image.Image, memoryview)):
+    if isinstance(what, Image.Image) or (hasattr(what, "shape") and not isinstance(what, memoryview)):
         return as_image(what, name=name)
-    if isinstance(what, Image.Image):
-        return _checked(what, f"{name}=<{what.mode} image, {what.width} x {what.height}>")
     if isinstance(what, (bytes, bytearray, memoryview)):
         return _decoded(bytes(what), f"{name}=<{len(what)} bytes>")
     if isinstance(what, (str, os.PathLike)):
@@ -112,13 +110,14 @@ def as_images(what: Any, *, name: str = "image", mask: bool = False) -> list[Ima
     integers may be a mask of 0 and 1. A pipeline's output is read as its `.images`.
     """
     if isinstance(what, Image.Image):
-        return [_upright(what)]
+        return [_checked(what, f"{name}=<{what.mode} image, {what.width} x {what.height}>")]
     if isinstance(what, (list, tuple)):
         return [image for item in what for image in as_images(item, name=name, mask=mask)]
     if hasattr(what, "images"):
         return as_images(what.images, name=name, mask=mask)
-    if not hasattr(what, "shape"):
-        hint = "; open it with load_image first" if isinstance(what, (str, bytes, os.PathLike)) else ""
+    if not hasattr(what, "shape") or isinstance(what, memoryview):
+        stored = isinstance(what, (str, bytes, bytearray, memoryview, os.PathLike))
+        hint = "; open it with load_image first" if stored else ""
         raise TypeError(f"{name}: expected a PIL image or an array, got {_kind(what)}{hint}.")
     first = hasattr(what, "detach")
     return [_from_array(one, name, mask=mask) for one in batch(as_array(what), name, channels_first=first)]

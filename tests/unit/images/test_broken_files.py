@@ -7,8 +7,10 @@ import zlib
 import pytest
 from PIL import Image, PngImagePlugin
 
+from helpers.analysis.image_metrics import sharpness
 from helpers.common import png
-from helpers.images.masks import box_mask, load_mask
+from helpers.images.contact_sheet import show
+from helpers.images.masks import box_mask, fit, grow, load_mask, share
 from helpers.images.reading import load_image
 from tests.support.images import saved, scene
 
@@ -95,3 +97,23 @@ def test_too_little_memory_is_not_called_a_broken_file(monkeypatch):
     monkeypatch.setattr(type(image), "load", fails)
     with pytest.raises(MemoryError):
         load_image(saved(scene()))
+
+
+@pytest.mark.parametrize(
+    "door", [load_image, load_mask, show, share, fit, sharpness, grow], ids=lambda door: door.__name__
+)
+def test_an_opened_file_that_is_broken_is_refused_at_every_door(door):
+    for data in (saved(scene())[:-40], saved(scene(), "JPEG")[:-80]):
+        with pytest.raises(ValueError, match="broken or cut off"):
+            door(Image.open(io.BytesIO(data)))
+    animated = saved(scene(), save_all=True, append_images=[scene().transpose(Image.Transpose.ROTATE_180)])
+    with pytest.raises(ValueError, match="is animated"):
+        door(Image.open(io.BytesIO(animated)))
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, lambda data: memoryview(data)[::1]])
+def test_bytes_of_every_kind(wrap):
+    assert load_image(wrap(saved(scene()))).tobytes() == scene().tobytes()
+    assert load_mask(wrap(saved(box_mask(48, (4, 4, 20, 20))))).getbbox() == (4, 4, 20, 20)
+    with pytest.raises(TypeError, match="open it with load_image first"):
+        share(wrap(saved(scene())))
