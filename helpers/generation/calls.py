@@ -109,10 +109,11 @@ def _check_number(name: str, value: Any) -> Any:
 
 
 def check_together(pipe: Any, call: dict[str, Any], *, scheduler: Any = None) -> None:
-    """ValueError where these arguments, each right by itself, make no call: what they and the defaults leave to run.
+    """ValueError where these arguments, each right by itself, make no call: images, or what is left to run.
 
     call: as `check` returns it. scheduler: the one that will run; by default what the call says, or the pipeline's.
     """
+    input_images.check(pipe, call)
     known = parameters_of(pipe)
 
     def value_of(name: str) -> Any:
@@ -151,7 +152,6 @@ def run(
     """Call the pipeline once, with a generator for each seed; with other schedulers, on a twin that has them."""
     import torch
 
-    input_images.check(pipe, call)
     if schedulers:
         pipe = twin(pipe, quiet=False)
         set_components(pipe, schedulers)

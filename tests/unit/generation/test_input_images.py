@@ -137,8 +137,10 @@ NUMBERS = [-200, -5, -1, True, 2.5, float("nan"), "16", [16], np.float32(16), to
 )  # fmt: skip
 def test_wrong_images_and_sizes_are_refused_before_the_model_runs(inpaint_once, monkeypatch, wrong, message) -> None:
     monkeypatch.setattr(inpaint_once.unet, "forward", lambda *_, **__: pytest.fail("the model ran"))
-    with pytest.raises((TypeError, ValueError), match=message):
-        make(inpaint_once, seed=1, **arguments(inpaint_once, "inpaint") | wrong)
+    call = arguments(inpaint_once, "inpaint") | wrong
+    for run in (lambda: make(inpaint_once, seed=1, **call), lambda: sweep(inpaint_once, over={"seed": [1, 2]}, **call)):
+        with pytest.raises((TypeError, ValueError), match=message):
+            run()
 
 
 @pytest.mark.parametrize("value", [np.int64(2), np.uint8(2), np.int32(2)])
