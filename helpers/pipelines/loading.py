@@ -20,6 +20,7 @@ from helpers.common import memory
 from helpers.common.tensors import ordinary_tensors
 from helpers.hub import download
 from helpers.pipelines import runtimes
+from helpers.pipelines.prompt_reading import teach
 from helpers.pipelines.twins import serialized, set_components
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ def _read(checkpoint: Checkpoint, source: str, plan: memory_plan.Plan) -> Loaded
     import torch
     from diffusers.models.controlnets.controlnet import ControlNetModel
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from transformers import PreTrainedTokenizerBase
 
     kwargs: dict[str, Any] = checkpoint.load_kwargs | {"dtype": plan.dtype, "local_files_only": True}
     hashes: dict[str, str] = {}
@@ -194,6 +196,8 @@ def _read(checkpoint: Checkpoint, source: str, plan: memory_plan.Plan) -> Loaded
         if prior:
             parts = DiffusionPipeline.from_pretrained(prior, **kwargs).components
             components |= {f"prior_{name}": part for name, part in parts.items()}
+    if checkpoint.mini:
+        teach([part for part in components.values() if isinstance(part, PreTrainedTokenizerBase)])
     for part in components.values():
         if isinstance(part, torch.nn.Module):
             if plan.device == "cpu":

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from helpers.common import lock
 from helpers.common.tensors import ordinary_tensors
 from helpers.pipelines.inspection import autoencoder, offload_mode
+from helpers.pipelines.prompt_reading import hush
 
 T = TypeVar("T")
 
@@ -22,11 +23,13 @@ def twin(pipe: Any, *, quiet: bool = True) -> Any:
     (Kandinsky's combined pipelines hold two pipelines: those are twins as well.) The models are not copied: LoRA,
     attention slicing or offload switched on for one is switched on for both.
 
-    quiet: whether the progress bar is off; False keeps the setting of `pipe`.
+    quiet: no progress bar, and no warnings of characters that a miniature cannot read; False keeps them as in `pipe`.
     """
     made = _twin(pipe, {})
     if quiet:
         made.set_progress_bar_config(disable=True)
+        for part in made.components.values():
+            hush(part)
     return made
 
 

@@ -20,7 +20,7 @@ from miniature_training.world.scenes import DEGRADATIONS, PALETTES, Scene, sampl
 from miniature_training.world.skies import HOURS
 from miniature_training.world.subjects import COLOURS, SUBJECTS
 
-START, END = "<|startoftext|>", "<|endoftext|>"
+START, END, UNKNOWN = "<|startoftext|>", "<|endoftext|>", "<|unknown|>"
 VOCABULARY, WIDTH, LAYERS, LENGTH = 1024, 128, 3, 77
 # words of later chapters and of the diffusers guides that no caption of the plain world uses
 EXTRA = """charliebo artstyle, pixelartstyle, elden ring style, comic style, pixel art
@@ -59,12 +59,13 @@ def train_tokenizer(count: int = 20_000) -> CLIPTokenizer:
     model = json.loads(tokenizer.to_str())["model"]
     words = sorted(model["vocab"], key=model["vocab"].get)[: VOCABULARY - 2]
     words += [letter + "</w>" for letter in letters if letter + "</w>" not in words]
+    words[words.index("0")] = UNKNOWN  # "0" within a word, which no text has: every digit stands alone
     vocab = {word: i for i, word in enumerate([*words, START, END])}
     merges = [tuple(m) for m in model["merges"] if "".join(m) in vocab]
     result = CLIPTokenizer(
         vocab=vocab,
         merges=merges,
-        unk_token=END,
+        unk_token=UNKNOWN,
         bos_token=START,
         eos_token=END,
         pad_token=END,

@@ -255,6 +255,18 @@ def test_a_prompt_is_taken_with_enter(explore) -> None:
     assert explorer.values()["prompt"] == "a white house on a meadow" and "\\n" not in prompt.input_value()
 
 
+def test_what_is_cut_off_and_what_is_unknown_stands_below_the_prompt(explore) -> None:
+    explorer = explore(prompt="a red castle " * 40 + "at night")
+    prompt, note = (explorer.root.locator(f"[data-name=prompt] {part}") for part in ("textarea", ".ex-note"))
+    assert re.fullmatch(r"Beyond 77 tokens, so it is cut off and not read: .*castle at night", note.inner_text())
+    assert prompt.get_attribute("aria-describedby") == note.get_attribute("id")
+    prompt.fill("a red castle 猫 — at night")
+    explorer.page.wait_for_function("note => note.textContent.includes('猫')", arg=note.element_handle(), timeout=SOON)
+    assert note.inner_text() == "Not in the miniature's vocabulary: 猫"
+    prompt.fill("a red castle")
+    explorer.page.wait_for_function("note => !note.textContent", arg=note.element_handle(), timeout=SOON)
+
+
 def test_an_error_is_shown_with_its_cause_and_work_goes_on(explore) -> None:
     explorer = explore()
     explorer.notebook.python(

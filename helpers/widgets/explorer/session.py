@@ -13,6 +13,7 @@ from helpers.generation.job_queue import Job
 from helpers.generation.png_record import Buffer
 from helpers.generation.records import Record, loaded
 from helpers.images.masks import share
+from helpers.pipelines.prompt_reading import Reading
 from helpers.widgets.explorer.control_image import ControlImage
 from helpers.widgets.explorer.controls import ControlSet
 from helpers.widgets.explorer.history import History
@@ -41,6 +42,7 @@ class ExplorerSession(RenderSession):
         given = {name: parameters.pop(name) for name in [*parameters] if name in self.controls.controls}
         self._fixed = fixed | calls.check(pipe, parameters)
         self.values = self.controls.defaults | self.controls.check(given)
+        self._reading, self._notes = Reading(pipe), {}
         self.locked = True
         self.control_shown: Image.Image | None = None
         self.history = History()
@@ -64,6 +66,13 @@ class ExplorerSession(RenderSession):
         with self.lock:
             self._follow_scheduler()
             return self._arguments(self.values)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the pipeline does not read of its texts as they stand, by control: cut off, unknown, weights."""
+        texts = {name: self.values[name] for name, one in self.controls.controls.items() if one.kind == "text"}
+        self._notes = {text: self._notes.get(text) or self._reading.note(text) for text in texts.values()}
+        return {name: self._notes[text] for name, text in texts.items()}
 
     def is_drafted(self, job: Job) -> bool:
         """Whether a draft of this job's image is shown."""

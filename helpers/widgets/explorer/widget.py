@@ -50,6 +50,7 @@ class Explorer(RenderWidget):
 
     _controls = traitlets.List().tag(sync=True)
     _values = traitlets.Dict().tag(sync=True)
+    _notes = traitlets.Dict(help="what is not read of each text, in words").tag(sync=True)
     _locked = traitlets.Bool(True).tag(sync=True)
     _before = traitlets.Bytes(help="the input image, a PNG").tag(sync=True)
     _control_png = traitlets.Bytes(help="what the ControlNet looks at, a PNG").tag(sync=True)
@@ -76,7 +77,9 @@ class Explorer(RenderWidget):
         )
         self._folder = folder
         self._told = 0.0  # when the last preview was sent
-        super().__init__(session, layout, _controls=_for_page(session.controls), _values=_exact(session.values))
+        super().__init__(
+            session, layout, _controls=_for_page(session.controls), _values=_exact(session.values), _notes=session.notes
+        )
         session.go()
 
     @property
@@ -163,7 +166,7 @@ class Explorer(RenderWidget):
                 for number, entry in history.items()
             ]
             self._pins, self._locked, self._values = dict(history.pins), session.locked, _exact(session.values)
-            self._controls = _for_page(session.controls)
+            self._controls, self._notes = _for_page(session.controls), session.notes
             super()._follow()
 
 

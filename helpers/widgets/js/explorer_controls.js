@@ -47,7 +47,7 @@ function toggle(label, action, title = "") {
 }
 
 /** A text is a draft while one types, and chosen after a pause, with Enter (see `commit`) or on leaving. */
-function text(control, change, { signal }) {
+function text(control, change, { store: { model }, signal }) {
   let timers = [];
   const stop = () => { timers.forEach(clearTimeout); timers = []; };
   const fit = () => { area.style.height = "0"; area.style.height = `${area.scrollHeight + 2}px`; };
@@ -59,8 +59,17 @@ function text(control, change, { signal }) {
       timers = [window.setTimeout(() => change(area.value, true), 300), window.setTimeout(commit, 1500)];
     } });
   onResize(area, fit, signal);
-  const row = element("div", { class: "ex-row" }, element("label", { for: area.id }, control.label), area);
-  return { row, refresh(value) { if (!timers.length && area.value !== value) { area.value = value; fit(); } } };
+  const note = element("div", { class: "ex-hint ex-note", id: newId(), role: "status" });
+  mark(area, { "aria-describedby": note.id });
+  const row = element("div", { class: "ex-row" }, element("label", { for: area.id }, control.label), area, note);
+  return {
+    row,
+    refresh(value) {
+      const said = model.get("_notes")[control.name] ?? "";
+      if (note.textContent !== said) note.textContent = said;  // set anew, it is spoken again
+      if (!timers.length && area.value !== value) { area.value = value; fit(); }
+    },
+  };
 }
 
 function slider(control, change) {

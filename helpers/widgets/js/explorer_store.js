@@ -28,7 +28,7 @@ export class ExplorerStore {
     follow(model, ["_values"], () => this.confirm(), signal);
     follow(model, ["_history"], () => { this.list(); this.refresh(); }, signal);
     follow(model, ["_state"], () => this.follow(), signal);
-    follow(model, ["_locked", "_pins", "_controls"], () => this.refresh(), signal);
+    follow(model, ["_locked", "_pins", "_controls", "_notes"], () => this.refresh(), signal);
     hear(model, "msg:custom", (content, buffers) => this.receive(content, buffers), signal);
     this.list();
   }

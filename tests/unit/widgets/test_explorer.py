@@ -69,6 +69,37 @@ def test_only_what_the_pipeline_takes_is_shown_and_it_makes_an_image(explore, na
     assert explorer.record.parameters["num_inference_steps"] == 3
 
 
+CUT = "a red castle " * 40 + "at night"
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"), [("sd15", 0), ("sd15-inpaint", 2), ("sdxl-inpaint", 2), ("kandinsky22", 0)]
+)
+def test_what_the_pipeline_cuts_off_is_shown_below_the_text(explore, name, inputs) -> None:
+    pipe = quiet(name)
+    explorer = explore(pipe, *(noise(1), half_mask())[:inputs], wait=False)
+    explorer.cancel()
+    browser, names = explorer.browser, {"prompt", "negative_prompt"}
+    assert browser["_notes"] == dict.fromkeys(names, "")
+    browser.change(moving=True, prompt=CUT)
+    said = browser["_notes"]["prompt"]
+    tokenizer = next(part for place, part in pipe.components.items() if place.endswith("tokenizer") and part)
+    kept = len(tokenizer("a", padding="max_length", max_length=77).input_ids) - 2  # letters, in the tiny course
+    places = [place for place, sign in enumerate(CUT) if not sign.isspace()]
+    rest = CUT[places[kept] :].strip()
+    assert said.startswith(f"Beyond 77 tokens, so it is cut off and not read: {rest[:40]}") and said.endswith(
+        "at night"
+    )
+    assert len(said) < 300 and browser["_notes"]["negative_prompt"] == ""
+    browser.change(negative_prompt=CUT, prompt="a cat")
+    assert browser["_notes"] == {"prompt": "", "negative_prompt": said}
+    browser.change(negative_prompt="", prompt="a (red)1.3 cat")
+    assert browser["_notes"]["prompt"] == "Weights are read by weigh and TokenWeights; here their signs are words."
+    with pytest.raises(ValueError, match="prompt: .* is half a character"):
+        explorer.set(prompt="a \ud83d cat")
+    explorer.cancel()
+
+
 def test_the_parameters_make_the_image_again(explorer, inpaint) -> None:
     chosen = {"num_inference_steps": 5, "seed": 4, "scheduler": "DDIMScheduler", "blur_factor": 3}
     explorer.set(strength=0.7, keep_unmasked=True, **chosen)
