@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from helpers.analysis.record_groups import Group, as_records, distinct, grouped, shown_arguments, value_labels
 from helpers.generation.records import Record
 from helpers.images.contact_sheet import FRAME, GAP, INK, LINE, MARGIN, wrap
+from helpers.images.lettering import Lettering
 
+MANY = 16  # columns: a longer row is wrapped
 LARGEST = 4096  # pixels: the longer side of a grid whose size was not asked for
 SMALLEST, NATURAL = 64, 256  # longer side of a cell
 RED, EMPTY = (170, 30, 30), (238, 238, 238)
@@ -28,7 +31,8 @@ def grid(
     """Draw records as a sheet: the first argument varied from left to right, the second downwards.
 
     over: one or two arguments, "checkpoint" for the models; by default those in which the records differ. Values
-        stand in the order in which they first appear. size: the longer side of a cell in pixels. title: a line above.
+        stand in the order in which they first appear; more than 16 across, or than fit 4096 pixels, are wrapped.
+    size: the longer side of a cell in pixels. title: a line above.
     A record that failed shows its error in its place, a combination without a record stays empty, and images made in a
     batch are noted as inexact: by a line below, and by a star in each where others are exact. ValueError for no
     records, and where two records belong in one place.
@@ -40,13 +44,17 @@ def grid(
     groups = grouped(records, names)
     columns, rows = (_axis(groups, names, number) for number in range(2))
     found = {(*group.keys, None)[:2]: group.records[0] for group in groups}
-    shape = _cell_size(records, size, len(columns), len(rows))
+    at_once = _columns_at_once(len(columns), size)
+    shape = _cell_size(records, size, at_once, len(rows) * math.ceil(len(columns) / at_once))
     exact = {record.exact for record in records}
     heads = [_text(text, shape[0], centred=True) for _, text in columns]
     sides = [_text(f"{names[1]}\n{text}", SIDE) for _, text in rows] if len(names) > 1 else []
     cells = [[_cell(found.get((x, y)), shape, starred=len(exact) > 1) for x, _ in columns] for y, _ in rows]
-    parts = [_table(names[0], heads, sides, cells)]
-    width = parts[0].width
+    parts = [
+        _table(names[0], heads[first : first + at_once], sides, [row[first : first + at_once] for row in cells])
+        for first in range(0, len(columns), at_once)
+    ]
+    width = max(part.width for part in parts)
     if title:
         parts.insert(0, _text(title, width))
     if False in exact:
@@ -95,10 +103,10 @@ def _cell(record: Record | None, shape: tuple[int, int], *, starred: bool) -> Im
     draw = ImageDraw.Draw(cell)
     if record is None or record.image is None or record.error:
         text = "not made" if record is None else record.error or "no image"
-        font = ImageFont.load_default(12)
+        font = Lettering(12)
         lines, fits = wrap(text, shape[0] - 8, font), max(1, (shape[1] - 8) // 14)
         for number, line in enumerate(lines if len(lines) <= fits else [*lines[: fits - 1], "…"]):
-            draw.text((4, 4 + number * 14), line, fill=INK if record is None else RED, font=font)
+            font.write(draw, (4, 4 + number * 14), line, fill=INK if record is None else RED)
     else:
         image = record.image.convert("RGB")
         scale = min(shape[0] / image.width, shape[1] / image.height)
@@ -107,7 +115,7 @@ def _cell(record: Record | None, shape: tuple[int, int], *, starred: bool) -> Im
         cell.paste("white", (0, 0, *shape))
         cell.paste(image, ((shape[0] - fitted[0]) // 2, (shape[1] - fitted[1]) // 2))
         if starred and not record.exact:
-            draw.text((shape[0] - 3, 1), "*", fill=RED, font=ImageFont.load_default(18), anchor="ra")
+            Lettering(18).write(draw, (shape[0] - 3, 1), "*", fill=RED, anchor="ra")
     framed = Image.new("RGB", (shape[0] + 2, shape[1] + 2), FRAME)
     framed.paste(cell, (1, 1))
     return framed
@@ -122,14 +130,22 @@ def _cell_size(records: list[Record], size: int | None, columns: int, rows: int)
     return max(1, round(width * goal / longer)), max(1, round(height * goal / longer))
 
 
+def _columns_at_once(count: int, size: int | None) -> int:
+    """How many columns stand side by side: all of up to 16 that fit, else rows of nearly equal length."""
+    most = count if count <= MANY else math.ceil(math.sqrt(count))
+    if size is not None:
+        most = min(most, max(1, (LARGEST - SIDE) // (size + GAP)))
+    return math.ceil(count / math.ceil(count / most))
+
+
 def _text(text: str, width: int, *, centred: bool = False) -> Image.Image:
     """Wrapped lines of text on white: `width` pixels wide where they are centred, else as wide as the text."""
-    font = ImageFont.load_default(15)
+    font = Lettering(15)
     lines = wrap(text, width, font)
     width = width if centred else min(width, max(1, *(round(font.getlength(line)) + 1 for line in lines), 1))
     field = Image.new("RGB", (width, len(lines) * LINE), "white")
     draw = ImageDraw.Draw(field)
     for number, line in enumerate(lines):
         at = (width // 2 if centred else 0, number * LINE)
-        draw.text(at, line, fill=INK, font=font, anchor="ma" if centred else "la")
+        font.write(draw, at, line, fill=INK, anchor="ma" if centred else "la")
     return field

@@ -66,6 +66,11 @@ def shown_arguments(
         names = _without(_differing(records, known), repeated) or _without(swept, repeated) or ["seed"]
     else:
         names = [over] if isinstance(over, str) else list(over)
+        if not names or not all(isinstance(name, str) and name for name in names) or len({*names}) < len(names):
+            raise ValueError(
+                f"over={over!r}: expected 1 to {most} names of arguments, each once, such as over=['seed']; leave it "
+                "out to show those in which the records differ."
+            )
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"over: no record has {unknown[0]!r}; they have {', '.join(sorted(known))}.")
     if not 1 <= len(names) <= most:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from helpers.common.validation import whole
+from helpers.images.lettering import Lettering
 from helpers.images.reading import as_images, to_rgb
 
 SMALLEST, LARGEST = 256, 512  # longer side of an image on the sheet, pixels
@@ -34,7 +35,7 @@ def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int |
         raise ValueError(f"titles has {len(captions)} texts for {len(found)} images: give one each, or none.")
     columns = min(4 if columns is None else whole("columns", columns, least=1), len(found))
     shown = [_for_display(image) for image in found]
-    font = ImageFont.load_default(FONT_SIZE)
+    font = Lettering(FONT_SIZE)
     rows = [range(start, min(start + columns, len(shown))) for start in range(0, len(shown), columns)]
     widths = [max(shown[i].width for i in range(column, len(shown), columns)) for column in range(columns)]
     texts = [wrap(str(caption), widths[i % columns], font) for i, caption in enumerate(captions)] or [[]] * len(shown)
@@ -55,7 +56,7 @@ def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int |
             draw.rectangle((x - 1, y - 1, x + image.width, y + image.height), outline=FRAME)
             for line, text in enumerate(texts[i]):
                 at = (left + width / 2, top + height + 6 + line * LINE)
-                draw.text(at, text, fill=INK, font=font, anchor="ma")
+                font.write(draw, at, text, fill=INK, anchor="ma")
             left += width + GAP
         top += height + caption_height + GAP
     return sheet

@@ -190,9 +190,8 @@ def _text(folder: str, forms: tuple = (SAFE, SAFE16)) -> dict[str, Data]:
     tokens = folder.replace("text_encoder", "tokenizer")
     model = json.loads((ROOT / "data/miniatures/tokenizer/tokenizer.json").read_text(encoding="utf-8"))["model"]
     merges = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in model["merges"]), ""])
-    start, end, unknown = "<|startoftext|>", "<|endoftext|>", "<|unknown|>"
-    special = {"bos_token": start, "eos_token": end, "unk_token": unknown}
-    special["pad_token"] = "!" if folder[-1] == "2" else end
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    special = {"bos_token": start, "eos_token": end, "pad_token": "!" if folder[-1] == "2" else end, "unk_token": end}
     return {
         f"{tokens}/vocab.json": _json(model["vocab"]),
         f"{tokens}/merges.txt": merges.encode(),

@@ -76,6 +76,42 @@ def test_a_large_grid_stays_of_a_size_to_look_at() -> None:
     assert max(grid(records).size) < 4096 + 60 * 14 + 200
 
 
+@pytest.mark.parametrize(("count", "size", "across"), [
+    (16, None, 16), (17, None, 5), (100, None, 10), (1000, None, 32), (12, 1000, 3), (100, 64, 10),
+])  # fmt: skip
+def test_a_long_row_is_wrapped(count, size, across) -> None:
+    """Ten by ten for a hundred seeds, each once, in order, under its label."""
+    records = [record("lime" if seed in (0, count - 1) else "red", seed=seed) for seed in range(count)]
+    sheet = grid(records, size=size)
+    assert sheet.width < 4096 + 600 and sheet.height < 2 * sheet.width + 600
+    pixels = (np.asarray(sheet) == (0, 255, 0)).all(axis=-1)
+    rows, columns = np.nonzero(pixels.any(axis=1))[0], np.nonzero(pixels.any(axis=0))[0]
+    starts = 1 + np.count_nonzero(
+        np.diff(np.nonzero((np.asarray(sheet) == (255, 0, 0)).all(axis=-1).any(axis=0))[0]) > 1
+    )
+    assert starts >= min(across, count - 2) - 1 and columns[0] < 60 and (count == across or rows[-1] - rows[0] > 60)
+
+
+def test_two_arguments_are_wrapped_with_their_row_labels() -> None:
+    records = [record("red", seed=seed, eta=eta) for seed in range(40) for eta in (0, 1)]
+    sheet = grid(records, size=64)
+    assert sheet.width < 1000 and sheet.height > 6 * 2 * 64
+
+
+@pytest.mark.parametrize("over", [[], (), "", [""], ["seed", "seed"], [3], [None]])
+def test_arguments_to_show_are_named(over) -> None:
+    with pytest.raises(ValueError, match="^over=.* expected 1 to 2 names of arguments, each once.*leave it out"):
+        grid([record("red", seed=1)], over=over)
+
+
+@pytest.mark.parametrize(
+    "text", ["Köln – “x” …", "猫 at night", "😀 👩‍👩‍👧", "привет, שלום", "\ud83d", "a\u200bb\x00", "♥\ufe0f→✓"]
+)
+def test_any_text_is_written(text) -> None:
+    sheet = grid([record("white", prompt=text), record("", error=text, prompt="x")], size=200, title=text)
+    assert ink(sheet) > 100
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
