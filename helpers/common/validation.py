@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -55,13 +56,9 @@ def check_text(name: str, value: Any) -> str:
     """`value` if it is a text: TypeError for anything else, ValueError for half a character, which no file takes."""
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected a text, got {type(value).__name__} {value!r:.60}.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{name}: {value[error.start]!r} at position {error.start + 1} is half a character (a lone surrogate), "
-            "left by something that cut a text apart; delete it."
-        ) from None
+    if half := re.search("[\ud800-\udfff]", value):
+        around = value[max(0, half.start() - 20) : half.start() + 20]
+        raise ValueError(f"{name} has {half.group()!r}, half of a character, in {around!r}: remove it.")
     return value
 
 
