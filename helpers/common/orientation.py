@@ -25,7 +25,7 @@ def orientation(image: Any) -> int:
     with suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found.append(image.getexif().get(_TAG))  # as set by hand
-    return next((value for value in found if value is not None and 1 <= value <= 8), 1)
+    return next((value for value in found if isinstance(value, int) and 1 <= value <= 8), 1)
 
 
 def _exif(info: dict[str, Any]) -> bytes:
