@@ -17,7 +17,7 @@ from helpers.widgets.assets import css, esm
 from helpers.widgets.still import Number, StillWidget, Whole, encoded, read_image
 
 TOOLS = ("brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "select", "hand")
-COLOURS = ("#ff2d9b", "#12d67f", "#2f8fff", "#ffb000")  # pink, green, blue, amber: as in js/mask_painter.js
+COLOURS = ("#ff2d9b", "#12d67f", "#2f8fff", "#ffb000")  # pink, green, blue, amber: one of them stands out
 STILL_SIDE = 512  # pixels of the still
 
 
