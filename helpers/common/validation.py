@@ -57,8 +57,10 @@ def check_text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected a text, got {type(value).__name__} {value!r:.60}.")
     if half := re.search("[\ud800-\udfff]", value):
-        around = value[max(0, half.start() - 20) : half.start() + 20]
-        raise ValueError(f"{name} has {half.group()!r}, half of a character, in {around!r}: remove it.")
+        raise ValueError(
+            f"{name}: {half[0]!r} at position {half.start() + 1} is half a character (a lone surrogate), left by "
+            "something that cut a text apart; remove it."
+        )
     return value
 
 

@@ -87,7 +87,8 @@ def _has(path: str, sign: str) -> bool:
         return False
     font = _font(path, 15)
     drawn, box = (font.getmask(one) for one in (sign, _NO_CHARACTER))
-    return bool(drawn.getbbox()) and (drawn.size != box.size or bytes(drawn) != bytes(box))
+    pixels: Any = bytes
+    return bool(drawn.getbbox()) and (drawn.size != box.size or pixels(drawn) != pixels(box))
 
 
 @cache

@@ -49,8 +49,11 @@ class Reading:
     def __init__(self, pipe: Any) -> None:
         from transformers import PreTrainedTokenizerBase
 
-        found = {id(part): part for part in pipe.components.values() if isinstance(part, PreTrainedTokenizerBase)}
-        self._tokenizers = [copy.deepcopy(part) for part in found.values() if hasattr(part, "backend_tokenizer")]
+        parts = [part for part in pipe.components.values() if isinstance(part, PreTrainedTokenizerBase)]
+        found: dict[int, Any] = {id(part): part for part in parts}
+        self._tokenizers: list[Any] = [
+            copy.deepcopy(part) for part in found.values() if hasattr(part, "backend_tokenizer")
+        ]
         for tokenizer in self._tokenizers:
             tokenizer.backend_tokenizer.no_truncation()
             tokenizer.backend_tokenizer.no_padding()

@@ -70,7 +70,9 @@ class ExplorerSession(RenderSession):
     @property
     def notes(self) -> dict[str, str]:
         """What the pipeline does not read of its texts as they stand, by control: cut off, unknown, weights."""
-        texts = {name: self.values[name] for name, one in self.controls.controls.items() if one.kind == "text"}
+        texts: dict[str, Any] = {
+            name: self.values[name] for name, one in self.controls.controls.items() if one.kind == "text"
+        }
         known = self._notes
         self._notes = {one: known[one] if one in known else self._reading.note(one) for one in texts.values()}
         return {name: self._notes[text] for name, text in texts.items()}

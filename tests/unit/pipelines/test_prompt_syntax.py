@@ -182,7 +182,7 @@ def test_a_weight_that_no_embedding_survives_is_refused(weight) -> None:
 
 
 def test_half_a_character_is_refused() -> None:
-    with pytest.raises(ValueError, match="prompt has '.ud83d', half of a character"):
+    with pytest.raises(ValueError, match="prompt: '.ud83d' at position 3 is half a character"):
         parse_prompt("a \ud83d cat")
     with pytest.raises(TypeError, match="prompt: expected a text, got bytes"):
         parse_prompt(b"a cat")  # type: ignore[arg-type]

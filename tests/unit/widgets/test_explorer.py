@@ -95,7 +95,7 @@ def test_what_the_pipeline_cuts_off_is_shown_below_the_text(explore, name, input
     assert browser["_notes"] == {"prompt": "", "negative_prompt": said}
     browser.change(negative_prompt="", prompt="a (red)1.3 cat")
     assert browser["_notes"]["prompt"] == "Weights are read by weigh and TokenWeights; here their signs are words."
-    with pytest.raises(ValueError, match="prompt has .*half of a character"):
+    with pytest.raises(ValueError, match="prompt: .* is half a character"):
         explorer.set(prompt="a \ud83d cat")
     explorer.cancel()
 
