@@ -15,15 +15,18 @@ from typing import Any
 
 from PIL import Image
 
+from helpers.catalog import devices, memory_plan
 from helpers.common import memory, paths, validation
-from helpers.generation import calls, png_record, provenance
+from helpers.generation import calls, compositing, png_record, provenance
 from helpers.generation.records import Record, key_of
 from helpers.images.digest import digest_of
+from helpers.pipelines.inspection import output_size
 from helpers.pipelines.twins import set_components, twin
 
 AXES = 3
 BATCH = 8  # images, at most
 PROMPTS = ("prompt", "prompt_2", "negative_prompt", "negative_prompt_2")
+TOGETHER = ("seed", *PROMPTS, "image", "mask_image")  # may differ from image to image of one call
 
 Parameters = dict[str, Any]
 
@@ -41,8 +44,9 @@ def sweep(
 
     over: one to three of the call's arguments, "seed" and "scheduler" among them, each with its values:
         `{"strength": [0.6, 0.8, 1.0], "seed": range(4)}`. Without a seed, all have seed 0.
-    batch: True makes up to eight seeds in one call. Faster, for small models on a CPU too; pixels may differ a little
-        from single calls, and the records say so (`exact` is False).
+    batch: True makes up to eight images in one call, those that differ in seed, prompts, image or mask alone. Faster,
+        for small models on a CPU too; pixels may differ a little from single calls, and the records say so (`exact` is
+        False). A batch that is too large for the memory is halved.
     folder: where each image is saved as PNG. An image that is there already, from the same call of the same pipeline,
         is read instead of made.
     progress: whether to show a bar with the time left.
@@ -55,36 +59,48 @@ def sweep(
     if "seed" not in axes and call.get("seed") is None:
         call = call | {"seed": 0}
     fixed = calls.check(pipe, call)
-    size = _batch_size(batch, axes, fixed)
+    if batch and ("padding_mask_crop" in axes or fixed.get("padding_mask_crop") is not None):
+        raise ValueError("batch: padding_mask_crop takes one image at a time. Leave batch out.")
     cells = [fixed | dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     _check(pipe, cells, axes)
     target = None
     if folder is not None:
-        names = (_file_name(cell, tuple(axes), "0" * 12, size > 1) for cell in cells)
+        names = (_file_name(cell, tuple(axes), "0" * 12, batch) for cell in cells)
         target = _writable(folder, max(names, key=lambda name: len(name.encode())))
-    return _records(pipe, cells, tuple(axes), size, target, progress)
+    groups = _groups(pipe, cells, tuple(axes), _at_once(pipe, cells[0])) if batch else [[i] for i in range(len(cells))]
+    return _records(pipe, cells, groups, tuple(axes), target, batch, progress)
 
 
 def _records(
-    pipe: Any, cells: list[Parameters], axes: tuple[str, ...], size: int, folder: Path | None, progress: bool
+    pipe: Any,
+    cells: list[Parameters],
+    groups: list[list[int]],
+    axes: tuple[str, ...],
+    folder: Path | None,
+    batch: bool,
+    progress: bool,
 ) -> Iterator[Record]:
+    """The records in the cells' order; each group of cells, by number, is made when its first one is wanted."""
     from tqdm.auto import tqdm
 
-    used = twin(pipe)
+    used, waiting, sent = twin(pipe), {}, 0
     origin = None if folder is None else provenance.describe(pipe)
     with tqdm(total=len(cells), unit="image", disable=not progress) as bar:
-        for group in _groups(cells, axes, size):
-            files = [folder and folder / _file_name(cell, axes, key_of(cell, origin), size > 1) for cell in group]
+        for group in groups:
+            files = [folder and folder / _file_name(cells[i], axes, key_of(cells[i], origin), batch) for i in group]
             found = [_read(file) for file in files]
-            made = iter(_make(pipe, used, [cell for cell, one in zip(group, found, strict=True) if one is None]))
-            for file, record in zip(files, found, strict=True):
+            made = iter(_make(pipe, used, [cells[i] for i, one in zip(group, found, strict=True) if one is None]))
+            for i, file, record in zip(group, files, found, strict=True):
                 if record is None:
                     record = next(made)
                     if file is not None and record.error is None:
                         _write(record, file)
                 record.axes = axes
                 bar.update()
-                yield record
+                waiting[i] = record
+            while sent in waiting:
+                yield waiting.pop(sent)
+                sent += 1
 
 
 def _make(pipe: Any, used: Any, cells: list[Parameters]) -> list[Record]:
@@ -92,23 +108,25 @@ def _make(pipe: Any, used: Any, cells: list[Parameters]) -> list[Record]:
     if not cells:
         return []
     try:
-        calls.check_together(pipe, cells[0])  # the seeds, in which they differ, do not matter
+        calls.check_together(pipe, cells[0])  # what they differ in does not matter
     except ValueError as error:
         origin = provenance.describe(used)
         return [Record(None, cell, 0.0, origin, error=f"ValueError: {error}") for cell in cells]
     try:
         return _call(pipe, used, cells)
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
+        text, ran_out = f"{type(error).__name__}: {error}", memory.ran_out(error)
         memory.release_traceback(error)
     if len(cells) == 1:
         return [Record(None, cells[0], 0.0, provenance.describe(used), error=text)]
-    warnings.warn(f"batch: {len(cells)} images at once failed ({text}); they are made one by one.", stacklevel=3)
-    return [record for cell in cells for record in _make(pipe, used, [cell])]
+    few = (len(cells) + 1) // 2 if ran_out else 1
+    warnings.warn(f"batch: {len(cells)} images at once failed ({text}); now {few} at a time are made.", stacklevel=3)
+    parts = [cells[start : start + few] for start in range(0, len(cells), few)]
+    return [record for part in parts for record in _make(pipe, used, part)]
 
 
 def _call(pipe: Any, used: Any, cells: list[Parameters]) -> list[Record]:
-    """One call for cells that differ in the seed alone.
+    """One call for cells that differ in `TOGETHER` alone.
 
     In the batch every image has an input image of its own: only then does its generator draw what it draws alone.
     """
@@ -116,7 +134,7 @@ def _call(pipe: Any, used: Any, cells: list[Parameters]) -> list[Record]:
     set_components(used, calls.chosen_scheduler(pipe, first))
     call = {name: value for name, value in first.items() if name not in ("seed", "scheduler")}
     if count > 1:
-        call = {name: _repeated(name, value, count) for name, value in call.items()}
+        call = {name: _repeated(name, [cell[name] for cell in cells]) for name in call}
     result = calls.run(used, [cell["seed"] for cell in cells], call)
     return [
         Record(image, cell, result.seconds / count, result.origin, exact=count == 1, error=error)
@@ -148,34 +166,49 @@ def _axes(pipe: Any, over: Mapping[str, Any], call: dict[str, Any]) -> dict[str,
     return axes
 
 
-def _repeated(name: str, value: Any, count: int) -> Any:
-    """One image's argument as a call for `count` images takes it: prompts and images in a list, tensors repeated.
+def _repeated(name: str, values: list[Any]) -> Any:
+    """The values of several images as their one call takes them: prompts and images in a list, tensors repeated.
 
-    Masks and control images stay as they are: the pipelines share them among the images of a batch.
+    A mask or a control image that is the same for all stays as it is: the pipelines share it among the images.
     """
+    value, count = values[0], len(values)
     if (name in PROMPTS and isinstance(value, str)) or (name == "image" and isinstance(value, Image.Image)):
-        return [value] * count
+        return values
+    if name in TOGETHER and any(one is not value for one in values):
+        return values
     if hasattr(value, "repeat_interleave") and len(value) == 1:
         if name.endswith("_embeds") or (name == "image" and value.ndim == 4):  # the first of three: a channel
             return value.repeat_interleave(count, dim=0)
     return value
 
 
-def _batch_size(batch: bool, axes: dict[str, list[Any]], fixed: dict[str, Any]) -> int:
-    if not batch:
-        return 1
-    if list(axes)[-1] != "seed":
-        raise ValueError("batch=True makes several seeds in one call: name 'seed' last in over, or drop batch.")
-    if "padding_mask_crop" in axes or fixed.get("padding_mask_crop") is not None:
-        raise ValueError("batch: padding_mask_crop takes one image at a time. Leave batch out.")
-    return BATCH
+def _at_once(pipe: Any, call: Parameters) -> int:
+    """How many images of this size a batch may have in the memory that is free."""
+    width, height = output_size(pipe, call | {"padding_mask_crop": None}) or (512, 512)
+    free = devices.free_memory(str(pipe._execution_device))
+    return max(1, min(BATCH, free // (memory_plan.WORKING * width * height * pipe.dtype.itemsize // 2)))
 
 
-def _groups(cells: list[Parameters], axes: tuple[str, ...], size: int) -> Iterator[list[Parameters]]:
-    """The cells in order, in groups that go into one call: up to `size` that differ in the seed alone."""
-    for _, group in itertools.groupby(cells, lambda cell: [id(cell.get(name)) for name in axes[:-1]]):
-        alike = list(group)
-        yield from (alike[start : start + size] for start in range(0, len(alike), size))
+def _groups(pipe: Any, cells: list[Parameters], axes: tuple[str, ...], size: int) -> list[list[int]]:
+    """The numbers of the cells that go into one call, up to `size` that differ in `TOGETHER` alone.
+
+    Prompts go together with prompts; images and masks with those of their size, where nothing is composited.
+    """
+    alike: dict[tuple, list[list[int]]] = {}
+    for number, cell in enumerate(cells):
+        kinds = []
+        for name in axes:
+            value = cell.get(name)
+            apart = name not in TOGETHER or (name == "mask_image" and any(cell.get(one) for one in compositing.NAMES))
+            if isinstance(value, Image.Image) and not apart:
+                kinds.append(value.size)
+            elif name != "seed":
+                kinds.append(str if isinstance(value, str) and not apart else id(value))  # each value is one object
+        groups = alike.setdefault(tuple(kinds), [[]])
+        if len(groups[-1]) == size:
+            groups.append([])
+        groups[-1].append(number)
+    return sorted(itertools.chain.from_iterable(alike.values()))
 
 
 def _check(pipe: Any, cells: list[Parameters], axes: dict[str, list[Any]]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import ImageOps
 
 import helpers
+from helpers.catalog import devices, memory_plan
 from helpers.generation import calls, png_record, sweeps
 from helpers.generation.records import Record
 from helpers.pipelines.loading import load
-from tests.support.calls import arguments, noise, same
+from tests.support.calls import arguments, half_mask, noise, same
 from tests.support.tiny import SIZE, inpaint_pipeline, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
@@ -73,6 +75,46 @@ def test_a_batch_is_near_the_single_calls_and_says_it_is_inexact(name, strength,
     assert_near(exact, batched)
 
 
+OTHERS = [
+    ("sd15", "text2image", {"prompt": ["a cat", "a boat on the sea"], "negative_prompt": ["", "red"]}),
+    ("sd15", "image2image", {"image": [noise(1), noise(2)], "prompt": ["a cat", "a boat"]}),
+    ("sd15", "inpaint", {"image": [noise(1), noise(2)], "mask_image": [half_mask(), ImageOps.invert(half_mask())]}),
+    ("sd15-inpaint", "inpaint", {"mask_image": [half_mask(), ImageOps.invert(half_mask())], "seed": [1, 2]}),
+    ("sdxl-inpaint", "inpaint", {"mask_image": [half_mask(), ImageOps.invert(half_mask())], "prompt": ["a cat", "x"]}),
+    ("kandinsky22", "text2image", {"prompt": ["a cat", "a boat"], "seed": [1, 2]}),
+    ("upscale-x4", "upscale", {"image": [noise(1), noise(2)], "prompt": ["a cat", "a boat"]}),
+]
+
+
+@pytest.mark.parametrize(("name", "task", "over"), OTHERS)
+def test_whatever_may_differ_in_one_call_is_batched(name, task, over, runs) -> None:
+    pipe = load(name, task=task if task != "upscale" else None)
+    given = without(arguments(pipe, task), *over)
+    exact, batched = (list(sweep(pipe, over=over, batch=batch, progress=False, **given)) for batch in (False, True))
+    assert len(runs) == 4 + 1 and len(runs[-1]) == 4, "four calls, then one"
+    assert not any(record.exact or record.error for record in batched)
+    for one, other in zip(exact, batched, strict=True):
+        assert all(
+            png_record.identity(one.parameters[axis]) == png_record.identity(other.parameters[axis]) for axis in over
+        ), "the order is kept"
+    assert_near(exact, batched)
+
+
+def test_what_cannot_differ_in_one_call_parts_the_batches(inpaint, runs) -> None:
+    over = {"prompt": ["a", "b"], "strength": [0.5, 1.0]}
+    given = without(call(inpaint), *over)
+    exact, batched = (list(sweep(inpaint, over=over, batch=batch, **given)) for batch in (False, True))
+    assert [len(run) for run in runs] == [1, 1, 1, 1, 2, 2]
+    assert [record.parameters["strength"] for record in batched] == [0.5, 1.0, 0.5, 1.0]
+    assert_near(exact, batched)
+
+
+def test_a_batch_is_no_larger_than_the_memory(inpaint, runs, monkeypatch) -> None:
+    monkeypatch.setattr(devices, "free_memory", lambda device: 3 * memory_plan.WORKING * SIZE * SIZE * 2)
+    list(sweep(inpaint, over={"seed": range(5)}, batch=True, **call(inpaint)))
+    assert runs == [[0, 1, 2], [3, 4]]
+
+
 def test_a_batch_shares_the_embeddings_of_one_prompt(runs) -> None:
     pipe = load("sd15")
     names = ("prompt_embeds", "negative_prompt_embeds")
@@ -83,19 +125,20 @@ def test_a_batch_shares_the_embeddings_of_one_prompt(runs) -> None:
     assert_near(exact, batched)
 
 
-def test_a_batch_that_fails_is_made_one_by_one(inpaint, runs, monkeypatch) -> None:
+def test_a_batch_that_is_too_large_is_halved(inpaint, runs, monkeypatch) -> None:
     forward = inpaint.unet.forward
 
     def small(sample, *args, **kwargs):
-        if len(sample) > 2:
+        if len(sample) > 4:
             raise MemoryError("too large")
         return forward(sample, *args, **kwargs)
 
     monkeypatch.setattr(inpaint.unet, "forward", small)
-    with pytest.warns(UserWarning, match="3 images at once failed .MemoryError: too large.; they are made one by one"):
+    with pytest.warns(UserWarning, match="3 images at once failed .MemoryError: too large.; now 2 at a time"):
         records = list(sweep(inpaint, over={"seed": range(3)}, batch=True, **call(inpaint)))
-    assert runs == [[0, 1, 2], [0], [1], [2]]
-    assert all(record.exact and record.error is None for record in records)
+    assert runs == [[0, 1, 2], [0, 1], [2]]
+    assert all(record.error is None for record in records)
+    assert [record.exact for record in records] == [False, False, True]
 
 
 def test_one_that_fails_keeps_its_place(inpaint, tmp_path) -> None:
@@ -175,7 +218,6 @@ def test_the_pipeline_stays_as_it_is_while_a_sweep_runs(inpaint, capfd) -> None:
         ({"over": {"num_inference_steps": [2, 4]}, "strength": 0.2}, ValueError, "strength=0.2 with .*steps=4 "),
         ({"over": {"strength": [0, 1], "num_inference_steps": [2, 9]}}, ValueError, "strength=0 with .*steps=9 leaves"),
         ({"over": {"height": [32, 33]}}, ValueError, "height=33 x 33: width and height must be multiples of 8"),
-        ({"over": {"guidance_scale": [1, 2]}, "batch": True}, ValueError, "name 'seed' last in over"),
         ({"over": {"seed": [1, 2]}, "batch": True, "padding_mask_crop": 4}, ValueError, "one image at a time"),
     ],
 )
