@@ -39,6 +39,7 @@ RECIPES: dict[str, Callable[..., None]] = {
     "clip": lazily("recipes.clip:train"),
     "kandinsky-prior": lazily("recipes.prior:train"),
     "movq": lazily("recipes.movq:train"),
+    "movq-decoder": lazily("recipes.decoder:train", of="movq"),
     "kandinsky22": lazily("recipes.kandinsky:train"),
     "kandinsky22-inpaint": lazily("recipes.kandinsky:train", inpaint=True),
     "text_encoder_2": lazily("recipes.text_encoder_2:train"),

@@ -1,4 +1,6 @@
-"""The VAE's decoder trained further, its encoder frozen: sharp, and tolerant of latents that a UNet left imprecise.
+"""The decoder of the VAE, or of MoVQ, trained further: sharp, and tolerant of latents that a UNet left imprecise.
+
+The encoder stays as it is, so that all UNets stay valid.
 
 What decides alone on squared errors paints the mean of what may have been, which is blur. So a critic of patches has a
 say beside the errors. The latents are those that sd15's two UNets give back after some noise: white noise instead would
@@ -8,10 +10,13 @@ teach a decoder that makes a sun square where a UNet was a little off.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel, VQModel
+from torch import nn
 
 from miniature_training.evaluation.ruler import named, ruler
 from miniature_training.models.critic import Critic, losses
@@ -21,6 +26,7 @@ from miniature_training.models.latents import encode
 from miniature_training.models.loop import Training, constant, decay, leader_first
 from miniature_training.models.pixels import round_trip, tensor
 from miniature_training.models.store import load_component, save_component
+from miniature_training.recipes import movq
 from miniature_training.recipes.vae import STYLED, Picked, gradients, psnr
 from miniature_training.world.captions import caption
 from miniature_training.world.looks import LOOKS
@@ -63,41 +69,82 @@ def apart(made: torch.Tensor, drawn: torch.Tensor, weight: torch.Tensor) -> torc
     return ((made - drawn) * weight).abs().mean() + 0.5 * edges
 
 
-def figures(vae: AutoencoderKL | None = None, count: int = 120) -> dict[str, float]:
-    """PSNR of the round trip (dB), and the ruler's figures of what comes back."""
-    vae = vae or load_component("vae", AutoencoderKL)
+@dataclass
+class Task:
+    """A model whose decoder is trained; its images, the masks of their subjects, their latents as sd15's VAE has them.
+
+    decode takes such latents (B, 4, h, w), unscaled, to images (B, 3, H, W) in -1..1.
+    """
+
+    name: str
+    model: nn.Module
+    drawn: list[tuple[np.ndarray, np.ndarray]]  # plain ones first, then those in a style
+    latents: list[torch.Tensor]
+    decode: Callable[[torch.Tensor], torch.Tensor]
+
+
+def of_vae(count: int) -> Task:
+    """The VAE of sd15; its styles are decoded by it too."""
+    vae = load_component("vae", AutoencoderKL)
+    rgb, mask = drawn_images(count)
+    drawn = [(rgb, mask), *((styled_images(style, count // 12), mask) for style in LOOKS)]
+    latents = [torch.from_numpy(encode(images, vae)) / vae.config["scaling_factor"] for images, _ in drawn]
+    return Task("vae", vae, drawn, latents, lambda z: vae.decode(z).sample)
+
+
+def of_movq(count: int) -> Task:
+    """Kandinsky's MoVQ, whose latents are the VAE's, turned."""
+    model, factor = load_component("movq", VQModel), load_component("vae", AutoencoderKL).config["scaling_factor"]
+    turn = movq.rotation()
+    latents = torch.einsum("ji,njhw->nihw", turn, movq.latents(count).float()) / factor
+
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        return model.decode(movq.turned(z * factor), force_not_quantize=True).sample
+
+    return Task("movq", model, [drawn_images(count)], [latents], decode)
+
+
+TASKS = {"vae": of_vae, "movq": of_movq}
+
+
+def figures(model: nn.Module | None = None, count: int = 120) -> dict[str, float]:
+    """PSNR of the round trip (dB), and the ruler's figures of what comes back; by itself, of the shipped VAE."""
+    model = model or load_component("vae", AutoencoderKL)
     drawings = [draw(scene, truth=False).image for _, scene in named(count)]
-    return {"psnr_db": psnr(vae, 300)} | ruler()(round_trip(vae, drawings))
+    return {"psnr_db": psnr(model, 300)} | ruler()(round_trip(model, drawings))
 
 
 def train(
-    *, minutes: float, steps: int | None = None, resume: bool = False, count: int = 12_000, last: bool = False
+    *,
+    minutes: float,
+    steps: int | None = None,
+    resume: bool = False,
+    of: str = "vae",
+    count: int = 12_000,
+    last: bool = False,
 ) -> None:
-    """Train the decoder of the shipped VAE further."""
-    vae = load_component("vae", AutoencoderKL)
+    """Train the decoder of the shipped VAE, or of MoVQ, further."""
     with leader_first():
-        rgb, mask = drawn_images(count)
-        drawn = [(rgb, mask), *((styled_images(style, count // 12), mask) for style in LOOKS)]
-        latents = [torch.from_numpy(encode(images, vae)) / vae.config.scaling_factor for images, _ in drawn]
-    vae.requires_grad_(False)
-    vae.decoder.requires_grad_(True)
-    vae.post_quant_conv.requires_grad_(True)
-    critic = Critic()
-    for module in (vae, critic):
+        task = TASKS[of](count)
+    model, critic = task.model, Critic()
+    model.requires_grad_(False)
+    for part in (model.decoder, model.post_quant_conv):
+        part.requires_grad_(True)
+    for module in (model, critic):
         module.to(memory_format=torch.channels_last)
-    imprecise = Imprecision(vae.config.scaling_factor)
-    modules = {"vae": vae, "critic": critic}
-    training = Training("vae-decoder", modules, lr=4e-4, weight_decay=0.0, betas=(0.5, 0.99), ema_decay=0.9985)
+    imprecise = Imprecision(load_component("vae", AutoencoderKL).config["scaling_factor"])
+    modules = {of: model, "critic": critic}
+    training = Training(f"{of}-decoder", modules, lr=4e-4, weight_decay=0.0, betas=(0.5, 0.99), ema_decay=0.9985)
     if resume:
         training.resume()
     parts: dict[str, float] = {}
 
     def pick(generator: torch.Generator) -> tuple[Picked, torch.Tensor, str]:
         kind, i = torch.randint(0, 1 << 20, (2,), generator=generator).tolist()
-        restyled = torch.rand((), generator=generator).item() < STYLED
+        restyled = torch.rand((), generator=generator).item() < STYLED and len(task.drawn) > 1
         k = 1 + kind % len(LOOKS) if restyled else 0
-        i %= len(latents[k])
-        return (*drawn[k], i), latents[k][i], caption(scene(i), random.Random(i))
+        i %= len(task.latents[k])
+        return (*task.drawn[k], i), task.latents[k][i], caption(scene(i), random.Random(i))
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         chosen, z, captions = zip(*(pick(generator) for _ in range(BATCH)), strict=True)
@@ -105,7 +152,7 @@ def train(
         weight = 1 + 0.5 * torch.from_numpy(np.stack([masks[i] for _, masks, i in chosen]))[:, None].to(x) / 255
         alone = training.step < ALONE
         with torch.set_grad_enabled(not alone):
-            made = vae.decode(imprecise(torch.stack(z).to(x), list(captions), generator)).sample
+            made = task.decode(imprecise(torch.stack(z).to(x), list(captions), generator))
         errors = apart(made, x, weight)
         own, maps, verdict = losses(critic, made, x)
         for key, value in {"errors": errors, "critic": own, "maps": maps, "verdict": verdict}.items():
@@ -113,11 +160,11 @@ def train(
         return own if alone else own + errors + MAPS * maps + VERDICT * verdict
 
     def export() -> None:
-        save_component("vae", training.average["vae"])  # the latents stay the same, so it may be used already
+        save_component(of, training.average[of])  # the latents stay the same, so it may be used already
         told = {key: round(value, 3) for key, value in parts.items()}
         print(f"\nstep {training.step}, {training.seconds / 60:.0f} minutes: {told}", flush=True)
 
     rate = decay if last else constant
     training.run(loss, minutes=minutes, steps=steps, rate=rate, on_checkpoint=export)
     export()
-    print(figures(training.average["vae"]))
+    print(figures(training.average[of]))

@@ -50,6 +50,7 @@ XL = {f"{R}.sdxl.LR": {"cpu": 0.2, "cuda": 0.2}, f"{R}.refiner.LR": {"cpu": 0.2,
 MOMENTS = {
     "vae": Moment(("vae",), 2.0, {"count": 12}, {f"{R}.vae.BATCH": 2}),
     "vae-decoder": Moment(("vae",), 2.0, {"count": 12}, {f"{R}.decoder.figures": id, f"{R}.decoder.ALONE": 1}),
+    "movq-decoder": Moment(("movq",), 2.0, {"count": 8}, {f"{R}.decoder.figures": id, f"{R}.decoder.ALONE": 1}),
     "text_encoder": Moment(("text_encoder",), 1.5, {}, {f"{R}.text.train_tokenizer": lambda: load_tokenizer()}),
     "text_encoder_2": Moment(("text_encoder_2",), 0.5, {}, batch("text_encoder_2")),
     "classifier": Moment(("classifier",), 2.0, {"count": 12}, {f"{R}.classifier.accuracy": dict}),
