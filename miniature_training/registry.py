@@ -23,7 +23,6 @@ RECIPES: dict[str, Callable[..., None]] = {
     "vae-decoder": lazily("recipes.decoder:train"),
     "text_encoder": lazily("recipes.text:train"),
     "classifier": lazily("recipes.classifier:train"),
-    "classifier-styled": lazily("recipes.classifier:train", styled=True),
     "sd15-inpaint": lazily("recipes.joint:train"),
     "sd15": lazily("recipes.joint:train", folded=True),
     "style-tokens": lazily("recipes.style_tokens:train"),

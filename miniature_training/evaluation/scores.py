@@ -117,7 +117,7 @@ def sd15_inpaint(
 # each returns {figure: value}: a share of 1, or by its name's end decibels (_db) or a bare number (model_card.told)
 EVALUATIONS: dict[str, Callable[..., dict[str, float]]] = {
     "vae": lazily("recipes.decoder:figures"),
-    "classifier": lazily("recipes.classifier:accuracy"),
+    "classifier": lazily("recipes.classifier:figures"),
     "sd15": sd15,
     "sd15-inpaint": sd15_inpaint,
     "comic": lazily("recipes.styles:figures", style="comic"),

@@ -1,24 +1,31 @@
-"""The classifier that measures what the other miniatures make, and its training."""
+"""The classifier that measures what the other miniatures make, and its training.
+
+It learns to doubt: a network that has seen whole drawings alone is as sure of a heap as of a cat.
+"""
 
 from __future__ import annotations
 
-import copy
 import json
+import random
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from helpers.analysis.scene_classifier import SIZE, build, folder, load, read
 from miniature_training.models.dataset import drawn_images, held_out, styled_images
+from miniature_training.models.guessing import guessed_images
 from miniature_training.models.loop import Training, device
+from miniature_training.models.spoiling import spoiled, spoiled_images
 from miniature_training.world.looks import LOOKS
 from miniature_training.world.places import PLACES
 from miniature_training.world.scenes import Scene, sample
 from miniature_training.world.skies import HOURS
 from miniature_training.world.subjects import COLOURS, SUBJECTS
 
-WIDTH = 32
+WIDTH, BATCH = 32, 64
 HEADS = {"subject": ["nothing", *SUBJECTS], "colour": list(COLOURS), "place": list(PLACES), "hour": list(HOURS)}
 
 
@@ -46,36 +53,76 @@ def _augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return x + 0.08 * torch.rand((), generator=generator) * torch.randn(x.shape, generator=generator)
 
 
-def train(
-    *, minutes: float, steps: int | None = None, resume: bool = False, count: int = 24_000, styled: bool = False
-) -> None:
-    """Train the classifier; or, styled, the shipped one further on plain drawings and as many in the three styles."""
-    rgb, _ = drawn_images(count, size=SIZE)
-    target = torch.tensor([labels(sample(seed)) for seed in range(count)])
-    looks = [styled_images(style, count // 6, size=SIZE) for style in LOOKS] if styled else []
-    model = copy.deepcopy(load(folder())[0]) if styled else build(HEADS, width=WIDTH)
-    name, lr = ("classifier-styled", 7e-4) if styled else ("classifier", 1.5e-3)
-    training = Training(name, {"model": model}, lr=lr, ema_decay=0.998)
+def targets(scenes: list[Scene], left: torch.Tensor, *, around: bool = True) -> list[torch.Tensor]:
+    """What each head should answer (B, classes), where a share `left` (B,) of the subject is left.
+
+    A spoiled subject is nothing, or of any colour, by what is missing of it. What is 0 throughout is not asked for: the
+    colour of an empty place; and, unless `around`, place and hour, of which the drawing says nothing certain any more.
+    """
+    result = []
+    for head, column in zip(HEADS, torch.tensor([labels(scene) for scene in scenes]).T, strict=True):
+        known = (column >= 0).float()[:, None]
+        true = F.one_hot(column.clamp(min=0), len(HEADS[head])).float() * known
+        if head == "subject":
+            rest = F.one_hot(torch.zeros_like(column), len(HEADS[head])).float()
+        elif head == "colour":
+            rest = known.expand_as(true) / true.shape[1]
+        else:
+            result.append(true * around)
+            continue
+        result.append(left[:, None] * true + (1 - left[:, None]) * rest)
+    return result
+
+
+@dataclass
+class Source:
+    """Images (N, 64, 64, 3) uint8 and, by head, what should be answered of each (N, classes)."""
+
+    share: float  # of a batch
+    images: np.ndarray
+    answers: list[torch.Tensor]
+
+
+def sources(count: int) -> list[Source]:
+    """What the classifier learns from: plain and styled drawings, spoiled ones, and guesses of an unsure UNet."""
+    plain = targets([sample(seed) for seed in range(count)], torch.ones(count))
+    undegraded = [sample(seed, degraded=False) for seed in range(count)]
+    some = max(1, count // 6)
+    found = [Source(0.4, drawn_images(count, size=SIZE)[0], plain)]
+    found += [Source(0.2 / len(LOOKS), styled_images(k, some, size=SIZE), [a[:some] for a in plain]) for k in LOOKS]
+    spoiled_too = (0.3, spoiled_images(count, size=SIZE), True), (0.1, guessed_images(some, size=SIZE), False)
+    for share, (images, left), around in spoiled_too:
+        answers = targets(undegraded[: len(left)], torch.tensor(left), around=around)
+        found.append(Source(share, images, answers))
+    return found
+
+
+def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int = 24_000) -> None:
+    """Train the classifier: what a drawing shows, in any style, and to doubt a subject by what is spoiled of it."""
+    given = sources(count)
+    shares = torch.tensor([source.share for source in given])
+    training = Training("classifier", {"model": build(HEADS, width=WIDTH)}, lr=1.5e-3, ema_decay=0.998)
     if resume:
         training.resume()
-    model.train()
+    model = training.modules["model"].train()
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        index = torch.randint(0, count, (64,), generator=generator)
-        index = index.sort().values
-        chosen = rgb[index.numpy()]
-        if looks:  # every second image in a style
-            look = torch.randint(0, len(looks), (len(index),), generator=generator).tolist()
-            index[::2] %= len(looks[0])
-            chosen[::2] = np.stack([looks[k][i] for k, i in zip(look[::2], index[::2].tolist(), strict=True)])
-        x = torch.from_numpy(chosen).permute(0, 3, 1, 2).float() / 127.5 - 1
-        truth = target[index]
+        which = torch.multinomial(shares, BATCH, replacement=True, generator=generator).tolist()
+        rows = torch.randint(0, 1 << 40, (BATCH,), generator=generator).tolist()
+        chosen = [(given[k], row % len(given[k].images)) for k, row in zip(which, rows, strict=True)]
+        images = np.stack([source.images[row] for source, row in chosen])
+        x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
         logits = model(_augment(x, generator).to(device()))
-        return sum(F.cross_entropy(value, truth[:, i].to(device())) for i, value in enumerate(logits.values())) / 4
+        answers = zip(*([answer[row] for answer in source.answers] for source, row in chosen), strict=True)
+        parts = (
+            F.cross_entropy(value, torch.stack(answer).to(device()))
+            for value, answer in zip(logits.values(), answers, strict=True)
+        )
+        return sum(parts) / len(HEADS)
 
     training.run(loss, minutes=minutes, steps=steps)
     _save(training.average["model"])
-    print({head: f"{share:.1%}" for head, share in accuracy().items()})
+    print({name: round(value, 3) for name, value in figures().items()})
 
 
 def _save(model: torch.nn.Module) -> None:
@@ -88,6 +135,11 @@ def _save(model: torch.nn.Module) -> None:
     load.cache_clear()
 
 
+def figures() -> dict[str, float]:
+    """How often each head is right about drawings, and by how much its doubt is off."""
+    return accuracy() | {"calibration_error": calibration_error()}
+
+
 def accuracy(count: int = 1000) -> dict[str, float]:
     """Share of held-out, undegraded drawings (128 px) whose class each head names."""
     drawings = held_out(count, degraded=False)
@@ -98,3 +150,21 @@ def accuracy(count: int = 1000) -> dict[str, float]:
             if truth >= 0:
                 hits[head].append(max(shares[head], key=shares[head].get) == HEADS[head][truth])
     return {head: float(np.mean(values)) for head, values in hits.items()}
+
+
+def calibration_error(count: int = 1000, *, bins: int = 10) -> float:
+    """The expected calibration error of the subject: half of the images held-out drawings, half spoiled ones.
+
+    By bins of the confidence in what was drawn: how far its mean is from the mean of what is left of the subject.
+    """
+    drawings = [d for d in held_out(count, degraded=False) if d.scene.subject]
+    pairs = [(d.image, 1.0, d.scene) for d in drawings[::2]]
+    for drawing in drawings[1::2]:
+        image, left = spoiled(drawing.scene, random.Random(f"spoiled {drawing.scene.seed}"))
+        pairs.append((Image.fromarray(image), left, drawing.scene))
+    images, left, scenes = zip(*pairs, strict=True)
+    seen = zip(read(list(images)), scenes, strict=True)
+    sure, left = np.array([shares["subject"][scene.subject] for shares, scene in seen]), np.array(left)
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    inside = [place == k for k in range(bins)]
+    return float(sum(abs(sure[k].mean() - left[k].mean()) * k.mean() for k in inside if k.any()))

@@ -54,7 +54,6 @@ MOMENTS = {
     "text_encoder": Moment(("text_encoder",), 1.5, {}, {f"{R}.text.train_tokenizer": lambda: load_tokenizer()}),
     "text_encoder_2": Moment(("text_encoder_2",), 0.5, {}, batch("text_encoder_2")),
     "classifier": Moment(("classifier",), 2.0, {"count": 12}, {f"{R}.classifier.accuracy": dict}),
-    "classifier-styled": Moment(("classifier",), 2.0, {"count": 12}, {f"{R}.classifier.accuracy": dict}),
     "sd15-inpaint": Moment(("unet-sd15-inpaint",), 16, {"least": 1}, SHARD),
     "sd15": Moment(("unet-sd15",), 16, {"least": 1}, SHARD),
     "style-tokens": Moment(("text_encoder",), 1.5, {}, {f"{R}.style_tokens.BATCH": 8}, resumes=False),
