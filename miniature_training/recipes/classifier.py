@@ -87,10 +87,10 @@ def sources(count: int) -> list[Source]:
     """What the classifier learns from: plain and styled drawings, spoiled ones, and guesses of an unsure UNet."""
     plain = targets([sample(seed) for seed in range(count)], torch.ones(count))
     undegraded = [sample(seed, degraded=False) for seed in range(count)]
-    some = max(1, count // 6)
+    some, more = max(1, count // 6), max(1, count // 3)
     found = [Source(0.4, drawn_images(count, size=SIZE)[0], plain)]
     found += [Source(0.2 / len(LOOKS), styled_images(k, some, size=SIZE), [a[:some] for a in plain]) for k in LOOKS]
-    spoiled_too = (0.3, spoiled_images(count, size=SIZE), True), (0.1, guessed_images(some, size=SIZE), False)
+    spoiled_too = (0.3, spoiled_images(more, size=SIZE), True), (0.1, guessed_images(some, size=SIZE), False)
     for share, (images, left), around in spoiled_too:
         answers = targets(undegraded[: len(left)], torch.tensor(left), around=around)
         found.append(Source(share, images, answers))
