@@ -135,9 +135,9 @@ def _save(model: torch.nn.Module) -> None:
     load.cache_clear()
 
 
-def figures() -> dict[str, float]:
+def figures(count: int = 1000) -> dict[str, float]:
     """How often each head is right about drawings, and by how much its doubt is off."""
-    return accuracy() | {"calibration_error": calibration_error()}
+    return accuracy(count) | {"calibration_error": calibration_error(count)}
 
 
 def accuracy(count: int = 1000) -> dict[str, float]:

@@ -53,7 +53,7 @@ MOMENTS = {
     "movq-decoder": Moment(("movq",), 2.0, {"count": 8}, {f"{R}.decoder.figures": id, f"{R}.decoder.ALONE": 1}),
     "text_encoder": Moment(("text_encoder",), 1.5, {}, {f"{R}.text.train_tokenizer": lambda: load_tokenizer()}),
     "text_encoder_2": Moment(("text_encoder_2",), 0.5, {}, batch("text_encoder_2")),
-    "classifier": Moment(("classifier",), 2.0, {"count": 12}, {f"{R}.classifier.accuracy": dict}),
+    "classifier": Moment(("classifier",), 2.0, {"count": 12}, {f"{R}.classifier.figures": dict}),
     "sd15-inpaint": Moment(("unet-sd15-inpaint",), 16, {"least": 1}, SHARD),
     "sd15": Moment(("unet-sd15",), 16, {"least": 1}, SHARD),
     "style-tokens": Moment(("text_encoder",), 1.5, {}, {f"{R}.style_tokens.BATCH": 8}, resumes=False),
@@ -168,7 +168,7 @@ HEADS = {"subject", "colour", "place"}
 DEPTH = {"depth_correlation", "subject_depth_correlation", "inpaint_subject_depth_correlation"}
 FIGURES: dict[str, tuple[dict[str, Any], set[str]]] = {  # arguments for the least of work, and figures that come
     "vae": ({"count": 2}, {"psnr_db"}),
-    "classifier": ({"count": 4}, {*HEADS, "hour"}),
+    "classifier": ({"count": 12}, {*HEADS, "hour", "calibration_error"}),
     "sd15": ({"count": 2, "steps": 1}, HEADS),
     "sd15-inpaint": ({"count": 2, "steps": 1}, {"subject", "colour"}),
     "pixel-art": ({"count": 2, "steps": 1}, {"style_with_token", "style_without_token", "style_told_of_drawings"}),
