@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 BIN   := $(VENV)/bin
 # A saved notebook keeps its widgets' state, so that a painter shows its mask before any kernel runs.
 SETTINGS := $(VENV)/share/jupyter/lab/settings
-FIRST := /lab/tree/notebooks/00_welcome.ipynb
+FIRST := /lab/tree/my-notebooks/00_welcome.ipynb
 ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
@@ -24,7 +24,8 @@ help:  ## list these commands
 
 setup: $(READY)  ## create .venv and install the course in it
 
-lab: $(READY)  ## open the course in JupyterLab, at chapter 00
+lab: $(READY)  ## open your own copies of the notebooks in JupyterLab, at chapter 00
+	$(BIN)/course copies
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) --LabApp.default_url=$(FIRST) $(ARGS)
 
 test: $(READY)  ## run every test

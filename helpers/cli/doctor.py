@@ -296,4 +296,6 @@ def _next(checkup: Checkup, *, edition: str, complete: bool, has_gpu: bool, fetc
         return "run the next cell."
     if shutil.which("make") and (paths.ROOT / "Makefile").is_file():
         return "make lab"
-    return "jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb"
+    return (
+        "course copies, then: jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/my-notebooks/00_welcome.ipynb"
+    )

@@ -1,4 +1,4 @@
-"""The `course` command: look over the machine, fetch the full edition, execute the chapters, measure a GPU."""
+"""The `course` command: look over the machine, copy, fetch, execute the chapters, measure a GPU."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 
-from helpers.cli import doctor, download, measure_gpu, models, notebook_runner
+from helpers.cli import copies, doctor, download, measure_gpu, models, notebook_runner
 
-COMMANDS = (doctor, models, notebook_runner, download, measure_gpu)  # each registers what it does
+COMMANDS = (doctor, copies, models, notebook_runner, download, measure_gpu)  # each registers what it does
 
 # What a console that is not UTF-8 shows instead, as Windows' does with `> file`.
 PLAIN = {

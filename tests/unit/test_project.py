@@ -19,7 +19,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import helpers
-from helpers.cli import notebook_runner
+from helpers.cli import copies, notebook_runner
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = ROOT / "helpers"
@@ -266,14 +266,21 @@ def test_a_terminal_in_jupyterlab_finds_course() -> None:
     assert f'PATH="{ROOT}/.venv/bin:$PATH" .venv/bin/jupyter lab' in dry_run("lab")
 
 
-def dry_run(target: str) -> str:
-    """The last command of a target, as make would give it to the shell."""
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_lab_opens_the_learners_copies_once_they_are_made() -> None:
+    assert f"/lab/tree/{copies.FOLDER.name}/00_welcome.ipynb" in dry_run("lab")
+    assert ".venv/bin/course copies" in dry_run("lab", line=-2)
+    assert f"{copies.FOLDER.name}/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def dry_run(target: str, *, line: int = -1) -> str:
+    """The last command of a target, or another one, as make would give it to the shell."""
     # What an outer make was told must not reach this one.
     told = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV", "ARGS", "PORT")
     environment = {name: value for name, value in os.environ.items() if name not in told}
     dry = ["make", "-n", target]
     shown = subprocess.run(dry, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    return shown.splitlines()[-1]
+    return shown.splitlines()[line]
 
 
 PAGES = sorted((ROOT / "notebooks").glob("**/*.ipynb")) if (ROOT / "notebooks").is_dir() else []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.catalog import editions, miniatures
-from helpers.cli import doctor
+from helpers.cli import copies, doctor
 from helpers.cli.main import main
 from helpers.common import paths
 
@@ -39,6 +39,13 @@ def test_the_doctor_finds_this_machine_well(shipped: Path, monkeypatch, capsys) 
     assert at == sorted(at)
     assert ["✓", "torch", installed["torch"]] in [line.split() for line in out.splitlines()]
     assert out.splitlines()[-1].startswith("Next: ") and " lab" in out.splitlines()[-1]
+
+
+def test_without_make_the_doctor_sends_to_copies_and_to_the_copy_of_chapter_00(shipped: Path, monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "pins", lambda: {name: metadata.version(name) for name in doctor.needed()})
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    first, then = doctor.doctor().next.split(", then: ")
+    assert first == "course copies" and then.endswith(f"/lab/tree/{copies.FOLDER.name}/00_welcome.ipynb")
 
 
 def test_the_doctor_tells_another_version_from_a_missing_package(shipped: Path, monkeypatch) -> None:
