@@ -42,7 +42,7 @@ class Checkpoint:
     mini_size: int = 128
     variant: str | None = None  # the weights' file name suffix on the Hub
     pickled: bool = False  # no safetensors on the Hub
-    chapters: tuple[int, ...] = ()  # that load it, or whose solutions do
+    chapters: tuple[str, ...] = ()  # the numbers of those that load it, or whose solutions do
     prior: str | None = None  # a second repository that belongs to it
 
     @property
@@ -143,7 +143,7 @@ def _controlnet(name: str, hub_id: str) -> Checkpoint:
     return Checkpoint(
         name, hub_id, licence="openrail", download_size=int(0.72 * GB), variant="fp16", family="controlnet",
         latent_space="sd15", tasks=(), parameters={"controlnet": 361}, full_size=512,
-        chapters=(8,),
+        chapters=("08",),
     )  # fmt: skip
 
 
@@ -152,29 +152,30 @@ CATALOG = Catalog(
     (checkpoint.name, checkpoint)
     for checkpoint in (
         _sd("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", 2.1, variant="fp16",
-            chapters=(1, 4, 5, 6, 7, 8, 9)),
+            chapters=("01", "01b", "04", "05", "06", "07", "08", "09")),
         _sd("sd15-inpaint", "stable-diffusion-v1-5/stable-diffusion-inpainting", 2.1, variant="fp16",
-            tasks=("inpaint",), chapters=tuple(range(9))),
+            tasks=("inpaint",), chapters=("00", "01", "01b", "02", "03", "04", "05", "06", "07", "08")),
         _sdxl("sdxl-inpaint", "diffusers/stable-diffusion-xl-1.0-inpainting-0.1", 6.9, tasks=("inpaint",),
-              parameters={"unet": 2568, "text_encoder": 123, "text_encoder_2": 695, "vae": 84}, chapters=(3, 6, 7, 9)),
+              parameters={"unet": 2568, "text_encoder": 123, "text_encoder_2": 695, "vae": 84},
+              chapters=("03", "06", "07", "09")),
         _sdxl("sdxl-refiner", "stabilityai/stable-diffusion-xl-refiner-1.0", 6.1, tasks=("image2image", "inpaint"),
-              parameters={"unet": 2260, "text_encoder_2": 695, "vae": 84}, chapters=(6, 7)),
+              parameters={"unet": 2260, "text_encoder_2": 695, "vae": 84}, chapters=("06", "07")),
         _kandinsky("kandinsky22", "kandinsky-community/kandinsky-2-2-decoder", tasks=("text2image", "image2image"),
-                   chapters=(6,)),
+                   chapters=("06",)),
         _kandinsky("kandinsky22-inpaint", "kandinsky-community/kandinsky-2-2-decoder-inpaint", tasks=("inpaint",),
-                   chapters=(1, 3, 6)),
-        _sd("comic", "ogkalu/Comic-Diffusion", 4.3, chapters=(6,)),
-        _sd("pixel-art", "kohbanye/pixel-art-style", 4.3, licence=None, pickled=True, chapters=(6,)),
-        _sd("elden-ring", "nitrosocke/elden-ring-diffusion", 4.3, pickled=True, chapters=(8,)),
+                   chapters=("01", "03", "06")),
+        _sd("comic", "ogkalu/Comic-Diffusion", 4.3, chapters=("06",)),
+        _sd("pixel-art", "kohbanye/pixel-art-style", 4.3, licence=None, pickled=True, chapters=("06",)),
+        _sd("elden-ring", "nitrosocke/elden-ring-diffusion", 4.3, pickled=True, chapters=("08",)),
         Checkpoint("upscale-x2", "stabilityai/sd-x2-latent-upscaler", _OPENRAIL_PP, int(2.3 * GB), "upscale-x2",
-                   "sd15", ("upscale",), {"unet": 373, "text_encoder": 123, "vae": 84}, 512, chapters=(6,)),
+                   "sd15", ("upscale",), {"unet": 373, "text_encoder": 123, "vae": 84}, 512, chapters=("06",)),
         Checkpoint("upscale-x4", "stabilityai/stable-diffusion-x4-upscaler", _OPENRAIL_PP, int(3.5 * GB), "upscale-x4",
                    "upscale-x4", ("upscale",), {"unet": 473, "text_encoder": 340, "vae": 55}, 128, mini_size=64,
-                   chapters=(6,)),
+                   chapters=("06",)),
         _controlnet("controlnet-inpaint", "lllyasviel/control_v11p_sd15_inpaint"),
         _controlnet("controlnet-depth", "lllyasviel/control_v11f1p_sd15_depth"),
         Checkpoint("depth-estimator", "depth-anything/Depth-Anything-V2-Small-hf", "apache-2.0", int(0.1 * GB), "depth",
-                   "none", (), {"model": 25}, 518, chapters=(8,)),
+                   "none", (), {"model": 25}, 518, chapters=("08",)),
     )
 )  # fmt: skip
 

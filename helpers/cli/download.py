@@ -42,7 +42,7 @@ def resolve_names(names: Sequence[str]) -> list[str]:
             found.add(name)
             continue
         try:
-            chapters = {int(path.stem[:2]) for path in notebook_runner.chapters([name])}
+            chapters = {path.stem.split("_")[0] for path in notebook_runner.chapters([name])}
         except ValueError as error:
             known = [*CATALOG, PICTURES, "all", *(path.stem for path in notebook_runner.chapters())]
             raise ValueError(f"{name!r} is no checkpoint and no chapter. {did_you_mean(name, known)}") from error

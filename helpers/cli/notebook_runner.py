@@ -70,9 +70,9 @@ def seconds(text: str) -> float:
 def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Path]:
     """List the notebooks that `names` mean, in order; no name means every chapter.
 
-    A name is a number ("1", "01"), a file name with or without .ipynb, or a path; "solutions" means all of those, and
-    "all" the chapters and the solutions, "solutions/05" one solution. An unknown one raises `ValueError` with the
-    nearest known names.
+    A name is a number ("1", "01", "01b"), a file name with or without .ipynb, or a path; "solutions" means all of
+    those, and "all" the chapters and the solutions, "solutions/05" one solution. An unknown one raises `ValueError`
+    with the nearest known names.
     """
     known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
     found: list[Path] = []
@@ -86,7 +86,7 @@ def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Pat
             found.append(path.resolve())
             continue
         stem = path.name.removesuffix(".ipynb")
-        start = f"{int(stem):02d}_" if stem.isdecimal() else None
+        start = f"{int(number[1]):02d}{number[2]}_" if (number := re.fullmatch(r"(\d+)([a-z]?)", stem)) else None
         group = known
         if path.parent.name == "solutions":
             group = {file.stem: file for file in sorted((folder / "solutions").glob("*.ipynb"))}

@@ -65,7 +65,7 @@ _EXERCISES: dict[str, _Exercise] = {}
 
 def exercise(id: str, *, right: str = "Well done.") -> Callable[[Callable[[Any], str | None]], Callable]:
     """Register a function that checks the answer of exercise `id` ("01.2"); `right` is said of a right answer."""
-    if not re.fullmatch(r"\d\d\.\d+", id):
+    if not re.fullmatch(r"\d\d[a-z]?\.\d+", id):
         raise ValueError(f"id={id!r}: expected chapter and number, such as '01.2'.")
 
     def register(find_fault: Callable[[Any], str | None]) -> Callable[[Any], str | None]:

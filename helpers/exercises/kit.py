@@ -28,10 +28,10 @@ def describe(answer: Any) -> str:
     answer = answer.item() if isinstance(answer, np.generic) else answer
     name = type(answer).__name__
     try:
+        if hasattr(answer, "shape") and hasattr(answer, "dtype"):  # asked first: a tensor has a method called mode
+            return f"an array of shape {tuple(answer.shape)}, {answer.dtype}"
         if hasattr(answer, "mode") and hasattr(answer, "size"):
             return f"a PIL image of {answer.width} x {answer.height} pixels, mode {answer.mode}"
-        if hasattr(answer, "shape") and hasattr(answer, "dtype"):
-            return f"an array of shape {tuple(answer.shape)}, {answer.dtype}"
         if isinstance(answer, (list, tuple, dict, set)):
             return f"a {name} of {len(answer)}"
         text = repr(answer)

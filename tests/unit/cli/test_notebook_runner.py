@@ -119,7 +119,7 @@ def test_a_wanted_error_is_let_pass(chapter) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "solutions").mkdir()
-    for name in ("00_welcome", "01_basics", "10_more", "solutions/01_basics"):
+    for name in ("00_welcome", "01_basics", "01b_inside", "10_more", "solutions/01_basics"):
         (tmp_path / f"{name}.ipynb").write_text("{}", encoding="utf-8")
     return tmp_path
 
@@ -127,14 +127,16 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        ([], ["00_welcome", "01_basics", "10_more"]),
+        ([], ["00_welcome", "01_basics", "01b_inside", "10_more"]),
         (["1"], ["01_basics"]),
         (["01"], ["01_basics"]),
+        (["01b"], ["01b_inside"]),
+        (["1b"], ["01b_inside"]),
         (["0", "10_more.ipynb", "00"], ["00_welcome", "10_more"]),
         (["notebooks/01_basics.ipynb"], ["01_basics"]),
         (["solutions"], ["solutions/01_basics"]),
         (["solutions/01", "solutions/01_basics"], ["solutions/01_basics"]),
-        (["all"], ["00_welcome", "01_basics", "10_more", "solutions/01_basics"]),
+        (["all"], ["00_welcome", "01_basics", "01b_inside", "10_more", "solutions/01_basics"]),
     ],
 )
 def test_chapters_are_found_by_number_name_and_path(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from helpers import exercises
@@ -91,6 +92,7 @@ def test_registering():
 def test_describe():
     assert describe(Image.new("RGB", (4, 6))) == "a PIL image of 4 x 6 pixels, mode RGB"
     assert describe(np.zeros((2, 3))) == "an array of shape (2, 3), float64"
+    assert describe(torch.zeros(2, 3)) == "an array of shape (2, 3), torch.float32"
     assert describe([1, 2]) == "a list of 2"
     assert describe("hello") == "'hello'"
     assert describe("x" * 100) == "a str"
