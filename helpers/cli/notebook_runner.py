@@ -222,7 +222,7 @@ def _lighten(output: NotebookNode) -> None:
         if image.mode != "RGB":
             return
         light = io.BytesIO()
-        image.save(light, "JPEG", quality=88, optimize=True, progressive=True)
+        image.save(light, "JPEG", quality=82, optimize=True, progressive=True)
     jpeg = base64.b64encode(light.getvalue()).decode()
     if 2 * len(jpeg) < len(png):
         del output.data["image/png"]

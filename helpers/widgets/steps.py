@@ -19,7 +19,7 @@ from helpers.widgets.assets import css, esm
 from helpers.widgets.still import StillWidget
 
 SIDE = 256  # pixels of the longer side of an image in the browser, at most
-STILL_STEPS, STILL_SIDE = 5, 1024
+STILL_STEPS, STILL_SIDE = 5, 720
 TITLES = {
     "noised": "Noised latents",
     "clean": "Predicted clean image",
