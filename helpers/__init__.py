@@ -61,6 +61,7 @@ _OWNERS = {
     "depth_map": "pipelines.control_images",
     "inpaint_condition": "pipelines.control_images",
     "check": "exercises",
+    "predict": "exercises.predictions",
     "doctor": "cli.doctor",
     "models": "hub.listing",
 }

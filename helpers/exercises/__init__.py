@@ -9,7 +9,7 @@ Each chapter has a module `chapter_01.py`, … beside this one, found by its nam
             return "The images differ. Make a new generator, with the same seed, for every call."
 
 A check returns None where the answer is right, else a hint that says what came and what was expected. What several
-chapters ask (`expect_image`, `expect_records`, …) is in `kit` and raises its hint.
+chapters ask (`expect_image`, `expect_records`, …) is in `kit` and raises its hint. `predictions` asks before a cell.
 """
 
 from __future__ import annotations
@@ -25,33 +25,39 @@ from typing import Any
 from helpers.common.validation import did_you_mean
 from helpers.exercises.kit import Hint, describe
 
-__all__ = ["Result", "check", "describe", "exercise"]
+__all__ = ["Result", "as_html", "check", "describe", "discover", "exercise"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What `check` found: `passed`, and a `message` for the reader; true where the answer is right."""
+    """What is said to an answer: `passed`, and a `message` for the reader; true where the answer is right."""
 
     id: str
     passed: bool
     message: str
+    kind: str = "Exercise"
 
     def __bool__(self) -> bool:
         return self.passed
 
     def __str__(self) -> str:
-        return f"{'✓' if self.passed else '✗'} Exercise {self.id}: {self.message}"
+        return f"{'✓' if self.passed else '✗'} {self.kind} {self.id}: {self.message}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         # The text keeps the page's own colour, so that it can be read in a dark theme too.
         colour, mark, word = ("#2e9e5b", "✓", "right") if self.passed else ("#d9822b", "✗", "not yet")
-        message = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(self.message)).replace("\n", "<br>")
+        title = f"{mark} {self.kind} {self.id}: {word}."
         return (
             f'<div role="status" style="border-left: 4px solid {colour}; padding: 0.4em 0.8em">'
-            f'<strong style="color: {colour}">{mark} Exercise {self.id}: {word}.</strong> {message}</div>'
+            f'<strong style="color: {colour}">{title}</strong> {as_html(self.message)}</div>'
         )
+
+
+def as_html(text: str) -> str:
+    """The text as HTML: what stands between backticks as code, and its line ends."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(text)).replace("\n", "<br>")
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def check(id: str, answer: Any) -> Result:
 
     A wrong answer never raises, whatever it is; an unknown `id` raises ValueError.
     """
-    _discover()
+    discover()
     if not isinstance(id, str):
         guess = f"{id:04.1f}" if isinstance(id, float) else "01.1"
         raise TypeError(f'id={id!r}: write the exercise\'s number in quotes, such as check("{guess}", answer).')
@@ -100,7 +106,8 @@ def check(id: str, answer: Any) -> Result:
     return Result(id, True, _EXERCISES[id].right) if hint is None else Result(id, False, str(hint))
 
 
-def _discover() -> None:
+def discover() -> None:
+    """Import every chapter's module, so that its exercises and questions are known."""
     for module in pkgutil.iter_modules(__path__):
         if module.name.startswith("chapter_"):
             importlib.import_module(f"{__name__}.{module.name}")

@@ -13,7 +13,7 @@ from helpers.exercises import Result, check, describe, exercise
 def registry(monkeypatch):
     """Three exercises of this file alone."""
     monkeypatch.setattr(exercises, "_EXERCISES", {})
-    monkeypatch.setattr(exercises, "_discover", lambda: None)
+    monkeypatch.setattr(exercises, "discover", lambda: None)
 
     @exercise("01.1", right="Half of 8 is `4`.")
     def half(answer):

@@ -49,7 +49,7 @@ RECORDS |= {"08.4": "a list of 2 Records", "09.3": "a list of 3 Records", "09.4"
 
 
 def ids() -> list[str]:
-    exercises._discover()
+    exercises.discover()
     return sorted(exercises._EXERCISES)
 
 
