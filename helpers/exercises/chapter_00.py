@@ -7,7 +7,7 @@ from typing import Any
 from helpers.exercises import describe, exercise
 
 
-@exercise("00.1", right="White is repainted, black is kept, in every chapter and with every model of this course.")
+@exercise("00.1", right="White is repainted and black is kept, in every chapter and with every model of this course.")
 def colour_that_is_repainted(answer: Any) -> str | None:
     if not isinstance(answer, str):
         return f'Expected a colour in quotes, such as "red", got {describe(answer)}.'

@@ -19,16 +19,16 @@ PAINT_ANEW = "Hand in the image that the pipeline returned, painted with a promp
 
 @exercise(
     "01.1",
-    right="It is the sea shore, and only the masked part is new. The three steps are the same for every image.",
+    right="This is the seashore, and only the masked part is new. The three steps are the same for every image.",
 )
 def new_subject(answer: Any) -> str | None:
     changed = _changed("seashore", answer)
     mask = load_mask("seashore")
     nearest = min(course_images(), key=lambda name: change(load_image(name), answer, mask).outside)
     if nearest != "seashore":
-        return f'Outside the mask it looks like "{nearest}". Did the call get image=load_image("seashore")?'
+        return f'Outside the mask it looks like "{nearest}". Did you pass image=load_image("seashore")?'
     expect_repainted(changed, PAINT_ANEW)
-    _expect_most_inside(changed, 'Did the call get mask_image=load_mask("seashore")?')
+    _expect_most_inside(changed, 'Did you pass mask_image=load_mask("seashore")?')
     return None
 
 
@@ -45,12 +45,12 @@ def same_seed_twice(answer: Any) -> str | None:
         return "The first two are one object. Call the pipeline twice."
     if first.size != second.size or first.size != third.size:
         sizes = ", ".join(by(one.size) for one in answer)
-        return f"The three should come from the same call but for the seed; their sizes are {sizes}."
+        return f"The three should come from the same call, with only the seed changed. Their sizes are {sizes}."
     if first.tobytes() != second.tobytes():
         apart = change(first, second).inside
         return (
             f"The first two differ by {apart:.1f} grey levels; they should not differ at all. A generator that was "
-            "used once has moved on: make a new one, with the same seed, for every call."
+            "used once has moved on. Make a new one, with the same seed, for every call."
         )
     if third.tobytes() == first.tobytes():
         return "The third is the same as the first. Give it another seed."
@@ -59,16 +59,16 @@ def same_seed_twice(answer: Any) -> str | None:
 
 @exercise(
     "01.3",
-    right="int(0.7 * 25) is 17, rounded down. PNDM, the full checkpoint's scheduler, visits one level twice: 18 there.",
+    right="int(0.7 * 25) is 17: int rounds down. The full checkpoint's PNDM visits one level twice, so 18 run there.",
 )
 def steps_that_run(answer: Any) -> str | None:
     expect_number(answer, "a number, such as 25")
     if answer == (17 if edition() == "mini" else 18):
         return None
     if answer == 25:
-        return "25 is what was asked for. Strength decides how many of them run: see the counts in section 9."
+        return "25 is what you asked for. Strength decides how many of them run. Section 9 counts them."
     if answer in (17, 18):
-        return "Nearly right: for this scheduler the counts in section 9 differ from that by one. Count them here too."
+        return "Nearly right. For this scheduler, the counts in section 9 differ from that by one. Count them here too."
     if answer in (17.5, 19):
         return "There are no half steps, and the pipeline rounds down. Count them with the callback in section 9."
     return f"Got {answer:g}. Count them: the callback in section 9 is called once per step."
@@ -76,16 +76,17 @@ def steps_that_run(answer: Any) -> str | None:
 
 @exercise(
     "01.4",
-    right="Not one pixel outside the mask differs. The price is that any step at the edge stays visible.",
+    right="Not one pixel outside the mask has changed. The price is that any step at the edge stays visible.",
 )
 def pixels_that_stay(answer: Any) -> str | None:
     changed = _changed("castle", answer)
     if changed.outside > 0:
         _expect_most_inside(
-            changed, "Is the order right? keep_unmasked(before, after, mask): before is the image that you began with."
+            changed,
+            "Is the order right? It is keep_unmasked(before, after, mask), and before is the image you started from.",
         )
         return (
-            f"Outside the mask it differs by {changed.outside:.2g} grey levels, and should by 0: the VAE was there. "
+            f"Outside the mask it differs by {changed.outside:.2g} grey levels and should by 0: the VAE changed it. "
             "Put the original back with keep_unmasked (section 4)."
         )
     expect_repainted(changed, PAINT_ANEW)

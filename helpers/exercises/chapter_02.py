@@ -17,7 +17,9 @@ from helpers.images.reading import load_image
 WRONG = 0.01  # share of pixels that may be on the wrong side: about an edge of one pixel
 
 
-@exercise("02.1", right="White from two thirds of the height down, and the model may paint there from edge to edge.")
+@exercise(
+    "02.1", right="It is white from two thirds of the height down, so the model may paint there from edge to edge."
+)
 def lower_third(answer: Any) -> str | None:
     image = load_image("seashore")
     _expect_mask(answer, image)
@@ -38,7 +40,7 @@ def lower_third(answer: Any) -> str | None:
     )
 
 
-@exercise("02.2", right="The cat and its margin are safe, everything else will be new. First grow, then invert.")
+@exercise("02.2", right="The cat and its margin are safe, and everything else will be new. First grow, then invert.")
 def world_without_the_cat(answer: Any) -> str | None:
     image = load_image("bench")
     _expect_mask(answer, image)
@@ -58,7 +60,9 @@ def world_without_the_cat(answer: Any) -> str | None:
     )
 
 
-@exercise("02.3", right="The right size, hard, clean, and white on the rock: load_mask has nothing to warn of.")
+@exercise(
+    "02.3", right="The right size, hard-edged, clean, and white on the rock. load_mask has nothing to warn about."
+)
 def repaired(answer: Any) -> str | None:
     image, rock = load_image("road"), load_mask("road")
     _expect_mask(answer, image)
@@ -69,26 +73,30 @@ def repaired(answer: Any) -> str | None:
     if 0 < strays <= 16:
         return (
             f"{strays} white pixel{'s' * (strays != 1)} lie{'s' * (strays == 1)} far from the rock: the stray one is "
-            "still there. Is it on the side of the threshold that it should be on?"
+            "still there. Is it on the right side of the threshold?"
         )
     overlap = (white & wanted).sum() / (white | wanted).sum()
     if overlap < 0.9:
-        return f"It covers the rock by {overlap:.0%} only, expected more than 90 %. Did every step keep the shape?"
+        return (
+            f"It matches the rock's mask by only {overlap:.0%}, expected more than 90 %. Did every step keep the shape?"
+        )
     return None
 
 
-@exercise("02.4", right="The original far from the rock, a blend at its edge: this is where a soft mask belongs.")
+@exercise("02.4", right="The original far from the rock, and a blend at its edge. This is where a soft mask belongs.")
 def composed_softly(answer: Any) -> str | None:
     expect_list(answer, 2, "a list of two images, [painted, composed]")
     image, rock = load_image("road"), load_mask("road")
     expect_images(answer, ("painted", "composed"), image.size, "the road image")
     painted, composed = answer
     if change(image, painted, rock).inside < REPAINTED:
-        return "The painted image still shows the rock. It is what the pipeline returned for the road and its mask."
+        return (
+            "The painted image still shows the rock. It should be what the pipeline returned for the road and its mask."
+        )
     reach = image.width // 8
     far = change(image, composed, grow(rock, reach)).outside
     if far > 0 and far < change(image, painted, grow(rock, reach)).outside / 2:
-        return f"The blur reaches too far: {reach} pixels from the rock some of it is left. Blur less."
+        return f"The blur reaches too far: {reach} pixels away from the rock, some of it is left. Blur less."
     if far > 0:
         return (
             f"Far from the rock it differs from the original by {far:.2f} grey levels, expected exactly 0. Use "
@@ -99,7 +107,7 @@ def composed_softly(answer: Any) -> str | None:
         return "In the middle of the rock the old image shows. Put the original first, the painted image second."
     outer, inner = _blend(image, painted, composed, rock)
     if outer < 0.02 and inner > 0.98:
-        return "The edge is hard: a pixel is either old or new. Blur the mask before you hand it to keep_unmasked."
+        return "The edge is hard: a pixel is either old or new. Blur the mask before you give it to keep_unmasked."
     return None
 
 
@@ -118,7 +126,10 @@ def _expect_mask(answer: Any, image: Image.Image) -> None:
     """A black-and-white mask of the image's size, not all black."""
     expect_image(answer, what="a mask, a PIL image of mode L")
     if answer.size != image.size:
-        raise Hint(f"The mask is {by(answer.size)} pixels, the image {by(image.size)}: they must be equal. See fit.")
+        raise Hint(
+            f"The mask is {by(answer.size)} pixels, the image {by(image.size)}: they must be equal. "
+            "fit(mask, image) resizes it."
+        )
     values = np.asarray(as_mask(answer))
     if ((values > 0) & (values < 255)).any():
         raise Hint("It has grey pixels. A pipeline cuts them at 50 % anyway: threshold(mask) shows you where.")

@@ -27,7 +27,7 @@ NEEDS: dict[str, tuple[str, int, Callable[[str], str]]] = {
         "kandinsky22-inpaint", 1, lambda name: f"its licence is {CATALOG[name].licence}",
     ),
     "a picture as part of the prompt": (
-        "kandinsky22-inpaint", 5, lambda name: "its UNet was taught to read words alone",
+        "kandinsky22-inpaint", 5, lambda name: "its UNet was trained to read words only",
     ),
 }  # fmt: skip
 KEPT = 40.0  # grey levels outside: more than any decoder does, less than another image
@@ -35,7 +35,7 @@ BOAT = "a red boat"  # the prompt of exercise 03.2
 SEEN = 0.5  # adherence at least
 
 
-@exercise("03.1", right="Size, licence, and what the call can do: three reasons to choose, before any image is made.")
+@exercise("03.1", right="Size, licence and what the call can do are three reasons to choose, before any image is made.")
 def chosen(answer: Any) -> str | None:
     if not isinstance(answer, dict):
         return f'Expected a dict such as {{"the smallest download": "sd15-inpaint", ...}}, got {describe(answer)}.'
@@ -49,28 +49,28 @@ def chosen(answer: Any) -> str | None:
             hint = did_you_mean(str(name), POPULAR)
             return f"For {need!r} you name {str(name)[:40]!r}, which is none of the three. {hint}"
         if name != right:
-            return f"Not {name!r} for {need!r}: {because(name)}. Section {section} tells who does better."
+            return f"Not {name!r} for {need!r}: {because(name)}. Section {section} shows which does better."
     return None
 
 
-@exercise("03.2", right="Image, mask and call in SDXL's own size: more pixels for the same boat.")
+@exercise("03.2", right="Image, mask and call are all in SDXL's own size, so the same boat gets more pixels.")
 def boat_in_its_own_size(answer: Any) -> str | None:
     expect_image(answer)
     size = CATALOG["sdxl-inpaint"].size
     if answer.size == (CATALOG["sd15-inpaint"].size,) * 2:
-        return f"{by(answer.size)} pixels is Stable Diffusion 1.5's size. SDXL's is {size}: CATALOG says it."
+        return f"{by(answer.size)} pixels is Stable Diffusion 1.5's size. SDXL's is {size}, as CATALOG says."
     expect_image(answer, (size, size), "as SDXL was trained on")
     sea, mask = load_image("seashore", size=size), load_mask("seashore", size=size)
     moved = change(sea, answer, mask)
     if moved.outside > KEPT:
-        return f"Outside the mask it is another image ({moved.outside:.0f} grey levels away): give it the sea shore's."
-    expect_repainted(moved, "Did it get the mask?")
+        return f"Outside the mask it is another image ({moved.outside:.0f} grey levels away). Start from the seashore."
+    expect_repainted(moved, "Did you pass the mask?")
     if edition() == "mini" and (seen := adherence(answer, BOAT)) < SEEN:
         return f'It does not look like "{BOAT}" (adherence {seen:.2f}, expected {SEEN}). Try another seed.'
     return None
 
 
-@exercise("03.3", right="Now a misspelt argument speaks up before the image is painted, not after.")
+@exercise("03.3", right="Now you notice a misspelt argument before the image is painted, not after.")
 def unread(answer: Any) -> str | None:
     if isinstance(answer, type) or not callable(answer):
         return f"Expected the function itself, unread without brackets, got {describe(answer)}."
@@ -92,7 +92,7 @@ def unread(answer: Any) -> str | None:
         if sorted(map(str, made)) == wanted:
             continue
         if sorted(map(str, made)) == sorted(set(arguments) - set(wanted)):
-            return f"{told} returns the names that are read. The others are wanted: {wanted}."
+            return f"{told} returns the names that the call reads. Return the others: {wanted}."
         if not made:
             return (
                 f"{told} returns nothing, expected {wanted}. A call that ends in **kwargs accepts every name; only the "
@@ -102,12 +102,14 @@ def unread(answer: Any) -> str | None:
     return None
 
 
-@exercise("03.4", right="The prior starts from noise of its own: another seed, another embedding, if only by a little.")
+@exercise(
+    "03.4", right="The prior starts from noise of its own, so another seed gives another embedding, if only slightly."
+)
 def embeddings(answer: Any) -> str | None:
     import torch
 
     if hasattr(answer, "image_embeds"):
-        return "That is the prior's whole output. Hand in three tensors, each an output's .image_embeds."
+        return "That is the prior's whole output. Hand in three tensors: the .image_embeds of three outputs."
     expect_list(answer, 3, "a list of three embeddings, [first, again, other]")
     for name, one in zip(("first", "again", "other"), answer, strict=True):
         if hasattr(one, "image_embeds"):
@@ -118,13 +120,13 @@ def embeddings(answer: Any) -> str | None:
             return f"{name} has shape {tuple(one.shape)}, expected one embedding, (1, width): one prompt, one seed."
     first, again, other = (one.detach().float().cpu() for one in answer)
     if not first.shape == again.shape == other.shape:
-        return f"Their widths differ: {first.shape[1]}, {again.shape[1]} and {other.shape[1]}. Use one prior."
+        return f"Their widths differ: {first.shape[1]}, {again.shape[1]} and {other.shape[1]}. Use one prior for all."
     if not torch.equal(first, again):
         return "The first two differ. The same seed means a *new* generator, made from the same number, for each call."
     if torch.equal(first, other):
-        return "The third is the first once more. Give it a generator with another seed."
+        return "The third is the same as the first. Give it a generator with another seed."
     if torch.nn.functional.cosine_similarity(first, other).item() < 0:
-        return "The third points the other way: is it of the same prompt, and not the negative embedding?"
+        return "The third points the other way. Was it made from the same prompt, and is it not the negative embedding?"
     return None
 
 

@@ -17,23 +17,25 @@ from helpers.images.reading import load_image
 CLOSE = 1e-3  # latents are about 1 large; half precision rounds by less
 
 
-@exercise("04.1", right="16 channels being painted, 1 of mask, 16 of the masked image: 33, as 4 + 1 + 4 make 9.")
+@exercise(
+    "04.1", right="16 channels of latents, 1 of mask and 16 of the masked image make 33, just as 4 + 1 + 4 make 9."
+)
 def channels(answer: Any) -> str | None:
     expect_number(answer, "a number, such as 9")
     hints = {
         33: None,
         9: "9 is for latents of 4 channels: 4 + 1 + 4. Which of the three grow with the latents?",
-        16: "16 is what a regular UNet takes: the latents alone. An inpainting one is told two things more.",
+        16: "16 is what a regular UNet takes: the latents alone. An inpainting UNet is told two more things.",
         32: "The latents and the masked image make 32. How does it know where the mask is?",
         17: "The latents and the mask make 17. The image around the hole has to come in too.",
         18: "The masked image is given as latents: it has as many channels as what is being painted, not one.",
         20: "The masked image goes through the same VAE, so it has 16 channels, not 3.",
-        48: "The mask is one channel, whatever the latents have: it says only yes or no.",
+        48: "The mask is one channel, however many the latents have. It says only yes or no.",
     }
     return hints.get(answer, f"Got {answer:g}. Add up the three parts of section 4, each for latents of 16 channels.")
 
 
-@exercise("04.2", right="A weighted sum: where the mask is 1 the new latents, where it is 0 the noised original's.")
+@exercise("04.2", right="A weighted sum: the new latents where the mask is 1, the noised original's where it is 0.")
 def mixing(answer: Any) -> str | None:
     import torch
 
@@ -50,7 +52,7 @@ def mixing(answer: Any) -> str | None:
     if not isinstance(made, torch.Tensor):
         return f"mix should return latents, a tensor, and returned {describe(made)}."
     if any(not torch.equal(one, copy) for one, copy in zip((latents, original, mask), before, strict=True)):
-        return "It writes into what it was given. Build new latents from the three: the pipeline needs them again."
+        return "It changes its arguments in place. Build new latents instead: the pipeline needs the three again."
     if made.shape != latents.shape:
         return f"It returns {tuple(made.shape)}, expected the shape of latents, {tuple(latents.shape)}."
 
@@ -62,19 +64,23 @@ def mixing(answer: Any) -> str | None:
         return None
     if same(latents) or same(original):
         which = "latents" if same(latents) else "original"
-        return f"It returns {which} as they are: the mask decides nothing yet."
+        return f"It returns {which} unchanged, so the mask has no effect yet."
     if same(mask * original + (1 - mask) * latents):
-        return "It keeps what should be new, and the other way round: 1 in the mask means repaint, take latents there."
+        return "New and old are swapped. A 1 in the mask means repaint, so take latents there."
     if same(mask * latents):
-        return "Outside the mask it gives 0, which is no image. The original belongs there, weighted by 1 - mask."
+        return "Outside the mask it gives 0, which is not an image. The original belongs there, weighted by 1 - mask."
     if same(mask * latents + original):
-        return "Inside the mask the original is added on top of the new. Weigh it by 1 - mask."
+        return "Inside the mask the original is added on top of the new. Weight it by 1 - mask."
     if same(right, hard):
         return "Black and white are right, but where the mask is 0.25 it should be a mixture: a quarter new."
-    return "It is neither right at 1 nor at 0. Where mask is 1 take latents, where it is 0 original, by a weighted sum."
+    return (
+        "It is right neither at 1 nor at 0. Take latents where mask is 1 and original where it is 0, by a weighted sum."
+    )
 
 
-@exercise("04.3", right="One channel from 0 to 1, greys and all: a pipeline with this processor mixes by them.")
+@exercise(
+    "04.3", right="One channel from 0 to 1, greys included. A pipeline with this processor mixes old and new by them."
+)
 def grey_processor(answer: Any) -> str | None:
     if isinstance(answer, type) or not hasattr(answer, "preprocess"):
         called = "VaeImageProcessor(...) with its arguments" if isinstance(answer, type) else "a VaeImageProcessor"
@@ -90,12 +96,13 @@ def grey_processor(answer: Any) -> str | None:
     if len(np.unique(seen.round(3))) <= 2:
         return "Only 0 and 1 come out of a mask with 64 greys: it is still cut at 50 %. Which option does that?"
     if coloured.shape[1] != 1:
-        return "A mask that was saved in colour comes out with 3 channels. The mask has to be made grey."
+        return "A mask that was saved in colour comes out with 3 channels. It has to be converted to greyscale."
     if small.shape[-2:] != (64, 64):
-        return "A mask of another size comes out as it was. Leave do_resize on: the latents need their own size."
+        return "A mask of another size is not resized. Leave do_resize on: the mask has to match the latents."
     if np.abs(seen[0, 0] - plain).max() > 0.02:
         return (
-            f"The greys come out changed, by up to {np.abs(seen[0, 0] - plain).max():.2f}. Leave other options alone."
+            f"The greys come out changed, by up to {np.abs(seen[0, 0] - plain).max():.2f}. Leave the other options "
+            "alone."
         )
     return None
 
@@ -111,12 +118,14 @@ def erased_twice(answer: Any) -> str | None:
     expect_images(answer, names, road.size, "the road", what=RETURNED)
     for name, one in zip(names, answer, strict=True):
         if change(road, one, rock).inside < REPAINTED:
-            return f"{name} still shows the rock. Did the call get the road's own mask, and is before/after in order?"
+            return f"{name} still shows the rock. Did you pass the road's own mask, and are before and after in order?"
     outside = [change(road, one, rock).outside for one in answer]
     if answer[0].tobytes() == answer[1].tobytes():
         return "The first two are the same image. One is from sd15 with task='inpaint', the other from sd15-inpaint."
     if min(outside[:2]) == 0:
-        return "The first two should be as the pipelines returned them: one has its unmasked pixels put back already."
+        return (
+            "The first two should be as the pipelines returned them, but one has its unmasked pixels put back already."
+        )
     if outside[2] > 0:
         return (
             f"Outside the mask kept differs by {outside[2]:.2g} grey levels, expected 0: "
@@ -129,7 +138,9 @@ def erased_twice(answer: Any) -> str | None:
         )
     gaps = [change(one, answer[2], rock).inside for one in answer[:2]]
     if gaps[1] > 0.5:
-        return f"Inside the mask kept is not the second image ({gaps[1]:.1f} grey levels apart): compose that one."
+        return (
+            f"Inside the mask, kept is not the second image ({gaps[1]:.1f} grey levels apart). Build it from that one."
+        )
     return None
 
 

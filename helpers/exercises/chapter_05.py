@@ -29,27 +29,27 @@ TIMES = 4  # how many times larger than the checkpoint's own size the image of e
 DETAIL = 2.0  # grey levels lost when a sharp image is made `TIMES` smaller and large again; an enlarged one loses 1
 
 
-@exercise("05.1", right="int(0.6 * 34) is 20, and int(0.6 * 33) is 19. Ask for more where strength takes some away.")
+@exercise("05.1", right="int(0.6 * 34) is 20, and int(0.6 * 33) is 19. Ask for more when strength takes some away.")
 def enough_steps(answer: Any) -> str | None:
     expect_number(answer, "a number of steps, such as 25")
     if not math.isfinite(answer) or answer != int(answer):
-        return f"There are no parts of steps: num_inference_steps is a whole number, got {answer:g}."
+        return f"There are no fractions of a step: num_inference_steps is a whole number, got {answer:g}."
     runs = int(STRENGTH * answer)
     if answer == 34:
         return None
     if answer == 33:
-        return "0.6 * 33 is 19.8, and int() rounds down to 19. (With PNDM it would do: its list is one longer.)"
+        return "0.6 * 33 is 19.8, and int() rounds down to 19. (With PNDM it is enough: its list is one longer.)"
     if answer == 12:
         return "12 is what runs when you ask for 20. Here 20 should run: which number, times 0.6, makes 20?"
     if runs >= WANTED:
-        return f"With {answer:g} asked for, {runs} run: enough. But a smaller number is enough as well."
-    return f"With {answer:g} asked for, int({STRENGTH} * {answer:g}) = {runs} run, and {WANTED} should."
+        return f"If you ask for {answer:g}, {runs} run. That is enough, but so is a smaller number."
+    return f"If you ask for {answer:g}, int({STRENGTH} * {answer:g}) = {runs} run, and {WANTED} should."
 
 
-@exercise("05.2", right="Nine images, three per strength: now an effect can be told from luck.")
+@exercise("05.2", right="Nine images, three per strength. Now you can tell an effect from luck.")
 def a_sweep(answer: Any) -> str | None:
     if hasattr(answer, "__next__"):
-        return "A sweep makes its images while it is read, and only once: hand in list(sweep(...))."
+        return "A sweep makes its images as you read it, and only once. Hand in list(sweep(...))."
     records = expect_records(answer)
     start = load_image("lighthouse")
     for record in records:
@@ -57,28 +57,32 @@ def a_sweep(answer: Any) -> str | None:
         if "mask_image" in given:
             return 'These were inpainted. Image-to-image has no mask: load("sd15", task="image2image").'
         if not isinstance(given.get("image"), Image.Image):
-            return 'They were painted from no image: pass image=load_image("lighthouse") to the sweep.'
+            return 'They were not painted from an image: pass image=load_image("lighthouse") to the sweep.'
         if given["image"].size != start.size or change(start, given["image"]).inside > 1:
-            return 'They begin with another image than load_image("lighthouse").'
+            return 'They do not start from load_image("lighthouse").'
     if len({record.parameters.get("prompt") for record in records}) > 1:
-        return "Their prompts differ. What is not swept must stay the same, or you cannot tell what did it."
+        return (
+            "Their prompts differ. What is not swept must stay the same, or you cannot tell what made the difference."
+        )
     made = {(round(record.parameters.get("strength", 0), 6), record.parameters.get("seed")) for record in records}
     wanted = list(itertools.product(STRENGTHS, SEEDS))
     if missing := [pair for pair in wanted if pair not in made]:
         strength, seed = missing[0]
         return (
             f"{len(missing)} of {len(wanted)} combinations are missing, strength {strength} with seed {seed} first. "
-            "over takes both arguments with their values: it makes every combination."
+            "over takes both arguments with their values, and makes every combination."
         )
     return None if len(made) == len(wanted) else f"There are {len(made)} combinations, expected {len(wanted)}."
 
 
-@exercise("05.3", right="It follows its prompt, and no colour broke. There is room between too little and too much.")
+@exercise(
+    "05.3", right="It follows its prompt, and its colours do not burn. There is room between too little and too much."
+)
 def guided_and_not_burnt(answer: Any) -> str | None:
     (record,) = expect_records([answer] if isinstance(answer, Record) else answer, 1)
     given = record.parameters
     if "image" in given:
-        return 'This one began with an image. Text-to-image has none: load("sd15").'
+        return 'This one started from an image. Text-to-image has none: load("sd15").'
     if given.get("prompt") != GUIDED:
         return f'Its prompt is {str(given.get("prompt"))[:60]!r}, expected "{GUIDED}".'
     if "guidance_scale" not in given:
@@ -88,7 +92,9 @@ def guided_and_not_burnt(answer: Any) -> str | None:
     if burnt > BURNT:
         return f"At guidance_scale={guidance:g}, {burnt:.1%} of its values are burnt, expected {BURNT:.0%} at most."
     if guidance <= 1:
-        return f"guidance_scale={guidance:g} is no guidance at all: the model is asked once per step. Try above 1."
+        return (
+            f"guidance_scale={guidance:g} is no guidance at all: the model is asked once per step. Try a value above 1."
+        )
     if edition() == "mini" and (follows := adherence(record.image, GUIDED)) < FOLLOWS:
         return (
             f"Its adherence to the prompt is {follows:.2f}, expected {FOLLOWS} at least. Try more guidance, or "
@@ -97,7 +103,7 @@ def guided_and_not_burnt(answer: Any) -> str | None:
     return None
 
 
-@exercise("05.4", right="One word in the negative prompt took away what it names; all else in the call is the same.")
+@exercise("05.4", right="One word in the negative prompt took away what it names. The rest of the call is the same.")
 def word_taken_out(answer: Any) -> str | None:
     records = expect_records(answer, 2)
     without, against = (record.parameters for record in records)
@@ -117,13 +123,13 @@ def word_taken_out(answer: Any) -> str | None:
         return None
     before, after = (adherence(record.image, WORD) for record in records)
     if before < 0.5:
-        return f"There is no {WORD} in the first image ({before:.2f}), so nothing can be taken out: try another seed."
+        return f"There is no {WORD} in the first image ({before:.2f}), so there is none to take out. Try another seed."
     if before - after < LOST:
         return f"The {WORD} is still there: from {before:.2f} to {after:.2f}. Try another seed, or more guidance."
     return None
 
 
-@exercise("05.5", right="Painted at the model's own size, put back at the image's: sharp inside, untouched outside.")
+@exercise("05.5", right="Painted at the model's own size and put back at the image's: sharp inside, untouched outside.")
 def small_in_large(answer: Any) -> str | None:
     if isinstance(answer, Record):
         answer = answer.image
@@ -132,7 +138,7 @@ def small_in_large(answer: Any) -> str | None:
     if answer.size == (CATALOG["sd15-inpaint"].size,) * 2:
         return (
             f"{by(answer.size)} pixels is what the checkpoint paints; the image has {by(large.size)}. With "
-            "padding_mask_crop the result comes in the image's size."
+            "padding_mask_crop the result has the image's size."
         )
     expect_image(answer, large.size, "as the large image has")
     moved = change(large, answer, mask)
@@ -143,7 +149,9 @@ def small_in_large(answer: Any) -> str | None:
         )
     expect_repainted(moved, "Was it painted at all?")
     if _detail(answer, mask) < DETAIL:
-        return "Inside the mask it is soft: it was painted small and enlarged. padding_mask_crop paints a part, larger."
+        return (
+            "Inside the mask it is soft: it was painted small and enlarged. padding_mask_crop paints that part larger."
+        )
     return None
 
 

@@ -20,11 +20,11 @@ from helpers.pipelines.loading import load
 
 CALLS = (3, 4, 0, 1)
 HAND_OFFS = {
-    "a": (True, "sd15 and comic share a latent space, and image-to-image takes latents: a can stay."),
-    "b": (False, "b goes from SD 1.5 to SDXL: the shape fits, and the numbers mean something else."),
+    "a": (True, "a: sd15 and comic share a latent space, and image-to-image takes latents."),
+    "b": (False, "b goes from SD 1.5 to SDXL: the shape fits, but the numbers mean something else."),
     "c": (True, "c stays within SDXL's latent space, and the refiner's image-to-image takes latents."),
     "d": (True, "d: the x2 upscaler was made for Stable Diffusion's latents, and takes them."),
-    "e": (False, "e: the x4 upscaler looks at the small image itself, in colours."),
+    "e": (False, "e: the x4 upscaler looks at the small image itself, as pixels."),
     "f": (False, "f: Kandinsky encodes whatever it is given, even latents of its own."),
     "g": (True, "g: the x2 upscaler's latents are Stable Diffusion's, only larger: image-to-image takes them."),
     "h": (False, "h: SD inpainting cuts the hole out of an image; without masked_image_latents it needs pixels."),
@@ -35,7 +35,7 @@ UNPAINTED = 3.0  # grey levels between a border as outpaint fills it and one tha
 
 
 @exercise(
-    "06.1", right="Each image between two calls costs a decode and an encode; in latents only the end is decoded."
+    "06.1", right="Each image between two calls costs a decode and an encode. In latents, only the end is decoded."
 )
 def round_trips(answer: Any) -> str | None:
     expect_list(answer, 4, "four numbers, such as (1, 2, 3, 4)")
@@ -59,7 +59,7 @@ def stay_in_latents(answer: Any) -> str | None:
     letters = {str(one).strip().lower() for one in answer} - {"", ","}
     unknown = letters - HAND_OFFS.keys()
     if unknown:
-        return f"{min(unknown)!r} is none of the letters a to h."
+        return f"{min(unknown)!r} is not one of the letters a to h."
     wrong = [letter for letter, (right, _) in HAND_OFFS.items() if right != (letter in letters)]
     if not wrong:
         return None
@@ -67,7 +67,7 @@ def stay_in_latents(answer: Any) -> str | None:
     return f"{HAND_OFFS[wrong[0]][1]}{more}"
 
 
-@exercise("06.3", right="Three gentle steps, and nothing decoded on the way: the sun is setting over the sea.")
+@exercise("06.3", right="Three gentle calls, with nothing decoded on the way, and the sun is setting over the sea.")
 def into_the_sunset(answer: Any) -> str | None:
     import torch
 
@@ -79,32 +79,34 @@ def into_the_sunset(answer: Any) -> str | None:
         if not isinstance(one, torch.Tensor):
             return f"Number {number}: expected latents, a tensor, got {describe(one)}. Which output_type gives them?"
         if tuple(one.shape) not in (wanted, wanted[1:]):
-            return f"Number {number} has the shape {tuple(one.shape)}, expected {wanted}. Begin with the seashore."
+            return f"Number {number} has the shape {tuple(one.shape)}, expected {wanted}. Start from the seashore."
         if not one.isfinite().all():
             return f"Number {number} holds values that are not finite: turn guidance_scale down."
     latents = [one.reshape(wanted) for one in answer]
     if any(torch.equal(one, other) for one, other in zip(latents, latents[1:], strict=False)):
-        return "Two in a row are the same. Hand the second call what the first one made, and the third the second's."
+        return (
+            "Two in a row are the same. Give the second call what the first made, and the third what the second made."
+        )
     first, _, last = (_decoded(pipe, one) for one in latents)
     if change(image, first).inside > FARTHEST:
-        return "The first is far from the beach: begin with load_image('seashore'), at a strength of 0.5 or less."
+        return "The first is far from the beach: start from load_image('seashore'), at a strength of 0.5 or less."
     if edition() == "mini" and (seen := adherence(last, "at sunset")) < SUNSET:
         return (
-            f"The last is no sunset yet: the classifier gives it {seen:.2f} of 1. Say so in the prompt, or be less "
-            "gentle."
+            f"The last is not a sunset yet: the classifier gives it {seen:.2f} out of 1. Name it in the prompt, "
+            "or be less gentle."
         )
     return None
 
 
-@exercise("06.4", right="A quarter more of winter on the left, and the image beside it as it was.")
+@exercise("06.4", right="There is a quarter more winter on the left, and the image beside it is as it was.")
 def wider_winter(answer: Any) -> str | None:
     expect_image(answer)
     winter = load_image("winter")
     new = winter.width // 4
     if answer.size != (winter.width + new, winter.height):
         return (
-            f"It is {by(answer.size)} pixels, expected {by((winter.width + new, winter.height))}: a quarter of the "
-            "width more. Give the call width and height, or it paints at the model's own size."
+            f"It is {by(answer.size)} pixels, expected {by((winter.width + new, winter.height))}: a quarter "
+            "wider. Give the call width and height, or it paints at the model's own size."
         )
     made, whole = np.asarray(answer.convert("RGB")).astype(int), np.asarray(winter).astype(int)
     if np.abs(made[:, : winter.width] - whole)[:, : winter.width // 2].mean() < 1:
@@ -112,12 +114,14 @@ def wider_winter(answer: Any) -> str | None:
     away = np.abs(made[:, new:] - whole)[:, winter.width // 4 :].mean()
     if away > 0:
         return (
-            f"What was there differs by {away:.1f} grey levels. keep_unmasked(canvas, painted, mask) puts it back, "
+            f"The original part differs by {away:.1f} grey levels. keep_unmasked(canvas, painted, mask) puts it back, "
             "where the mask is black."
         )
     fills = (np.asarray(outpaint(winter, left=new, fill=fill)[0]).astype(int)[:, :new] for fill in FILLS)
     if min(np.abs(made[:, :new] - fill).mean() for fill in fills) < UNPAINTED:
-        return "The border is still as outpaint filled it. Let an inpainting pipeline paint it: image and mask_image."
+        return (
+            "The border is still as outpaint filled it. Let an inpainting pipeline paint it, with image and mask_image."
+        )
     return None
 
 
@@ -126,7 +130,7 @@ def two_tasks(answer: Any) -> str | None:
     expect_list(answer, 2, "two pipelines, [pipe, other]")
     for place, one in zip(("first", "second"), answer, strict=True):
         if not hasattr(one, "unet") or not hasattr(one, "scheduler"):
-            return f"The {place} is no pipeline with a UNet: got {describe(one)}."
+            return f"The {place} is not a pipeline with a UNet: got {describe(one)}."
     pipe, other = answer
     if "Img2Img" not in type(pipe).__name__:
         return f"The first is {type(pipe).__name__}; it should be for image-to-image."
@@ -135,7 +139,7 @@ def two_tasks(answer: Any) -> str | None:
     if pipe.unet is not other.unet:
         return "They have a UNet each, so the weights are in memory twice. Build the second from the first."
     if pipe.scheduler is other.scheduler:
-        return "They share one scheduler object, as from_pipe leaves them: a change for one is a change for both."
+        return "They share one scheduler object, as from_pipe leaves them: a change to one is a change to both."
     if type(pipe.scheduler) is not type(other.scheduler):
         return (
             f"The first has {type(pipe.scheduler).__name__}, the second {type(other.scheduler).__name__}: "

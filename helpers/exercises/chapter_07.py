@@ -26,9 +26,7 @@ NIGHT = 0.5  # adherence at least
 TOKENS = 77  # of which exercise 07.5 has more
 
 
-@exercise(
-    "07.1", right="1.1 to the power of 4 is 1.46; three signs give 1.33. A number in its place says it more plainly."
-)
+@exercise("07.1", right="1.1 to the power of 4 is 1.46; three signs give 1.33. A number says it more plainly.")
 def enough_signs(answer: Any) -> str | None:
     if isinstance(answer, str) and set(answer) == {"+"}:
         answer = len(answer)
@@ -43,23 +41,23 @@ def enough_signs(answer: Any) -> str | None:
     return None if answer == SIGNS else f"{answer:g} of them make {weight:.2f}: enough, but fewer are enough as well."
 
 
-@exercise("07.2", right="A backslash makes a bracket a sign of the text; without one it belongs to the notation.")
+@exercise("07.2", right="With a backslash a bracket is part of the text; without one it belongs to the notation.")
 def brackets_as_text(answer: Any) -> str | None:
     said = _said(answer)
     text, wanted = " ".join(part for part, _ in said), " ".join(part for part, _ in SAID)
     if text == wanted.replace("(", "").replace(")", ""):
-        return f"The brackets are gone: it says {text!r}. Brackets of the text need a backslash before them."
+        return f"The brackets are gone: it says {text!r}. Brackets in the text need a backslash before them."
     if _words(text) != _words(wanted):
         return f"It says {text!r}, expected {wanted!r}."
     weights = {part: weight for part, weight in said if weight != 1}
     if weights == {"night": 1.3}:
         return None
     if not weights:
-        return "Nothing in it is weighed: the weight follows a pair of brackets without a blank, (words)1.3."
+        return "Nothing in it has a weight. A weight follows a pair of brackets, with no space between: (words)1.3."
     return f"Its weights are {weights}, expected {{'night': 1.3}} alone."
 
 
-@exercise("07.3", right="That is all that a weight above 1 does: the word's own row, further from the empty prompt's.")
+@exercise("07.3", right="That is all a weight above 1 does: it moves the word's own row away from the empty prompt's.")
 def more_by_hand(answer: Any) -> str | None:
     if not isinstance(answer, Callable):
         return f"Expected a function of embeds, empty, place and weight, got {describe(answer)}."
@@ -85,11 +83,11 @@ def more_by_hand(answer: Any) -> str | None:
     if torch.allclose(found[:, 4], wanted, atol=1e-5):
         return None
     if torch.allclose(found[:, 4], 1.5 * embeds[:, 4], atol=1e-5):
-        return "That stretches the row from zero. Nothing is said at the empty prompt's row, so stretch it from there."
+        return "That stretches the row from zero. The empty prompt's row is where nothing is said: stretch from there."
     return "Row 4 is not 1.5 times as far from the empty prompt's row as it was."
 
 
-@exercise("07.4", right="Night, whatever the seed: a little more of the one and less of the other.")
+@exercise("07.4", right="It is night with every seed, with a little more of one and less of the other.")
 def night_wins(answer: Any) -> str | None:
     said = _said(answer)
     if _words(" ".join(part for part, _ in said)) != _words(WISH):
@@ -103,7 +101,7 @@ def night_wins(answer: Any) -> str | None:
     for seed in SEEDS:
         if (seen := _night(answer, seed)) < NIGHT:
             return (
-                f"With seed {seed} the classifier sees night with {seen:.2f} only, expected {NIGHT} at least. Push "
+                f"With seed {seed} the classifier gives night only {seen:.2f}, expected at least {NIGHT}. Push "
                 "harder, on both sides."
             )
     return None
@@ -125,9 +123,7 @@ def read_to_its_end(answer: Any) -> str | None:
     for name in names:
         given, plain = answer[name], weigh(pipe, "")["prompt_embeds"]
         if given.shape[-1] != plain.shape[-1]:
-            return (
-                f"{name} has a width of {given.shape[-1]}, and sd15 reads {plain.shape[-1]}: weigh for that pipeline."
-            )
+            return f"{name} has a width of {given.shape[-1]}, and sd15 reads {plain.shape[-1]}: call weigh with sd15."
         if np.allclose(given[:, :TOKENS].cpu(), plain.cpu(), atol=1e-5):
             return f"{name} says nothing: it is the empty text's. A negative prompt was asked for as well."
     return None

@@ -27,9 +27,7 @@ def steered_steps(count: int = STEPS, start: float = START, end: float = END) ->
     return [step for step in range(count) if not (step / count < start or (step + 1) / count > end)]
 
 
-@exercise(
-    "08.1", right="Steps 4 to 11, eight of them. The net is asked in all twenty, and not heard in the other twelve."
-)
+@exercise("08.1", right="Steps 4 to 11, which makes eight. The net is asked in all twenty, but counts only in these.")
 def steps_that_are_steered(answer: Any) -> str | None:
     expect_number(answer, "a number of steps, such as 10")
     right = len(steered_steps())
@@ -40,11 +38,13 @@ def steps_that_are_steered(answer: Any) -> str | None:
     if answer == round(STEPS * END):
         return f"{answer:g} steps lie before the end; the first {round(STEPS * START)} of them come before the start."
     if abs(answer - right) == 1:
-        return "One off: step i (from 0) counts if i / 20 is not below the start, and (i + 1) / 20 not above the end."
+        return (
+            "Off by one: step i (from 0) counts if i / 20 is not below the start, and (i + 1) / 20 not above the end."
+        )
     return f"Start and end are shares of the {STEPS} steps: {START} * {STEPS} and {END} * {STEPS}. Which lie between?"
 
 
-@exercise("08.2", right="The image, 0 to 1, and -1 where it will be repainted: all that the ControlNet is told.")
+@exercise("08.2", right="The image from 0 to 1, and -1 where it will be repainted. That is all the ControlNet is told.")
 def condition_by_hand(answer: Any) -> str | None:
     if isinstance(answer, Image.Image):
         return "An image holds 0 to 255 and no -1: hand in a tensor, (1, 3, height, width)."
@@ -56,7 +56,7 @@ def condition_by_hand(answer: Any) -> str | None:
         if len(shape) == 4 and shape[-1] == 3:
             return f"Its shape is {shape}: channels come second, {expected}. Move them with permute or transpose."
         if shape == expected[1:]:
-            return f"Its shape is {shape}: the batch in front is missing, [None] adds it."
+            return f"Its shape is {shape}: the batch dimension in front is missing. [None] adds it."
         return f"Its shape is {shape}, expected {expected}."
     if not hasattr(answer, "detach"):
         return "It is an array: torch.from_numpy makes a tensor of it."
@@ -68,17 +68,17 @@ def condition_by_hand(answer: Any) -> str | None:
         return None
     if found.min() > -0.99:
         hole = float(found[~kept].abs().max())
-        return "Nowhere is it -1. " + (
+        return "It is never -1. " + (
             "0 is black, a colour: the net would copy it." if hole == 0 else "Where is the hole?"
         )
     if bool((found[kept] == -1).any()) and not bool((found[~kept] == -1).any()):
         return "The hole is on the wrong side: -1 belongs where the mask is white."
     if bool(((found > -0.99) & (found < -0.01)).any()):
         return "Outside the mask it goes below 0: the pipelines' -1 to 1 is not for control images. Use 0 to 1."
-    return "The image or the mask is another: load_image and load_mask of the same name, -1 from 128 up."
+    return "The image or the mask is a different one. Use load_image and load_mask with one name, and -1 from 128 up."
 
 
-@exercise("08.3", right="Ground that comes nearer toward you, and a thing that stands on it: the net needs no more.")
+@exercise("08.3", right="Ground that comes nearer, and a thing that stands on it. The net needs no more.")
 def depth_of_ones_own(answer: Any) -> str | None:
     side = CATALOG["sd15"].size
     more = " Image.fromarray makes one of a uint8 array."
@@ -92,24 +92,22 @@ def depth_of_ones_own(answer: Any) -> str | None:
     right = grey[:, side // 2 :].mean(axis=1)  # the half without a thing
     sky, middle, foot = right[: side // 4].mean(), right[int(0.7 * side) : int(0.8 * side)].mean(), right[-1]
     if sky > 0.1 and foot < 0.5:
-        return "Near and far are swapped: white is near. The sky belongs black, the ground at your feet white."
+        return "Near and far are swapped: white is near. The sky should be black and the ground at your feet white."
     if sky > 0.1:
-        return "The sky, the upper quarter, should be black: nothing is farther."
+        return "The sky, the upper quarter, should be black: nothing is farther away."
     if foot < 0.8:
         return "The lowest row should be white, or nearly: nothing is nearer than the ground at your feet."
     if not 0.1 < middle < 0.9 * foot:
         return "The ground should rise from black at the horizon to white at the foot, row by row."
     thing = grey[int(0.3 * side) : int(0.5 * side), : side // 2]  # above the horizon
     if thing.max() < 0.25:
-        return (
-            "There is no thing in the left half: it should stand out from the sky, as near as the ground at its foot."
-        )
+        return "There is nothing in the left half. A thing there should stand out from the sky, as near as its ground."
     if (thing > 0.25).mean() < 0.1:
         return "The thing in the left half is very small: let it cover at least a tenth of what is above the horizon."
     return None
 
 
-@exercise("08.4", right="One number apart, and the order of near and far followed the control image.")
+@exercise("08.4", right="Only one number differs, and the order of near and far followed the control image.")
 def what_steering_does(answer: Any) -> str | None:
     records = expect_records(answer, 2)
     without, steered = (record.parameters for record in records)
@@ -128,8 +126,8 @@ def what_steering_does(answer: Any) -> str | None:
     before, after = (depth_agreement(record.image, depth) for record in records)
     if after - before < HOLDS * (1 - before):
         return (
-            f"The depth's order holds no better: agreement {before:.2f} without, {after:.2f} steered. Try a larger "
-            "scale, or another prompt."
+            f"The order of near and far is kept no better: agreement {before:.2f} without, {after:.2f} steered. Try a "
+            "larger scale, or another prompt."
         )
     return None
 

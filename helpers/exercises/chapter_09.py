@@ -24,7 +24,7 @@ GPU = 8  # GB, of exercise 09.5
 INVESTMENTS = {(8.0, 1.0, 0.5): 16, (10.0, 2.0, 1.25): 14, (45.0, 0.5, 0.375): 360}
 
 
-@exercise("09.1", right="4 images × 2 for guidance × 30 steps. Each of these three numbers can be turned down.")
+@exercise("09.1", right="4 images × 2 for guidance × 30 steps. Each of these three numbers can be made smaller.")
 def latents_of_a_call(answer: Any) -> str | None:
     expect_number(answer)
     hints = {
@@ -32,14 +32,14 @@ def latents_of_a_call(answer: Any) -> str | None:
         2 * STEPS: "That is one image. The call makes four.",
         STEPS: "That is how often the UNet is called. On how many latents at once?",
         2 * IMAGES: "That is one step. There are 30.",
-        2 * IMAGES * (STEPS + 1): "Near: PNDM would take one step more. UniPC takes 30.",
+        2 * IMAGES * (STEPS + 1): "Close. PNDM would take one step more, but UniPC takes 30.",
     }
     if answer == 2 * IMAGES * STEPS:
         return None
     return hints.get(answer, f"Got {answer:g}. Multiply: the images, the questions per image, the steps.")
 
 
-@exercise("09.2", right="Compile time over gain per call, rounded up. Without a gain there is nothing to pay with.")
+@exercise("09.2", right="Compile time divided by the gain per call, rounded up. Without a gain it never pays back.")
 def pays_back(answer: Any) -> str | None:
     if not callable(answer):
         return f"Expected a function, got {describe(answer)}: hand in `pays_back`, without calling it."
@@ -51,10 +51,10 @@ def pays_back(answer: Any) -> str | None:
         if found != right:
             exact = dear / (before - after)
             if math.isclose(found, exact):
-                return f"{called} returned {found:.4g}. There are no parts of calls: round up, to {right}."
+                return f"{called} returned {found:.4g}. There are no fractions of a call: round up, to {right}."
             if found == math.floor(exact):
                 return f"{called} returned {found:g}. After {found:g} calls it has not paid back yet: round up."
-            return f"{called} returned {found:.4g}, expected {right}: each call gives back {before - after:g} seconds."
+            return f"{called} returned {found:.4g}, expected {right}: each call saves {before - after:g} seconds."
     for after in (1.0, 1.5):
         try:
             found = answer(8.0, 1.0, after)
@@ -73,7 +73,7 @@ def few_steps(answer: Any) -> str | None:
         if given.get("prompt") != HOUSE:
             return f'A prompt is {str(given.get("prompt"))[:60]!r}, expected "{HOUSE}".'
         if "image" in given:
-            return 'These began with an image. Text-to-image has none: load("sd15").'
+            return 'These started from an image. Text-to-image has none: load("sd15").'
         if (steps := given.get("num_inference_steps", 50)) > FEW:
             return f"One was made with {steps} steps, expected {FEW} at most."
     if (seeds := sorted(record.parameters["seed"] for record in records)) != list(SEEDS):
@@ -86,8 +86,8 @@ def few_steps(answer: Any) -> str | None:
     follows = float(np.mean([adherence(record.image, HOUSE) for record in records]))
     if follows < FOLLOWS:
         return (
-            f"Their adherence is {follows:.2f} on average, expected {FOLLOWS}. A scheduler that looks back at earlier "
-            "steps gets further; guidance helps as well."
+            f"Their adherence is {follows:.2f} on average, expected {FOLLOWS}. Section 8 shows which "
+            "schedulers are ahead with few steps. A little more guidance helps, too."
         )
     return None
 
@@ -111,12 +111,12 @@ def kept_embeddings(answer: Any) -> str | None:
     if found.allclose(negative, atol=1e-2):
         return "These are the embeddings of the empty text. encode_prompt returns two: first the prompt's."
     if not found.allclose(positive, atol=1e-2):
-        return f'These are the embeddings of another text than "{BOAT}".'
+        return f'These are the embeddings of a text other than "{BOAT}".'
     return None
 
 
 @exercise(
-    "09.5", right="Its models together are too large for 8 GB; each alone is not. load() would turn it on by itself."
+    "09.5", right="Its models together are too large for 8 GB, but each alone fits. load() turns this on by itself."
 )
 def small_gpu(answer: Any) -> str | None:
     if not isinstance(answer, str):
@@ -129,8 +129,8 @@ def small_gpu(answer: Any) -> str | None:
     if not name:
         return f"As it is, it needs more than {GPU} GB: look at its row of the table."
     if name == "enable_sequential_cpu_offload":
-        return f"That works, and is the slowest way. The table says what {GPU} GB are enough for."
-    return f"{name!r} is not what the table says for {GPU} GB. It has two ways of offload; take the faster that fits."
+        return f"That works, but it is the slowest way. The table says what {GPU} GB are enough for."
+    return f"{name!r} is not what the table says for {GPU} GB. It has two ways of offload: take the faster that fits."
 
 
 question(

@@ -95,7 +95,7 @@ def expect_one_difference(one: Mapping[str, Any], other: Mapping[str, Any], name
     """Two records' parameters that are equal in all but `name`."""
     names = sorted({*one, *other} - {name})
     if different := [name for name in names if not equal(one.get(name), other.get(name))]:
-        raise Hint(f"They differ in {', '.join(different)} as well: then nobody can say which of them did it.")
+        raise Hint(f"They differ in {', '.join(different)} as well, so nobody can say which one made the difference.")
 
 
 def equal(one: Any, other: Any) -> bool:

@@ -70,7 +70,7 @@ def test_the_counted_steps_are_accepted(answer: float) -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (25, "25 is what was asked for"),
+        (25, "25 is what you asked for"),
         (18, "Nearly right"),
         (17.5, "no half steps"),
         (12, "Got 12. Count them"),
@@ -85,7 +85,7 @@ def test_unmasked_pixels_must_stay_exactly() -> None:
     almost = repainted("castle")
     almost.putpixel((0, 0), tuple(level ^ 1 for level in almost.getpixel((0, 0))))
     told = hint("01.4", almost)
-    assert "and should by 0: the VAE was there" in told and "differs by 0 grey" not in told
+    assert "and should by 0: the VAE changed it" in told and "differs by 0 grey" not in told
     swapped = keep_unmasked(repainted("castle", outside=90), load_image("castle"), load_mask("castle"))
     assert "Is the order right?" in hint("01.4", swapped)
 

@@ -37,7 +37,7 @@ def test_wrong_choices_are_told_what_speaks_against_them() -> None:
     wrong = {"a licence without forbidden uses": "sdxl-inpaint"}
     assert "its licence is openrail++" in hint("03.1", RIGHT | wrong)
     wrong = {"a picture as part of the prompt": "sd15-inpaint"}
-    assert "taught to read words alone" in hint("03.1", RIGHT | wrong)
+    assert "trained to read words only" in hint("03.1", RIGHT | wrong)
     assert "none of the three" in hint("03.1", RIGHT | {"the largest pictures": 3})
 
 
@@ -105,7 +105,7 @@ def test_functions_that_look_elsewhere_are_told_so() -> None:
     assert "the function itself" in hint("03.3", [])
     assert "the function itself" in hint("03.3", dict)
     assert "expected ['strenght']. A call that ends in **kwargs accepts every name" in hint("03.3", binds)
-    assert "returns the names that are read. The others are wanted" in hint("03.3", reads)
+    assert "returns the names that the call reads. Return the others" in hint("03.3", reads)
     assert "stopped with" in hint("03.3", lambda pipe, **arguments: pipe(**arguments))
     assert "expected a list of names" in hint("03.3", lambda pipe, **arguments: None)
     assert "returns ['prompt'], expected []" in hint("03.3", lambda pipe, **arguments: ["prompt"])
@@ -126,5 +126,5 @@ def test_two_equal_embeddings_and_another_are_right_and_the_rest_is_told_apart()
     assert "other has shape (2, 32)" in hint("03.4", [first, first, torch.cat([first, other])])
     assert "Their widths differ" in hint("03.4", [first, first, embedding(1, 16)])
     assert "The first two differ" in hint("03.4", [first, other, other])
-    assert "The third is the first once more" in hint("03.4", [first, first, first])
+    assert "The third is the same as the first" in hint("03.4", [first, first, first])
     assert "points the other way" in hint("03.4", [first, first, -other])

@@ -37,9 +37,9 @@ def test_other_numbers_of_steps_are_told_apart():
     assert "19.8, and int() rounds down" in hint("05.1", 33)
     assert "12 is what runs when you ask for 20" in hint("05.1", 12)
     assert "int(0.6 * 20) = 12 run, and 20 should" in hint("05.1", 20)
-    assert "With 40 asked for, 24 run: enough" in hint("05.1", 40)
-    assert "no parts of steps" in hint("05.1", 33.4)
-    assert "no parts of steps" in hint("05.1", float("inf"))
+    assert "If you ask for 40, 24 run. That is enough" in hint("05.1", 40)
+    assert "no fractions of a step" in hint("05.1", 33.4)
+    assert "no fractions of a step" in hint("05.1", float("inf"))
 
 
 def swept(strengths=chapter_05.STRENGTHS, seeds=chapter_05.SEEDS, **more):
@@ -51,13 +51,13 @@ def test_nine_records_are_right_and_the_rest_is_told_apart_in_any_order():
     assert check("05.2", swept())
     assert check("05.2", tuple(reversed(swept())))
     assert check("05.2", swept(strengths=(0.1 * 3, 0.2 * 3, 0.3 * 3)))  # a little off, as floats are
-    assert "hand in list(sweep(...))" in hint("05.2", iter(swept()))
+    assert "Hand in list(sweep(...))" in hint("05.2", iter(swept()))
     assert "6 of 9 combinations are missing, strength 0.3 with seed 1 first" in hint("05.2", swept(seeds=[0]))
     assert "3 of 9 combinations are missing, strength 0.9" in hint("05.2", swept(strengths=[0.3, 0.6]))
     assert "There are 12 combinations, expected 9" in hint("05.2", swept(seeds=range(4)))
     assert "Image-to-image has no mask" in hint("05.2", swept(mask_image=load_mask("lighthouse")))
-    assert "painted from no image" in hint("05.2", swept(image=None))
-    assert "begin with another image" in hint("05.2", swept(image=load_image("castle")))
+    assert "not painted from an image" in hint("05.2", swept(image=None))
+    assert "do not start from load_image" in hint("05.2", swept(image=load_image("castle")))
     mixed = swept()
     mixed[3].parameters["prompt"] = "a boat"
     assert "Their prompts differ" in hint("05.2", mixed)
@@ -68,7 +68,7 @@ def test_a_guided_picture_is_right_and_the_rest_is_told_apart():
     assert check("05.3", guided)
     assert check("05.3", [guided])
     given = {"prompt": chapter_05.GUIDED, "guidance_scale": 4.0}
-    assert "began with an image" in hint("05.3", record(**given, image=CASTLE))
+    assert "started from an image" in hint("05.3", record(**given, image=CASTLE))
     assert "Its prompt is 'a castle', expected" in hint("05.3", record(**given | {"prompt": "a castle"}))
     assert "the default guidance_scale" in hint("05.3", record(prompt=chapter_05.GUIDED))
     assert "no guidance at all" in hint("05.3", record(**given | {"guidance_scale": 1.0}))

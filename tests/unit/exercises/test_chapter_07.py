@@ -36,7 +36,7 @@ def test_other_prompts_are_told_apart():
     assert "The brackets are gone: it says 'a castle ruined at night'" in hint(
         "07.2", "a castle (ruined) at (night)1.3"
     )
-    assert "Nothing in it is weighed" in hint("07.2", r"a castle \(ruined\) at night")
+    assert "Nothing in it has a weight" in hint("07.2", r"a castle \(ruined\) at night")
     assert "Its weights are {'night': 1.21}" in hint("07.2", r"a castle \(ruined\) at night++")
     assert "expected {'night': 1.3} alone" in hint("07.2", r"a castle \(ruined\) (at night)1.3")
     assert "It says 'a house at night'" in hint("07.2", "a house at (night)1.3")
@@ -94,7 +94,7 @@ def test_a_prompt_that_makes_night_is_right_and_the_rest_is_told_apart(painted):
     assert painted == [(answer, seed) for seed in (0, 1, 2)]
     painted.clear()
     weak = "a castle at (night)1.1 on a sunny day"
-    assert "With seed 1 the classifier sees night with 0.10 only, expected 0.5" in hint("07.4", weak)
+    assert "With seed 1 the classifier gives night only 0.10, expected at least 0.5" in hint("07.4", weak)
     assert "It has no weights" in hint("07.4", chapter_07.WISH)
     assert "A weight of 3 is above 1.6" in hint("07.4", "a castle at (night)3 on a sunny day")
     assert "only weights may be added" in hint("07.4", "a castle at (night)1.5")

@@ -18,7 +18,7 @@ def test_the_steps_that_are_steered_are_counted():
     assert check("08.1", 8) and check("08.1", 8.0)
     assert "In all 20 the net is *asked*" in hint("08.1", 20)
     assert "12 steps lie before the end; the first 4" in hint("08.1", 12)
-    assert "One off: step i" in hint("08.1", 9)
+    assert "Off by one: step i" in hint("08.1", 9)
     assert "0.2 * 20 and 0.6 * 20" in hint("08.1", 3)
 
 
@@ -41,7 +41,7 @@ def test_a_condition_by_hand_is_right_and_the_rest_is_told_apart(right):
     assert "An image holds 0 to 255" in hint("08.2", image)
     assert "Expected a tensor of shape" in hint("08.2", [1, 2])
     assert "channels come second" in hint("08.2", right.permute(0, 2, 3, 1))
-    assert "the batch in front is missing" in hint("08.2", right[0])
+    assert "the batch dimension in front is missing" in hint("08.2", right[0])
     assert "Its shape is (1, 3, 8, 8), expected" in hint("08.2", torch.zeros(1, 3, 8, 8))
     assert "torch.from_numpy makes a tensor" in hint("08.2", right.numpy())
     assert "divide the image by 255 first" in hint("08.2", torch.where(hole, right, right * 255))
@@ -51,7 +51,7 @@ def test_a_condition_by_hand_is_right_and_the_rest_is_told_apart(right):
     assert "on the wrong side" in hint("08.2", torch.where(hole, plain, torch.tensor(-1.0)))
     assert "Outside the mask it goes below 0" in hint("08.2", torch.where(hole, right, plain * 2 - 1))
     other = inpaint_condition(load_image("castle"), load_mask("castle"))
-    assert "is another" in hint("08.2", other)
+    assert "is a different one" in hint("08.2", other)
 
 
 def drawn(*, thing=0.6, sky=0.0, foot=1.0, rising=True, box=(0.1, 0.3, 0.4, 0.7)) -> Image.Image:
@@ -68,12 +68,12 @@ def test_a_drawn_depth_is_right_and_the_rest_is_told_apart():
     assert "Its mode is 'L'" in hint("08.3", drawn().convert("L"))
     assert "Its channels differ" in hint("08.3", load_image("castle", size=SIDE))
     assert "Near and far are swapped" in hint("08.3", drawn().point(lambda value: 255 - value))
-    assert "should be black: nothing is farther" in hint("08.3", drawn(sky=0.5))
+    assert "should be black: nothing is farther away" in hint("08.3", drawn(sky=0.5))
     assert "The lowest row should be white" in hint("08.3", drawn(foot=0.5))
     steep = np.asarray(drawn()).copy()
     steep[int(0.6 * SIDE) :] = 255
     assert "should rise from black" in hint("08.3", Image.fromarray(steep))
-    assert "There is no thing in the left half" in hint("08.3", drawn(thing=0))
+    assert "There is nothing in the left half" in hint("08.3", drawn(thing=0))
     assert "The thing in the left half is very small" in hint("08.3", drawn(box=(0.1, 0.4, 0.14, 0.7)))
 
 

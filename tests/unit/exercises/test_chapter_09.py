@@ -40,9 +40,11 @@ def test_a_function_that_rounds_up_is_accepted():
 def test_other_functions_are_told_what_they_returned():
     assert "Expected a function, got 16" in hint("09.2", 16)
     assert "pays_back(8, 1, 0.5) returned None, expected 16" in hint("09.2", lambda *_: None)
-    assert "returned 13.33. There are no parts of calls: round up, to 14" in hint("09.2", lambda c, b, a: c / (b - a))
+    assert "returned 13.33. There are no fractions of a call: round up, to 14" in hint(
+        "09.2", lambda c, b, a: c / (b - a)
+    )
     assert "After 13 calls it has not paid back yet" in hint("09.2", lambda c, b, a: int(c // (b - a)))
-    assert "each call gives back 0.5 seconds" in hint("09.2", lambda c, b, a: c / b)
+    assert "each call saves 0.5 seconds" in hint("09.2", lambda c, b, a: c / b)
     assert "divides by zero" in hint("09.2", lambda c, b, a: math.ceil(c / (b - a)))
     endless = lambda c, b, a: math.inf if a >= b else right(c, b, a)  # noqa: E731
     assert "it never pays back, so return None" in hint("09.2", endless)
@@ -80,7 +82,7 @@ def test_kept_embeddings_are_told_from_others(tiny_course):
     kept = lambda what, **more: [record(seed=seed, prompt_embeds=what, **more) for seed in (0, 1)]  # noqa: E731
     assert check("09.4", kept(positive)) and check("09.4", kept(positive, negative_prompt_embeds=negative))
     assert "the embeddings of the empty text" in hint("09.4", kept(negative))
-    assert "the embeddings of another text" in hint("09.4", kept(other))
+    assert "the embeddings of a text other than" in hint("09.4", kept(other))
     assert "has the shape (1, 3, 2), expected (1, 77, 16)" in hint("09.4", kept(torch.zeros(1, 3, 2)))
     assert "One holds the prompt as text" in hint("09.4", kept(positive, prompt=chapter_09.BOAT))
     assert "One has no prompt_embeds" in hint("09.4", [record(seed=0), record(seed=1)])
