@@ -111,7 +111,7 @@ def test_the_divider_follows_the_keys_and_says_so(open_compare):
 
 def test_any_two_of_several_are_compared(open_compare):
     compare = open_compare("flat('red'), flat('blue'), flat('green'), titles=['r', 'b', 'g']")
-    compare.root.get_by_label("Right picture").select_option("g")
+    compare.root.get_by_label("Right image").select_option("g")
     assert compare.shown(0.75) == COLOURS["green"] and compare.shown(0.25) == COLOURS["red"]
     compare.button("Swap").click()
     assert compare.shown(0.75) == COLOURS["red"] and compare.shown(0.25) == COLOURS["green"]
@@ -126,7 +126,7 @@ def test_zoom_shows_pixels_as_they_are(open_compare):
     compare.button("Zoom in").click()
     compare.keys(*"+" * 8)
     assert compare.button("Zoom in").get_attribute("aria-disabled") == "true"
-    assert compare.button("Fit the picture").inner_text() == "1600 %"
+    assert compare.button("Fit the image").inner_text() == "1600 %"
     box = compare.stage.bounding_box()
     assert (box["width"], box["height"]) == (1024, 768)
     two_frames(compare.page)
@@ -135,7 +135,7 @@ def test_zoom_shows_pixels_as_they_are(open_compare):
     pixels = np.asarray(Image.open(io.BytesIO(compare.page.screenshot(clip=clip))).convert("L"))
     assert len(np.unique(pixels)) <= 25  # five squares by five at the most, with no shade between them
     compare.keys("-")
-    assert compare.button("Fit the picture").inner_text() == "1200 %"
+    assert compare.button("Fit the image").inner_text() == "1200 %"
     compare.keys("0")
     assert compare.stage.bounding_box()["width"] <= compare.root.bounding_box()["width"]
 

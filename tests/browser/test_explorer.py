@@ -84,7 +84,7 @@ def explore(ready):
 def test_dragging_strength_shows_drafts_and_release_the_full_picture(explore) -> None:
     explorer = explore(num_inference_steps=20)
     page = explorer.page
-    explorer.status("Full picture")
+    explorer.status("Full image")
     first = explorer.shown()
     assert first == explorer.made() and explorer.thumbs().count() == 1
     page.mouse.move(*explorer.at("Strength", 1.0))
@@ -97,7 +97,7 @@ def test_dragging_strength_shows_drafts_and_release_the_full_picture(explore) ->
     draft = explorer.shown()
     assert draft != first and explorer.thumbs().count() == 1
     page.mouse.up()
-    explorer.status("Full picture")
+    explorer.status("Full image")
     assert explorer.root.locator(".ex-badge").inner_text() == ""
     assert explorer.thumbs().count() == 2
     chosen = float(explorer.slider("Strength").input_value())
@@ -113,7 +113,7 @@ def test_a_click_in_the_history_brings_everything_back(explore) -> None:
     explorer.root.get_by_role("combobox", name="Scheduler").select_option("DDIMScheduler")
     explorer.root.get_by_role("switch", name="Keep unmasked").click()
     explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)
-    explorer.status("Full picture")
+    explorer.status("Full image")
     assert explorer.made() != first and explorer.values()["keep_unmasked"] is True
     explorer.thumbs().last.click()
     explorer.root.locator('.ex-thumb:last-child[aria-current="true"]').wait_for()
@@ -129,7 +129,7 @@ def test_previews_grow_until_a_long_picture_is_cancelled(explore) -> None:
     box = explorer.root.get_by_role("spinbutton", name="Steps, exactly")
     box.fill("900")
     box.press("Tab")
-    explorer.status("Picture · step")
+    explorer.status("Image · step")
     bar = explorer.root.get_by_role("progressbar", name="Steps")
     assert int(bar.get_attribute("max")) > 800
     preview = explorer.root.locator(".ex-preview")
@@ -142,7 +142,7 @@ def test_previews_grow_until_a_long_picture_is_cancelled(explore) -> None:
     assert explorer.shown() == before == explorer.made()
     box.fill("901")
     box.press("Tab")
-    explorer.status("Picture · step")
+    explorer.status("Image · step")
     explorer.page.keyboard.press("Escape")
     explorer.status("Cancelled")
 
@@ -210,7 +210,7 @@ def test_two_pictures_are_pinned_and_compared(explore) -> None:
     explorer.button("Compare").click()
     assert explorer.root.locator(".ex-name").all_inner_texts() == ["Before", "Now"]
     explorer.button("Compare").click()
-    explorer.button("Pin this picture as A").click()
+    explorer.button("Pin this image as A").click()
     explorer.root.locator(".ex-thumb b", has_text="A").wait_for()
     explorer.button("New seed").click()
     explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)
@@ -230,7 +230,7 @@ def test_two_pictures_are_pinned_and_compared(explore) -> None:
     )
     explorer.page.keyboard.press("ArrowRight")
     assert "99%" in left.evaluate("(node) => getComputedStyle(node).clipPath")
-    explorer.button("Pin this picture as B").click()
+    explorer.button("Pin this image as B").click()
     explorer.root.locator(".ex-name", has_text="Now").wait_for()
 
 
@@ -242,7 +242,7 @@ def test_every_press_of_a_key_is_a_draft_and_the_last_the_full_image(explore) ->
         explorer.page.keyboard.press("ArrowRight")
     assert float(explorer.slider("Guidance scale").input_value()) == before + 1.5
     explorer.root.locator(".ex-thumb").nth(1).wait_for(timeout=SOON)  # one full picture, for the last of the three
-    explorer.status("Full picture")
+    explorer.status("Full image")
     assert explorer.thumbs().count() == 2 and explorer.values()["guidance_scale"] == before + 1.5
 
 
@@ -279,7 +279,7 @@ def test_an_error_is_shown_with_its_cause_and_work_goes_on(explore) -> None:
     alert.get_by_text("Where it happened").click()
     assert "Traceback" in alert.inner_text()
     explorer.button("New seed").click()
-    explorer.status("Full picture")
+    explorer.status("Full image")
     assert not alert.is_visible()
     box = explorer.root.get_by_role("spinbutton", name="Strength, exactly")
     box.fill("0.01")
@@ -291,7 +291,7 @@ def test_a_stroke_on_the_painter_makes_a_picture(explore) -> None:
     explorer = explore("pipe, None, (painter := MaskPainter(image))")
     explorer.root.get_by_role("alert").get_by_text("Nothing is painted yet").wait_for()
     explorer.notebook.python("painter.mask = mask")
-    explorer.status("Full picture")
+    explorer.status("Full image")
     assert explorer.thumbs().count() == 1 and not explorer.root.get_by_role("alert").is_visible()
 
 
@@ -310,7 +310,7 @@ def test_a_controlnet_has_a_tab_and_its_picture_follows_the_mask(explore, ready)
     assert explore().root.get_by_role("tab").count() == 0
     ready.python(CONTROLNET)
     explorer = explore("steered, None, (painter := MaskPainter(image, mask))", control="inpaint")
-    explorer.status("Full picture")
+    explorer.status("Full image")
     picture, strength = explorer.root.locator(".ex-control"), explorer.slider("Strength")
     assert strength.is_visible() and not picture.is_visible()
     explorer.root.get_by_role("tab", name="ControlNet").click()
@@ -334,7 +334,7 @@ def test_a_controlnet_has_a_tab_and_its_picture_follows_the_mask(explore, ready)
     assert hole(explorer) == holes[0]
     explorer.root.get_by_role("tab", name="ControlNet").press("ArrowLeft")
     assert strength.is_visible() and not picture.is_visible()
-    assert explorer.root.get_by_role("tab", name="Picture").evaluate("(tab) => tab === document.activeElement")
+    assert explorer.root.get_by_role("tab", name="Image").evaluate("(tab) => tab === document.activeElement")
 
 
 def hole(explorer) -> float:
@@ -353,7 +353,7 @@ def test_a_cell_that_runs_again_puts_the_old_one_to_sleep(explore) -> None:
     assert (
         explorer.notebook.python("print(old.wait(60), old.get_state('_state')['_state']['phase'])") == "True cancelled"
     )
-    explorer.status("Full picture")
+    explorer.status("Full image")
     explorer.notebook.python("old.close()")
 
 

@@ -275,11 +275,11 @@ def test_zoom_keeps_the_point_under_the_pointer(open_painter):
         painter.page.mouse.wheel(0, -100)
     painter.page.keyboard.up("Control")
     two_frames(painter.page)
-    assert painter.button("Fit the picture").inner_text() == "3200 %"
+    assert painter.button("Fit the image").inner_text() == "3200 %"
     painter.page.mouse.click(*spot)
     assert np.argwhere(painter.mask()).tolist() == [[60, 200]]
     painter.keys("0", "h")
-    assert painter.button("Fit the picture").inner_text() == "200 %"
+    assert painter.button("Fit the image").inner_text() == "200 %"
     painter.drag((10, 10), (100, 100))  # moving the picture paints nothing
     assert painter.mask().sum() == 1
 
@@ -318,8 +318,8 @@ def test_fingers_and_pens_paint(open_painter):
     touch("touchStart", (100, 128), (156, 128))
     touch("touchMove", (60, 128), (196, 128))
     touch("touchEnd")
-    assert painter.button("Fit the picture").inner_text() != "200 %"
-    painter.button("Fit the picture").click()
+    assert painter.button("Fit the image").inner_text() != "200 %"
+    painter.button("Fit the image").click()
     assert np.array_equal(painter.mask(), painted)
 
     def pen(kind, point, force):

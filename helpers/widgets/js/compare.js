@@ -21,7 +21,7 @@ class Comparison {
   mat = element("div", { class: "cw-mat cm-mat" }, this.stage);
   smaller = tool("Zoom out", "−", () => this.zoom(-1));
   larger = tool("Zoom in", "+", () => this.zoom(1));
-  fitted = tool("Fit the picture", "", () => { this.scale = null; this.layout(); });
+  fitted = tool("Fit the image", "", () => { this.scale = null; this.layout(); });
 
   constructor({ model, signal }) {
     this.model = model;
@@ -41,7 +41,7 @@ class Comparison {
 
   chooser(side) {
     if (this.titles.length < 3) return element("span", { class: "cm-title" });
-    const node = element("select", { class: "cm-choice", "aria-label": side === "left" ? "Left picture" : "Right picture",
+    const node = element("select", { class: "cm-choice", "aria-label": side === "left" ? "Left image" : "Right image",
       onchange: () => save(this.model, { [side]: Number(node.value) }) });
     this.titles.forEach((title, i) => node.append(element("option", { value: i }, title)));
     return node;
@@ -105,7 +105,7 @@ class Comparison {
     this.stage.style.height = `${(this.height * now) / ratio}px`;
     this.root.classList.toggle("cm-pixels", now >= 2);
     this.fitted.textContent = percent;
-    mark(this.fitted, { "aria-label": `Zoom ${percent}. Fit the picture` });
+    mark(this.fitted, { "aria-label": `Zoom ${percent}. Fit the image` });
     mark(this.smaller, { "aria-disabled": now <= Math.min(1, fit) });
     mark(this.larger, { "aria-disabled": now >= Math.max(...ZOOMS) });
   }

@@ -26,7 +26,7 @@ class Panel {
     if (groups.mask.hasChildNodes()) groups.picture.append(groups.mask);
     this.node.append(groups.picture);
     if (!groups.control.hasChildNodes()) return;
-    this.moveTab = tabbed(this.node, { Picture: groups.picture, ControlNet: groups.control });
+    this.moveTab = tabbed(this.node, { Image: groups.picture, ControlNet: groups.control });
     groups.control.firstChild?.after(this.seen);
   }
 
@@ -50,10 +50,10 @@ class Strip {
   list = element("div", { class: "ex-thumbs", role: "group", "aria-label": "History, newest first" });
   total = element("span", { class: "ex-hint" });
   pins = ["a", "b"].map((place) => ({ place, node: exButton({ text: place.toUpperCase(),
-    label: `Pin this picture as ${place.toUpperCase()}`, action: () => this.pin(place) }) }));
+    label: `Pin this image as ${place.toUpperCase()}`, action: () => this.pin(place) }) }));
   node = element("section", { class: "ex-history", "aria-label": "History", hidden: "" },
     element("div", { class: "ex-line" }, element("strong", {}, "History"), this.total,
-      element("span", { class: "ex-hint" }, "Pin this picture as"), ...this.pins.map(({ node }) => node)), this.list);
+      element("span", { class: "ex-hint" }, "Pin this image as"), ...this.pins.map(({ node }) => node)), this.list);
 
   constructor(store) {
     this.store = store;
@@ -73,7 +73,7 @@ class Strip {
       const node = thumbs.get(number) ?? this.add(number, text, url);
       const letters = ["a", "b"].filter((place) => marked[place] === number).map((place) => place.toUpperCase());
       if (node.lastChild) node.lastChild.textContent = letters.join("");
-      mark(node, { "aria-label": `Picture ${number}${letters.length ? `, pinned as ${letters.join(" and ")}` : ""}: ${text}`,
+      mark(node, { "aria-label": `Image ${number}${letters.length ? `, pinned as ${letters.join(" and ")}` : ""}: ${text}`,
         "aria-current": number === shown, tabindex: number === shown ? 0 : -1 });
     }
     if (list.firstElementChild && ![...thumbs.values()].some((node) => node.tabIndex === 0)) mark(list.firstElementChild, { tabindex: 0 });
@@ -107,21 +107,21 @@ class Actions {
     this.store.restore(this.file.files?.[0]);
     this.file.value = "";
   } });
-  compare = exButton({ name: "compare", text: "Compare", title: "Two pictures behind a divider: A and B, "
+  compare = exButton({ name: "compare", text: "Compare", title: "Two images behind a divider: A and B, "
     + "or what was before and what is now", action: () => { this.stage.comparing = !this.stage.comparing; this.refreshView(); } });
-  code = exButton({ name: "code", text: "Code", title: "The complete diffusers code of this picture",
+  code = exButton({ name: "code", text: "Code", title: "The complete diffusers code of this image",
     action: () => this.toggleCode() });
   save = exButton({ name: "save", text: "Save", title: "Save as PNG, with all parameters in it",
     action: () => this.store.model.send({ kind: "save" }) });
-  open = exButton({ name: "load", text: "Open", title: "Bring back a saved picture with its parameters; or drop it here",
+  open = exButton({ name: "load", text: "Open", title: "Bring back a saved image with its parameters; or drop it here",
     action: () => this.file.click() });
-  node = element("div", { class: "ex-line ex-actions", role: "toolbar", "aria-label": "This picture" },
+  node = element("div", { class: "ex-line ex-actions", role: "toolbar", "aria-label": "This image" },
     this.compare, this.code, this.save, this.open, this.file);
   text = element("code", { tabindex: 0, "aria-label": "Python code" });
   copy = exButton({ name: "copy", text: "Copy", action: () => copy(this.text, this.copy.lastChild, "Copy") });
-  script = element("section", { class: "ex-script", "aria-label": "Code of this picture", hidden: "" },
+  script = element("section", { class: "ex-script", "aria-label": "Code of this image", hidden: "" },
     element("div", { class: "ex-line" }, element("span", { class: "ex-hint" },
-      "Plain diffusers, ready to paste. The pictures it opens are written beside the notebook."), this.copy),
+      "Plain diffusers, ready to paste. The images it opens are written beside the notebook."), this.copy),
     element("pre", { class: "cw-code" }, this.text));
 
   constructor(store, stage, refreshView) {

@@ -124,7 +124,7 @@ function followRange(range, change) {
 
 function seed(control, change, { store: { model } }) {
   const box = numberBox(control, change, { id: newId(), title: control.help });
-  const dice = exButton({ name: "dice", label: "New seed", title: "New seed, new picture",
+  const dice = exButton({ name: "dice", label: "New seed", title: "New seed, new image",
     action: () => change(crypto.getRandomValues(new Uint32Array(1))[0], false) });
   const lock = exButton({ name: "locked", label: "Keep the seed",
     action: () => model.send({ kind: "lock", on: !model.get("_locked") }) });

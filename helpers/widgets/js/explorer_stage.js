@@ -21,7 +21,7 @@ export class Stage {
   badge = element("span", { class: "cw-badge ex-badge" });
   empty = element("span", { class: "ex-empty" });
   divider = element("input", { type: "range", class: "ex-reach", min: 0, max: 100, step: 1, value: 50,
-    "aria-label": "Divider between the two pictures", oninput: () => this.divide() });
+    "aria-label": "Divider between the two images", oninput: () => this.divide() });
   frame = element("div", { class: "cw-frame ex-frame" }, this.picture, this.left, this.preview,
     element("div", { class: "cw-divider", "aria-hidden": true }, element("span")),
     ...this.names, this.badge, this.empty, this.divider);
@@ -61,8 +61,8 @@ export class Stage {
     this.comparing &&= Boolean(pair);
     setImage(picture, this.comparing && pair ? pair.urls[1] : urls.picture || urls.before);
     picture.classList.toggle("ex-faint", !urls.picture);
-    picture.alt = state.shown !== null || urls.picture ? `Picture made from ${JSON.stringify(this.store.value("prompt"))}`
-      : "The picture before";
+    picture.alt = state.shown !== null || urls.picture ? `Image made from ${JSON.stringify(this.store.value("prompt"))}`
+      : "The image before";
     frame.classList.toggle("ex-comparing", this.comparing);
     if (this.comparing && pair) {
       setImage(this.left, pair.urls[0]);
@@ -74,7 +74,7 @@ export class Stage {
     this.preview.classList.toggle("ex-inset", Boolean(step?.inset));
     this.badge.textContent = state.draft && !this.comparing && !(coming && !step?.inset) ? "Draft" : "";
     frame.classList.toggle("cw-blank", !made);
-    this.empty.textContent = made || coming ? "" : running ? "The first picture is being made" : "No picture yet";
+    this.empty.textContent = made || coming ? "" : running ? "The first image is being made" : "No image yet";
   }
 
   showProgress(state) {
@@ -83,11 +83,11 @@ export class Stage {
     bar.max = total ?? 1;
     if (total || !running) bar.value = done;
     else bar.removeAttribute("value");
-    const words = { running: `${state.quick ? "Draft" : "Picture"}${total ? ` · step ${done} of ${total}` : " · waiting"}`,
-      cancelled: "Cancelled", failed: "No new picture", invalid: "No new picture",
-      done: state.draft ? "Draft: a few quick steps" : "Full picture" };
+    const words = { running: `${state.quick ? "Draft" : "Image"}${total ? ` · step ${done} of ${total}` : " · waiting"}`,
+      cancelled: "Cancelled", failed: "No new image", invalid: "No new image",
+      done: state.draft ? "Draft: a few quick steps" : "Full image" };
     this.status.textContent = words[state.phase] ?? "";
-    const settled = state.phase === "cancelled" ? "Cancelled" : state.phase === "done" && !state.draft ? "Picture ready" : "";
+    const settled = state.phase === "cancelled" ? "Cancelled" : state.phase === "done" && !state.draft ? "Image ready" : "";
     if (this.spoken.textContent !== settled) this.spoken.textContent = settled;
   }
 

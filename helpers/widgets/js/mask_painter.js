@@ -29,7 +29,7 @@ const ICONS = {
 const TOOLS = {
   brush: ["Brush", "b"], eraser: ["Eraser", "e"], rectangle: ["Rectangle", "r"], ellipse: ["Ellipse", "o"],
   lasso: ["Lasso", "l"], fill: ["Fill an enclosed area", "f"], select: ["Select an object: click it, or drag a box around it", "w"],
-  hand: ["Move the picture", "h"],
+  hand: ["Move the image", "h"],
 };
 const HELP = [
   ["B E R O L F W", "brush, eraser, rectangle, ellipse, lasso, fill, select an object"],
@@ -40,8 +40,8 @@ const HELP = [
   ["Ctrl+Z  Ctrl+Shift+Z", "undo, redo"],
   ["I G S Delete", "invert, grow, shrink, clear"],
   ["+ − 0", "zoom; or Ctrl+wheel, or two fingers"],
-  ["H", "move the picture; or middle button, or two fingers"],
-  ["Arrow keys", "on the picture: move the cursor; with Shift by one pixel"],
+  ["H", "move the image; or middle button, or two fingers"],
+  ["Arrow keys", "on the image: move the cursor; with Shift by one pixel"],
   ["Space", "paint there; hold it to draw a line; shapes: start and end"],
   ["Enter", "pen down, pen up; closes a lasso"],
 ];
@@ -78,7 +78,7 @@ class Painter {
     this.screen = new MaskScreen(store, signal, (scale) => { this.fit.textContent = `${Math.round(scale * 100)} %`; });
     this.viewport = this.screen.viewport;
     this.hand = this.screen.hand;
-    this.fit = button("cw-quiet cw-percent", () => this.viewport.zoom(0), { "aria-label": "Fit the picture", title: "Fit the picture (0)" });
+    this.fit = button("cw-quiet cw-percent", () => this.viewport.zoom(0), { "aria-label": "Fit the image", title: "Fit the image (0)" });
     this.tools = Object.entries(TOOLS).map(([tool, [label, key]]) =>
       ({ tool, node: iconButton(tool, label, key.toUpperCase(), () => save(model, { tool })) }));
     this.actions = this.buildActions(Math.max(1, Math.round(longer / 128)));

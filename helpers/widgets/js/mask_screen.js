@@ -6,7 +6,7 @@ import { snap } from "./raster.js";
 import { Viewport } from "./viewport.js";
 
 const EVERYWHERE = { x0: -Infinity, y0: -Infinity, x1: Infinity, y1: Infinity };
-const LABEL = "Mask over the picture. Arrow keys move the cursor, Space paints.";
+const LABEL = "Mask over the image. Arrow keys move the cursor, Space paints.";
 
 const contextOf = (canvas) => canvas.getContext("2d");
 

@@ -120,7 +120,7 @@ class Weights {
     mark(this.frame, { "aria-busy": phase === "running" });
     mark(this.plain, { "aria-pressed": plain });
     if (this.written.textContent !== weighted) this.written.textContent = weighted;  // set anew, it loses the reader's selection
-    this.picture.alt = plain ? "the picture without weights" : `the picture of ${weighted}`;
+    this.picture.alt = plain ? "the image without weights" : `the image of ${weighted}`;
   }
 }
 
