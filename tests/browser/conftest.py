@@ -90,6 +90,11 @@ class Notebook:
     errors: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        """Its path as the server says it."""
+        return self.path.relative_to(self.lab.root).as_posix()
+
     def cell(self, index: int):
         return self.page.locator(".jp-Notebook:visible .jp-CodeCell").nth(index)
 
@@ -253,16 +258,16 @@ class Opener:
         page.on("pageerror", lambda error: notebook.errors.append(str(error)))
         page.on("console", lambda message: message.type == "error" and notebook.errors.append(message.text))
         page.on("request", lambda sent: _is_local(sent.url) or notebook.strays.append(sent.url))
-        page.goto(f"{self.lab.url}lab/tree/{urllib.parse.quote(path.name)}?reset", timeout=120_000)
+        page.goto(f"{self.lab.url}lab/tree/{urllib.parse.quote(notebook.name)}?reset", timeout=120_000)
         page.locator(".jp-Notebook:visible .jp-CodeCell").first.wait_for(timeout=120_000)
         page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=120_000)
-        self.lab.wait_for_kernel(path.name)
+        self.lab.wait_for_kernel(notebook.name)
         return notebook
 
     def close(self) -> None:
         for notebook in self.opened:
             notebook.page.context.close()
-            self.lab.stop_kernel(notebook.path.name)
+            self.lab.stop_kernel(notebook.name)
         for notebook in self.opened:
             notebook.check()
 
