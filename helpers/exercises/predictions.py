@@ -126,7 +126,8 @@ def as_buttons(asked: Question) -> Any:
         said.value = result._repr_html_()
 
     for letter, _ in zip(LETTERS, asked.choices, strict=False):
-        button = ipywidgets.Button(description=_label(asked, letter), layout={"width": "auto", "max_width": "100%"})
+        label = _label(asked, letter)  # the tooltip has all of it where a narrow page cuts the button off
+        button = ipywidgets.Button(description=label, tooltip=label, layout={"width": "auto", "max_width": "100%"})
         button.on_click(pressed)
         buttons.append(button)
     layout = {"align_items": "flex-start"}
