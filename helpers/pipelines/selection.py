@@ -12,7 +12,7 @@ from helpers.common.validation import number
 from helpers.images.masks import box_mask, by, fit, threshold
 from helpers.images.reading import as_image, to_rgb
 
-WORKING_SIDE = 512  # pixels: larger images are looked at in this size
+WORKING_SIDE = 256  # pixels: larger images are looked at in this size
 ROUNDS = 5  # of learning the colours of both sides, and cutting anew
 WIDE, HIGH = 0.18, 0.24  # how far from a click an object is looked for, as a share of the image's longer side
 

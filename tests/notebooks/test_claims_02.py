@@ -75,6 +75,18 @@ def test_the_boat_fits_every_outline(chapter, paint):
         assert mean(one.inside for one in moved) > 1.5 * mean(one.outside for one in moved), name
 
 
+# From a click
+
+
+def test_a_click_takes_the_bench_along_and_a_box_the_cat_alone(chapter):
+    def on_the_cat(mask):
+        return share(ImageChops.darker(mask, load_mask("bench"))) / share(mask)
+
+    assert on_the_cat(chapter.boxed) > 0.85 > 0.7 > on_the_cat(chapter.clicked)
+    assert share(chapter.clicked) > 1.3 * share(chapter.boxed)
+    assert share(chapter.boxed) < share(load_mask("bench"))  # close to the outline: to be grown before it is painted
+
+
 # Transparency
 
 

@@ -256,6 +256,25 @@ def test_a_picture_can_take_the_place_of_a_prompt(chapter):
     assert mean(adherence(one, "a lighthouse") for one in drawn) > before + 0.3
 
 
+# How much picture, how much word
+
+
+def test_the_mix_leads_from_the_picture_to_the_words(chapter):
+    assert chapter.alike[0] == pytest.approx(1, abs=1e-3) and chapter.alike == sorted(chapter.alike, reverse=True)
+    seen = {thing: [np.mean(adherence(ones, thing)) for ones in chapter.drawn] for thing in ("lighthouse", "boat")}
+    assert seen["lighthouse"][0] > 0.8 > 0.2 > seen["lighthouse"][-1]
+    assert seen["boat"][-1] > 0.8 > 0.2 > seen["boat"][0]
+    halfway = sum(0.3 < value < 0.7 for value in seen["lighthouse"])
+    assert halfway <= 1  # it switches
+
+
+def test_the_adapter_that_is_named_is_an_argument_of_the_others_and_not_of_kandinsky(chapter):
+    for name in (SD, SDXL):
+        assert hasattr(chapter.pipes[name], "load_ip_adapter") and hasattr(chapter.pipes[name], "set_ip_adapter_scale")
+        assert "ip_adapter_image" in chapter.inspect.signature(chapter.pipes[name].__call__).parameters
+    assert not hasattr(chapter.pipes[KANDINSKY], "load_ip_adapter")
+
+
 # The exercises
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageChops
 
-from helpers import CATALOG, adherence, change, grow, keep_unmasked, load_image, load_mask, threshold
+from helpers import CATALOG, adherence, change, grow, keep_unmasked, load, load_image, load_mask, seam, threshold
 from helpers.cli import notebook_runner
 from tests.notebooks.running import mean, prose, visited
 
@@ -224,6 +226,104 @@ def test_the_special_unet_gets_the_grey_as_its_fifth_channel(chapter):
         hook.remove()
     expected = pipe.mask_processor.preprocess(chapter.soft)[..., ::8, ::8]
     assert torch.equal(got[0][:1, 4:5].float().cpu(), expected)
+
+
+# A second pass over the mask's edge
+
+
+def test_a_second_pass_takes_the_outline_where_there_is_one(chapter):
+    before = {name: mean(chapter.edge(record.image, record) for record in chapter.some[name]) for name in chapter.some}
+    after = {
+        name: mean(chapter.edge(picture, record) for picture, record in zip(made, chapter.some[name], strict=True))
+        for name, made in chapter.retouched.items()
+    }
+    assert before[REGULAR] > after[REGULAR] + 5
+    assert abs(before[SPECIAL] - after[SPECIAL]) < 5 and before[SPECIAL] < before[REGULAR] / 2
+
+
+def test_far_from_the_edge_the_second_pass_changes_nothing_outside(chapter):
+    for record, picture in zip(chapter.some[REGULAR], chapter.retouched[REGULAR], strict=True):
+        image, mask = record.parameters["image"], record.parameters["mask_image"]
+        assert change(image, picture, grow(mask, image.width // 8)).outside == 0
+
+
+# Removal
+
+
+def test_describing_the_place_removes_and_an_order_does_not(chapter):
+    nothing, order, place = (chapter.things_seen(records) for records in chapter.by_prompt.values())
+    assert all(len(records) == 16 for records in chapter.by_prompt.values())
+    assert min(nothing, order) >= 10 and place <= 3
+
+
+def test_a_box_takes_the_bench_away_and_a_close_mask_leaves_it(chapter):
+    left = {name: sum(np.array(adherence(made, "bench")) > 0.5) for name, made in chapter.benches.items()}
+    assert left["follows the cat"] >= 6 and left["box"] <= 3
+
+
+# What is in the hole before the first step
+
+
+def test_a_fill_with_an_edge_leaves_a_frame_with_the_regular_checkpoint_alone(chapter):
+    def step(name, how):
+        return mean(seam(record.image, chapter.around, reach=4) for record in chapter.filled[name, how])
+
+    for how in ("mean", "noise"):
+        assert step(REGULAR, how) > step(REGULAR, "telea") + 2
+        assert step(SPECIAL, how) < step(REGULAR, how) - 1.5
+    starts = {how: seam(start, chapter.around, reach=4) for how, start in chapter.starts.items()}
+    assert min(starts["mean"], starts["noise"]) > 10 > 3 > starts["telea"]
+
+
+def test_the_original_shines_through_and_no_fill_does(chapter):
+    for name in (REGULAR, SPECIAL):
+        moved = {
+            how: mean(
+                change(chapter.winter, record.image, chapter.around).inside for record in chapter.filled[name, how]
+            )
+            for how in chapter.starts
+        }
+        assert moved["original"] < 0.8 * min(moved[how] for how in ("mean", "noise", "telea"))
+
+
+# A change map
+
+
+def by_eighths(chapter, picture):
+    moved = np.abs(np.asarray(picture, float) - np.asarray(chapter.meadow, float)).mean((0, 2))
+    return np.array([part.mean() for part in np.array_split(moved, 8)])
+
+
+def test_a_grey_mask_switches_in_the_middle_and_a_map_sets_in_gradually(chapter):
+    for name in (REGULAR, SPECIAL):
+        plain = by_eighths(chapter, chapter.mapped[f"{name}, grey mask"])
+        by_map = by_eighths(chapter, chapter.mapped[f"{name}, {'change map' if name == REGULAR else 'map'}"])
+        assert plain[1:4].mean() < plain[5:].mean() / 3
+        assert by_map[0] < 10 and by_map[5:].mean() > 30
+        assert by_map[2:4].mean() > 2 * plain[2:4].mean()
+        assert by_map[1:3].mean() < by_map[5:].mean()
+
+
+def test_the_special_unet_must_be_shown_what_is_kept(chapter):
+    alone = by_eighths(chapter, chapter.mapped["sd15-inpaint, map, mask alone"])
+    assert alone[0] > 3 * by_eighths(chapter, chapter.mapped["sd15-inpaint, map"])[0]
+
+
+def test_a_black_map_keeps_the_picture_and_a_white_one_is_the_plain_call(chapter):
+    def painted(grey, **call):
+        call = call or chapter.white | chapter.follow(grey, chapter.meadow)
+        return chapter.regular(**chapter.map_call, **call, generator=chapter.seed(0)).images[0]
+
+    black = painted(Image.new("L", chapter.meadow.size))
+    kept = change(chapter.meadow, chapter.round_trip(chapter.meadow)).inside
+    assert change(chapter.meadow, black).inside < kept + 2
+    white = painted(Image.new("L", chapter.meadow.size, 255))
+    assert white.tobytes() == painted(None, **chapter.white).tobytes()
+
+
+def test_the_upscalers_take_no_callback():
+    for name in ("upscale-x2", "upscale-x4"):
+        assert "callback_on_step_end" not in inspect.signature(load(name).__call__).parameters
 
 
 # The words, and the exercises

@@ -166,6 +166,27 @@ def test_gentle_calls_add_up(chapter):
     assert found[-1] > found[1] > found[0]
 
 
+# Pale after many edits
+
+
+def test_matching_brings_contrast_and_colours_back_and_no_detail(chapter):
+    def contrast(image):
+        return np.asarray(image.convert("L"), float).std()
+
+    original, edited, matched = chapter.original, chapter.edited, chapter.matched
+    assert contrast(edited) < contrast(original) - 2
+    assert abs(contrast(matched) - contrast(original)) < 0.3 * abs(contrast(edited) - contrast(original))
+    assert change(original, matched).inside < 0.9 * change(original, edited).inside
+    assert sharpness(edited) < 0.9 * sharpness(original) and sharpness(matched) < sharpness(original)
+
+
+def test_matching_an_image_to_itself_changes_nothing_much_and_a_shift_is_undone(chapter):
+    original = chapter.original
+    assert change(original, chapter.match_colours(original, original)).inside < 1
+    pale = Image.fromarray((np.asarray(original) * 0.6 + 80).round().astype("uint8"))
+    assert change(original, chapter.match_colours(pale, original)).inside < 2 < change(original, pale).inside / 5
+
+
 # Inpaint, refine
 
 

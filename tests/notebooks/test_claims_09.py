@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 
 import pytest
 import torch
 
-from helpers import change, check, measured
+from helpers import change, check, load, measured
 from helpers.cli import notebook_runner
 from helpers.exercises import chapter_09
 from tests.notebooks.running import mean, visited
@@ -139,6 +140,66 @@ def test_a_few_steps_are_enough_and_two_are_not(chapter):
     two = {name: adherence_at(chapter, name, 2) for name in ("DDIM", "EulerDiscrete", "DPMSolverMultistep")}
     assert max(two["DDIM"], two["EulerDiscrete"]) < two["DPMSolverMultistep"]
     assert two["DDIM"] < adherence_at(chapter, "DDIM", 20) - 0.1
+
+
+# Guidance, switched off late
+
+
+def test_the_documented_callback_works_for_text_and_crashes_inpainting(chapter):
+    assert re.findall(r"(\S+): (works|RuntimeError)", chapter.said_by["cutoff"]) == [
+        ("text-to-image", "works"),
+        ("inpainting", "RuntimeError"),
+    ]
+
+
+def test_later_cutoffs_ask_more_and_change_less(chapter):
+    found = re.findall(r"guided in +(\d+) of 10 steps: (\d+) questions, +([\d.]+)", chapter.said_by["cutoff-cure"])
+    guided, asked, away = (list(map(float, column)) for column in zip(*found, strict=True))
+    assert asked == [10 + steps for steps in guided]
+    assert away[0] == 0 and away[1] < away[-1] and away[-2] < away[-1]
+
+
+def latents(chapter, pipe, last, **hook):
+    """The final latents of the chapter's call, guided up to step `last`."""
+    call = chapter.call | chapter.hole | (hook or chapter.guided_until(last)) | {"output_type": "latent"}
+    pipe.set_progress_bar_config(disable=True)
+    return pipe(**call, generator=torch.Generator().manual_seed(0)).images
+
+
+@pytest.mark.parametrize("last", [0, 4, 8])
+def test_a_cutoff_is_a_plain_loop_with_the_prompt_alone_bit_for_bit(chapter, last):
+    pipe, found = chapter.inpaint, {}
+
+    def keep(pipe, step, timestep, tensors):
+        if step == last:
+            found.update({name: value.clone() for name, value in tensors.items()})
+            found["scheduler"] = copy.deepcopy(pipe.scheduler)
+        return tensors
+
+    names = ["latents", "prompt_embeds", "mask", "masked_image_latents"]
+    guided = latents(chapter, pipe, last, callback_on_step_end=keep, callback_on_step_end_tensor_inputs=names)
+    scheduler, x = found["scheduler"], found["latents"]
+    for t in scheduler.timesteps[last + 1 :]:
+        seen = torch.cat([scheduler.scale_model_input(x, t), found["mask"][1:], found["masked_image_latents"][1:]], 1)
+        x = scheduler.step(pipe.unet(seen, t, found["prompt_embeds"][1:], return_dict=False)[0], t, x)[0]
+    cut = latents(chapter, pipe, last)
+    assert torch.equal(cut, x) and not torch.equal(cut, guided)
+
+
+def test_a_cutoff_after_the_last_step_is_the_plain_call_and_the_next_call_is_guided(chapter):
+    plain = latents(chapter, chapter.inpaint, 9, callback_on_step_end=None)
+    assert torch.equal(latents(chapter, chapter.inpaint, 9), plain)
+    latents(chapter, chapter.inpaint, 2)
+    assert torch.equal(latents(chapter, chapter.inpaint, 9, callback_on_step_end=None), plain)
+
+
+def test_it_works_for_a_regular_checkpoint_too(chapter):
+    pipe, steps = load("sd15", task="inpaint"), []
+    hook = pipe.unet.register_forward_pre_hook(lambda unet, args: steps.append(len(args[0])))
+    try:
+        assert latents(chapter, pipe, 4).isfinite().all() and steps == [2] * 5 + [1] * 5
+    finally:
+        hook.remove()
 
 
 # Batches, embeddings
