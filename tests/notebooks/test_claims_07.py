@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from helpers import adherence, change, check
+from helpers import adherence, change, check, parse_prompt
 from helpers.cli import notebook_runner
 from tests.notebooks.running import cells, visited
 
@@ -41,6 +41,32 @@ def test_a_weight_turns_day_into_night(chapter):
 def test_without_weights_the_call_is_the_plain_one(chapter):
     assert "without weights, the plain call's picture: True" in chapter.printed
     assert "equal to Compel's: True" in chapter.printed
+
+
+# As others write it
+
+
+def test_the_notation_of_others_is_refused_and_converts(chapter):
+    with pytest.raises(ValueError, match="behind a colon, as other programs do"):
+        parse_prompt(chapter.found)
+    for theirs, ours in (
+        ("a (red castle:1.3) at night", "a (red castle)1.3 at night"),
+        ("[cloudy], a (cat:0.7) and a (tree:2)", "(cloudy)0.91, a (cat)0.7 and a (tree)2"),
+        ("a castle at night", "a castle at night"),
+    ):
+        assert chapter.from_colons(theirs) == ours
+        (flat,) = parse_prompt(ours).prompts
+        assert "".join(part.text for part in flat.children).replace(" ", "") == re.sub(r"[\d.()\s]", "", ours)
+    (flat,) = parse_prompt(chapter.converted).prompts
+    assert [part.weight for part in flat.children] == [1, 1.5, 1, 0.91]
+
+
+def test_compel_moves_away_from_the_empty_prompt(chapter):
+    empty, plain, heavy = (
+        chapter.weigh(chapter.text2img, text)["prompt_embeds"][0] for text in ("", "castle", "(castle)1.5")
+    )
+    word = 1  # behind the start token
+    assert np.allclose((heavy - empty)[word].cpu(), 1.5 * (plain - empty)[word].cpu(), atol=1e-3)
 
 
 # Rows
