@@ -35,11 +35,11 @@ def class_name(checkpoint: Checkpoint, task: str | None = None, controlnet: str 
     name = checkpoint.name
     if checkpoint.family == "controlnet":
         raise ValueError(
-            f"{name!r} is a ControlNet and makes no pictures alone; join it to a checkpoint: "
+            f"{name!r} is a ControlNet and makes no images alone. Join it to a checkpoint: "
             f"load('sd15-inpaint', controlnet={name!r})."
         )
     if checkpoint.family == "depth":
-        raise ValueError(f"{name!r} makes no pictures: depth_map(image) asks it how near everything is.")
+        raise ValueError(f"{name!r} makes no images. depth_map(image) asks it how near everything is.")
     task = checkpoint.tasks[0] if task is None else task
     if task not in checkpoint.tasks:
         others = [other.name for other in CATALOG.values() if task in other.tasks]

@@ -22,11 +22,11 @@ NEEDS: dict[str, tuple[str, int, Callable[[str], str]]] = {
     "the smallest download": (
         "sd15-inpaint", 1, lambda name: f"its download is {format_size(CATALOG[name].download_size)}",
     ),
-    "the largest pictures": ("sdxl-inpaint", 2, lambda name: f"it was trained on {CATALOG[name].full_size} pixels"),
+    "the largest images": ("sdxl-inpaint", 2, lambda name: f"it was trained on {CATALOG[name].full_size} pixels"),
     "a licence without forbidden uses": (
         "kandinsky22-inpaint", 1, lambda name: f"its licence is {CATALOG[name].licence}",
     ),
-    "a picture as part of the prompt": (
+    "an image as part of the prompt": (
         "kandinsky22-inpaint", 5, lambda name: "its UNet was trained to read words only",
     ),
 }  # fmt: skip

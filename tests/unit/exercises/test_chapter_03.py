@@ -22,32 +22,32 @@ def test_the_right_choices_follow_from_the_catalogue() -> None:
     right("03.1", RIGHT)
     three = [CATALOG[name] for name in chapter_03.POPULAR]
     assert min(three, key=lambda one: one.download_size).name == RIGHT["the smallest download"]
-    assert max(three, key=lambda one: one.full_size).name == RIGHT["the largest pictures"]
+    assert max(three, key=lambda one: one.full_size).name == RIGHT["the largest images"]
     free = [one.name for one in three if "rail" not in one.licence]
     assert free == [RIGHT["a licence without forbidden uses"]]
 
 
 def test_wrong_choices_are_told_what_speaks_against_them() -> None:
     assert "Expected a dict" in hint("03.1", "sd15-inpaint")
-    assert "No checkpoint is named for 'the largest pictures'" in hint("03.1", {"the smallest download": "sd15"})
-    assert "for 'the largest pictures' yet" in hint("03.1", RIGHT | {"the largest pictures": ...})
+    assert "No checkpoint is named for 'the largest images'" in hint("03.1", {"the smallest download": "sd15"})
+    assert "for 'the largest images' yet" in hint("03.1", RIGHT | {"the largest images": ...})
     assert "Did you mean 'sd15-inpaint'" in hint("03.1", RIGHT | {"the smallest download": "sd15-inpainting"})
     assert "its download is 6.9 GB" in hint("03.1", RIGHT | {"the smallest download": "sdxl-inpaint"})
-    assert "trained on 768 pixels" in hint("03.1", RIGHT | {"the largest pictures": "kandinsky22-inpaint"})
+    assert "trained on 768 pixels" in hint("03.1", RIGHT | {"the largest images": "kandinsky22-inpaint"})
     wrong = {"a licence without forbidden uses": "sdxl-inpaint"}
     assert "its licence is openrail++" in hint("03.1", RIGHT | wrong)
-    wrong = {"a picture as part of the prompt": "sd15-inpaint"}
+    wrong = {"an image as part of the prompt": "sd15-inpaint"}
     assert "trained to read words only" in hint("03.1", RIGHT | wrong)
-    assert "none of the three" in hint("03.1", RIGHT | {"the largest pictures": 3})
+    assert "none of the three" in hint("03.1", RIGHT | {"the largest images": 3})
 
 
 def test_a_wrong_choice_is_sent_to_the_section_that_shows_better() -> None:
     sections = {section[0]: section for section in chapter_text().split("\n## ")[1:]}
     shown = {
         "the smallest download": "models(*names)",
-        "the largest pictures": "CATALOG[name].size} pixels",
+        "the largest images": "CATALOG[name].size} pixels",
         "a licence without forbidden uses": "Read licences",
-        "a picture as part of the prompt": "a picture can take the place of a prompt",
+        "an image as part of the prompt": "a picture can take the place of a prompt",
     }
     for need, words in shown.items():
         wrong = next(name for name in chapter_03.POPULAR if name != RIGHT[need])
