@@ -38,7 +38,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
         """(`AutoencoderKL`, 8x, 4 channels): trained on crops of 64 pixels, most of them on subjects, one in
   seven in a style of the restyling chapters. Batch 8, Muon; L1 + 4 MSE + edges, and a tiny KL term. The
   recipe `vae-decoder` then trains the decoder alone, so that the latents stay what the UNets know. It uses
-  whole images, slightly noisy latents, L1 of pixels and edges, and a patch discriminator.""",
+  whole images, latents as the UNets give them back from some noise, L1 of pixels and edges, and a patch
+  discriminator.""",
     ),
     (
         ("tokenizer", "text_encoder"),
@@ -119,8 +120,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
         ("movq",),
         """(`VQModel` with spatial norms): started from vae and made wider. The encoder gives the vae's latents
   in a latent space turned by a rotation and of unit variance. The decoder is trained further on whole
-  drawings, with a little noise on their latents. The codebook, which Kandinsky's pipelines do not use, is a
-  k-means of latents.""",
+  drawings, with a little noise on their latents, and then by `movq-decoder` as the VAE's is. The codebook,
+  which Kandinsky's pipelines do not use, is a k-means of latents.""",
     ),
     (
         ("unet-kandinsky22",),
@@ -152,7 +153,12 @@ MADE: list[tuple[tuple[str, ...], str]] = [
   resolution. Trained on drawings and close-ups made four times smaller, with noise of up to level 350 on the
   small image. It predicts v, and learns from the error of the clean latents.""",
     ),
-    (("classifier",), "reads the images for the figures below. It has seen drawings only."),
+    (
+        ("classifier",),
+        """reads the images for the figures below. The one shipped has seen drawings only, and is nearly as sure
+  of a heap as of a cat, as its calibration error says. The recipe teaches it doubt, on spoiled drawings and on
+  a UNet's guesses, but no classifier has been trained with it for long enough yet.""",
+    ),
 ]
 TRAINED_AS = {"clip-text": "clip", "clip-image": "clip"}  # in training.json, where that is not the folder's name
 FIGURES = """\
