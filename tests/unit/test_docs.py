@@ -43,3 +43,15 @@ def test_the_glossary_is_in_order_with_two_lines_a_term() -> None:
     entries = [entry.strip().split("\n") for entry in re.split(r"^### ", page("glossary.md"), flags=re.MULTILINE)[1:]]
     assert [entry[0] for entry in entries] == sorted((entry[0] for entry in entries), key=str.lower)
     assert [entry[0] for entry in entries if len(entry) != 3] == []
+
+
+def test_readme_and_lesson_plan_give_each_chapter_the_minutes_that_it_says() -> None:
+    said = {}
+    for path in sorted((DOCS.parent / "notebooks").glob("*.ipynb")):
+        first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+        found = re.search(r"^# (\w+) .*?\*\*What you will do\*\* \((\d+) minutes\)", first, re.DOTALL)
+        assert found, path.name
+        said[found[1]] = found[2]
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| \[(\w+) [^|]+ \| (?:.+) \| (\d+) \|$", readme, re.MULTILINE)) == said
+    assert dict(re.findall(r"^### (\w+) .+ \((\d+) minutes\)$", page("teaching.md"), re.MULTILINE)) == said
