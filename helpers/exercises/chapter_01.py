@@ -86,7 +86,7 @@ def pixels_that_stay(answer: Any) -> str | None:
             "Is the order right? It is keep_unmasked(before, after, mask), and before is the image you started from.",
         )
         return (
-            f"Outside the mask it differs by {changed.outside:.2g} grey levels and should by 0: the VAE changed it. "
+            f"Outside the mask it differs by {changed.outside:.2g} grey levels, expected 0: the VAE changed it. "
             "Put the original back with keep_unmasked (section 4)."
         )
     expect_repainted(changed, PAINT_ANEW)

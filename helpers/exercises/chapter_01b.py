@@ -147,11 +147,11 @@ def _compare(answer: Any, right: tuple[str | None, dict], mistakes: dict[str, tu
             return f"Not yet: {reason}."
     if apart < LOOK_ALIKE:
         raise Hint(
-            f"Very near: it differs from the pipeline's image by {apart:.2f} grey levels on average, and should by 0. "
+            f"Very close: it differs from the pipeline's image by {apart:.2f} grey levels on average, expected 0. "
             "Is each random number drawn once, in the pipeline's order (first the VAE's, then the noise)?"
         )
     return (
-        f"It differs from the pipeline's image by {apart:.1f} grey levels on average, and should by 0. Check the seed, "
+        f"It differs from the pipeline's image by {apart:.1f} grey levels on average, expected 0. Check the seed, "
         "the number of steps, the prompt, the guidance scale, and that the generator is made anew."
     )
 

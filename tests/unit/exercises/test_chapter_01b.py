@@ -63,7 +63,7 @@ def test_a_cat_is_compared_number_by_number(change, expected) -> None:
 def test_a_pixel_that_differs_is_told() -> None:
     image = made(None, 7, **CAT)
     image.putpixel((0, 0), tuple(level ^ 1 for level in image.getpixel((0, 0))))
-    assert "Very near" in hint("01b.2", image)
+    assert "Very close" in hint("01b.2", image)
     assert "Expected" in hint("01b.2", image.resize((64, 64)))
     assert "Expected a PIL image, got an array" in hint("01b.2", torch.zeros(1, 4, 16, 16))
 
