@@ -123,6 +123,11 @@ def test_a_compiled_block_paints_the_same(chapter):
     assert change(chapter.paint(num_inference_steps=2), chapter.paint(one, num_inference_steps=2)).inside < 1
 
 
+def test_another_runtime_runs_the_unet_and_makes_the_same_image(chapter):
+    assert int(re.search(r"at most (\d+) of 255 apart", chapter.said_by["runtime"])[1]) <= 1
+    assert chapter.runtimes["ONNX Runtime"].unet._graph.sessions, "the graph ran"
+
+
 # Steps
 
 
