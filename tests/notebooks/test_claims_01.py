@@ -119,6 +119,7 @@ def guides_cats(chapter):
     """Kandinsky's cats with the guide's prompt, one image a seed; and the pair that they began with."""
     size = CATALOG["kandinsky22-inpaint"].size
     call = chapter.pair | {"height": size, "width": size, "num_inference_steps": 25}
+    call["negative_prompt"] = chapter.negative_prompt
     more = [chapter.kandinsky(GUIDE, **call, generator=seed(number)).images[0] for number in SEEDS[1:]]
     return [chapter.guides, *more], chapter.pair
 
@@ -251,6 +252,33 @@ def test_more_strength_moves_further_from_the_picture(img2img) -> None:
     ]
     assert away == sorted(away)
     assert away[-1] > 1.6 * away[0]
+
+
+def test_image_to_image_at_full_strength_still_sees_the_image(chapter, img2img) -> None:
+    """A tenth of the amplitude is left; what starts as pure noise does not depend on the image at all."""
+    start, t = load_image("winter"), int(chapter.starts)
+    assert 900 < t < 999 and 0.08 < float(chapter.left) < 0.11
+    assert f"t = {t}, where {float(chapter.left):.1%} of" in chapter.printed
+    call = {"strength": 1.0, "num_inference_steps": STEPS}
+    dark, light = (load_image(name) for name in ("winter", "seashore"))
+    apart, nearer = [], []
+    for number in SEEDS:
+        made = [img2img("a castle at night", one, **call, generator=seed(number)).images[0] for one in (dark, light)]
+        apart.append(change(*made).inside)
+        nearer.append(change(start, made[1]).inside - change(start, made[0]).inside)
+    assert mean(apart) > 8 and mean(nearer) > 0
+
+
+def test_inpainting_at_full_strength_starts_from_pure_noise() -> None:
+    from PIL import Image
+
+    regular, (one, other) = quiet("sd15", task="inpaint"), (load_image("winter"), load_image("seashore"))
+    call = {"mask_image": Image.new("L", one.size, 255), "num_inference_steps": 4}
+
+    def made(image, strength):
+        return regular("a castle", image, strength=strength, **call, generator=seed(0)).images[0]
+
+    assert change(made(one, 1.0), made(other, 1.0)).inside < 0.5 < change(made(one, 0.8), made(other, 0.8)).inside
 
 
 def test_strength_decides_how_many_steps_run(chapter) -> None:

@@ -113,7 +113,10 @@ def test_the_token_calls_the_style(chapter):
         return np.asarray(picture, float)[[0, 1, -2, -1]].min(axis=2).mean()
 
     assert min(map(rim, chapter.called)) > 190 > 150 > max(map(rim, chapter.uncalled))
-    assert min(chapter.apart) > 20
+    for sd15, uncalled, called in zip(chapter.original, chapter.uncalled, chapter.called, strict=True):
+        assert 10 < change(sd15, uncalled).inside < 0.8 * change(sd15, called).inside, "nearer to sd15, not the same"
+    apart = [change(one, other).inside for one, other in zip(chapter.original, chapter.uncalled, strict=True)]
+    assert mean(apart) < 0.85 * mean(chapter.near), "nearer than another seed"
     for picture in chapter.called + chapter.uncalled:
         assert adherence(picture, "a castle") > 0.5
 
@@ -156,8 +159,12 @@ def test_strength_brings_colours_back(chapter):
     assert faded < original / 2
     found = [mean(map(at.saturation, records)) for records in by.values()]
     assert found[0] > faded + 5 and found[-1] > found[0] + 5
-    nearest = min(mean(map(at.distance_from_the_original, records)) for records in by.values())
-    assert 3 < nearest < 0.8 * change(at.sea, at.faded).inside
+    away = [mean(map(at.distance_from_the_original, records)) for records in by.values()]
+    faded_away, nearest = change(at.sea, at.faded).inside, min(away)
+    assert 3 < nearest < 0.8 * faded_away
+    turn = away.index(nearest)
+    assert 0 < turn < len(away) - 1, "the distance falls, and then rises"
+    assert away[-1] > nearest + 5 and away[-1] > faded_away
 
 
 def test_gentle_calls_add_up(chapter):
@@ -197,10 +204,11 @@ def test_refining_draws_edges_anew(chapter):
     assert sharpness(at.final) > sharpness(at.larger)
 
 
-def test_from_pipe_surprises_twice_and_switch_never(chapter):
-    said = chapter.said_by["from-pipe"].splitlines()
-    assert said[0].endswith("was torch.bfloat16, and is torch.float32") and said[1].endswith("True")
-    assert said[2].endswith("stays torch.float16, one object: True") and said[3].endswith("False")
+def test_the_classes_from_pipe_casts_the_guides_does_not_and_both_share_a_scheduler(chapter):
+    auto, own, ours = chapter.said_by["from-pipe"].splitlines()
+    assert auto.endswith("was torch.float16, and is torch.float16; one scheduler for both")
+    assert own.endswith("was torch.bfloat16, and is torch.float32; one scheduler for both")
+    assert ours.endswith("was torch.float16, and is torch.float16; each has its own scheduler")
 
 
 # Where inpainting takes latents
