@@ -148,7 +148,7 @@ def test_guidance_below_one_is_off(chapter):
     assert [record.parameters["guidance_scale"] for record in chapter.from_image[::2]] == [0.1, 1.0, 5.0, 10.0]
     off, one, five, _ = (record.image for record in chapter.from_image[::2])
     assert off.tobytes() == one.tobytes() != five.tobytes()
-    assert "0.1 and 1.0 give the same picture, bit for bit: True" in chapter.printed
+    assert "0.1 and 1.0 give the same image, bit for bit: True" in chapter.printed
 
 
 # Negative prompts

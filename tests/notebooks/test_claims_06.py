@@ -122,7 +122,7 @@ def test_the_token_calls_the_style(chapter):
 
 
 def test_the_costs_compare_the_two_ways(chapter):
-    assert list(chapter.costs) == ["pictures in between", "latents"]
+    assert list(chapter.costs) == ["images in between", "latents"]
     assert chapter.costs["latents"].result[2][0].size == chapter.jungle.size
 
 

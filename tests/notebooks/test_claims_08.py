@@ -160,7 +160,7 @@ def test_adherence_loses_nothing_to_the_net(chapter):
 
 
 def test_scale_0_is_the_checkpoint_alone(chapter):
-    assert chapter.printed.count("scale 0 is the plain picture: True") == 2
+    assert chapter.printed.count("scale 0 is the plain image: True") == 2
 
 
 def test_the_net_is_asked_at_every_step_and_heard_in_its_span(chapter):
