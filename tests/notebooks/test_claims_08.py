@@ -187,8 +187,8 @@ def test_the_restyled_pictures_moved_and_kept_their_depth(chapter):
         assert change(old, new).inside > 5
         assert depth_agreement(new, depth_map(old)) > 0.7
     lines = re.findall(r"own depth ([\d.]+), floor ([\d.]+)", chapter.said_by["style-measure"])
-    castle, astronaut = (float(kept) - float(floor) for kept, floor in lines)
-    assert castle < 0.04 < astronaut, "the estimator reads the dark castle badly"
+    assert len(lines) == 2
+    assert max(float(kept) - float(floor) for kept, floor in lines) < 0.04, "the measure does not see what the eye sees"
 
 
 def test_the_guides_castle_runs_at_the_default_strength(chapter):
