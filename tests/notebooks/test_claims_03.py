@@ -261,7 +261,7 @@ def test_a_picture_can_take_the_place_of_a_prompt(chapter):
 
 def test_the_mix_leads_from_the_picture_to_the_words(chapter):
     assert chapter.alike[0] == pytest.approx(1, abs=1e-3) and chapter.alike == sorted(chapter.alike, reverse=True)
-    seen = {thing: [np.mean(adherence(ones, thing)) for ones in chapter.drawn] for thing in ("lighthouse", "boat")}
+    seen = {thing: [np.mean(adherence(ones, thing)) for ones in chapter.by_share] for thing in ("lighthouse", "boat")}
     assert seen["lighthouse"][0] > 0.8 > 0.2 > seen["lighthouse"][-1]
     assert seen["boat"][-1] > 0.8 > 0.2 > seen["boat"][0]
     halfway = sum(0.3 < value < 0.7 for value in seen["lighthouse"])

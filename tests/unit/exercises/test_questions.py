@@ -1,0 +1,121 @@
+"""The questions that the chapters ask with predict(): each can be answered, and the cell below shows the answer."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from helpers import predict
+from helpers.cli import notebook_runner
+from helpers.exercises import discover, predictions
+
+PAGES = notebook_runner.chapters()
+LESSONS = [f"{number:02d}" for number in range(1, 10)]
+
+
+@pytest.fixture(scope="module")
+def course() -> dict[str, predictions.Question]:
+    discover()
+    return predictions._QUESTIONS
+
+
+def asks(page) -> list[str]:
+    """The ids that a notebook asks, in order."""
+    cells = [cell.source for cell in notebook_runner.read(page).cells if cell.cell_type == "code"]
+    return re.findall(r'^predict\("([^"]+)"\)$', "\n".join(cells), re.MULTILINE)
+
+
+def test_every_question_has_one_right_choice_and_explains_each(course) -> None:
+    for id, one in course.items():
+        results = [predict(id, letter) for letter in predictions.LETTERS[: len(one.choices)]]
+        assert sum(result.passed for result in results) == 1, id
+        assert all(len(result.message) > 20 for result in results), id
+        assert len({result.message for result in results}) == len(results) >= 2, id
+        assert all(predict(id, text).message == why for text, why in one.choices if "`" not in text), id
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_chapter_asks_its_questions_in_order(course, page) -> None:
+    chapter = page.stem.split("_")[0]
+    numbers = [f"{chapter}.{number}" for number in range(1, 1 + len(asks(page)))]
+    assert asks(page) == numbers == [id for id in course if id.split(".")[0] == chapter]
+    assert len(numbers) >= (2 if chapter in LESSONS else 0)
+
+
+# What a question's next cells print, as committed: the answer that is called right.
+SHOWN = {
+    "01.1": r"guidance off: the negative prompt changes 0\.0 grey levels",
+    "01.2": r"first and third are the same, bit for bit: True",
+    "01.3": r"strength 0\.5: .*counted 12\b",
+    "02.1": r"5\.1% of the 16 x 16 cells",  # of 16 rows one, from column 2 to 14
+    "02.2": r"with a stray pixel .*\(0, 0, \d\d+, \d\d+\)",
+    "02.3": r"cut at 50 %: 0\.0 grey levels apart",
+    "03.2": r"strenght=0\.3, bit for bit the same: +True",
+    "04.1": r"mask: 1, .*: 4",
+    "04.2": r"sd15 +0\.0%",
+    "05.1": r"strength 0\.6: int\(20 \* 0\.6\) = 12, ran 12",
+    "05.2": r"outside the mask changed by 0\.0 grey levels",
+    "06.1": r"cannot take: it sends every image through its encoder",
+    "06.2": r"latent +encoder 1, decoder 1",
+    "06.4": r"sd15, image-to-image .* 0\.0 M of them new\nsd15, inpaint .* 0\.0 M of them new",
+    "07.1": r"'castle' x 1\.80",
+    "07.3": r"\(1, 154, 128\)",
+    "08.2": r"ControlNetInpaintPipeline .*scale 0\.5",
+    "08.3": r"asked 20 times",
+    "09.1": r"1\.0\} +10 calls, 1 latents each: 10 in all",
+    "09.4": r"bit for bit: True",
+}
+
+
+def largest(line: str, best=max):
+    """Which of the lines, each a name and a number, has the largest number; or the smallest, with min."""
+    return lambda text: best(re.findall(line, text), key=lambda found: float(found[1]))[0]
+
+
+def walked(text: str) -> str:
+    """Whether the steps of the walk add up to much more than the way."""
+    start, steps = [[int(one) for one in line.split(":")[1].split()] for line in text.splitlines()[-2:]]
+    return str(sum(steps) > 1.5 * start[-1])
+
+
+def grown(text: str) -> str:
+    """How many times larger the second map is."""
+    small, large = [int(one.replace(",", "")) for one in re.findall(r"a map of ([\d,]+)", text)]
+    return str(large // small)
+
+
+# The same where numbers have to be compared.
+COMPARED = {
+    "03.3": (largest(r"(\S+) +round trip.* ([\d.]+) times", min), "kandinsky22-inpaint"),
+    "05.3": (largest(r"(\w+)Scheduler +in 24 steps: +([\d.]+)"), "EulerAncestralDiscrete"),
+    "06.3": (walked, "True"),
+    "08.4": (largest(r"(first|second) half +(-?[\d.]+)"), "first"),
+    "09.2": (grown, "16"),
+    "09.3": (largest(r"(\w*float\d\d) +([\d.]+) grey levels"), "bfloat16"),
+}
+
+
+def printed(id: str) -> tuple[str, str]:
+    """What the chapter prints above a question, and in the cells below it, as committed."""
+    [page] = [page for page in PAGES if page.stem.startswith(f"{id[:2]}_")]
+    cells = [cell for cell in notebook_runner.read(page).cells if cell.cell_type == "code"]
+    [at] = [number for number, cell in enumerate(cells) if f'predict("{id}")' in cell.source]
+    texts = [
+        [output.get("text", "") for cell in part for output in cell.outputs]
+        for part in (cells[:at], cells[at + 1 : at + 3])
+    ]
+    return "\n".join(texts[0]), "\n".join(texts[1]).strip()
+
+
+@pytest.mark.parametrize("id", SHOWN)
+def test_the_cell_below_a_question_shows_its_answer(id) -> None:
+    above, below = printed(id)
+    assert re.search(SHOWN[id], below)
+    assert not re.search(SHOWN[id], above), "the answer stands above the question already"
+
+
+@pytest.mark.parametrize("id", COMPARED)
+def test_the_numbers_below_a_question_say_its_answer(id) -> None:
+    read, answer = COMPARED[id]
+    assert read(printed(id)[1]) == answer
