@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import io
 import os
 import sys
 import unicodedata
@@ -32,7 +33,7 @@ PLAIN = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 it failed, 2 it was asked for wrongly."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="course-plain")
     description = "The inpainting course's own command."
     parser = argparse.ArgumentParser(prog="course", description=description, epilog="Start with: course doctor")

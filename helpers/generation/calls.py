@@ -98,14 +98,15 @@ def _check_number(name: str, value: Any) -> Any:
         return None
     if name.startswith("control") and isinstance(value, (list, tuple)):
         return type(value)(_check_number(name, one) for one in value)
-    value = value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value  # NumPy's, torch's
+    scalar = hasattr(value, "item") and not getattr(value, "shape", ())  # NumPy's, torch's
+    plain: Any = value.item() if value is not None and scalar else value
     try:
         if name in _WHOLE:
-            return whole(name, value, least=_WHOLE[name][0], most=_WHOLE[name][1])
-        number(name, value, low=_NUMBERS[name][0], high=_NUMBERS[name][1])
+            return whole(name, plain, least=_WHOLE[name][0], most=_WHOLE[name][1])
+        number(name, plain, low=_NUMBERS[name][0], high=_NUMBERS[name][1])
     except TypeError as error:
         raise TypeError(f"{error} Or leave it out.") from None
-    return value if isinstance(value, int) else float(value)
+    return plain if isinstance(plain, int) else float(plain)
 
 
 def check_together(pipe: Any, call: dict[str, Any], *, scheduler: Any = None) -> None:

@@ -84,7 +84,7 @@ def _records(
     from tqdm.auto import tqdm
 
     used, waiting, sent = twin(pipe), {}, 0
-    origin = None if folder is None else provenance.describe(pipe)
+    origin = {} if folder is None else provenance.describe(pipe)
     with tqdm(total=len(cells), unit="image", disable=not progress) as bar:
         for group in groups:
             files = [folder and folder / _file_name(cells[i], axes, key_of(cells[i], origin), batch) for i in group]
