@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NOTEBOOKS = ROOT / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WEEK = 604_800  # seconds
-HEAVY = 50_000  # characters of an image's base64
+LIGHT, HEAVY = 4_000, 50_000  # characters of an image's base64
 # What a reader without a kernel can still look at.
 STILLS = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown")
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -214,21 +214,29 @@ def _settle(output: NotebookNode) -> NotebookNode | None:
 
 
 def _lighten(output: NotebookNode) -> None:
-    """Keep a large opaque image as JPEG where that takes less than half: each commit holds every output anew."""
+    """Keep an opaque image in less: each commit holds every output anew.
+
+    A large one as JPEG where that takes less than half; charts, and what JPEG does not make smaller, in 256 colours.
+    """
     png = "".join(output.data["image/png"])
-    if len(png) < HEAVY:
+    if len(png) < LIGHT:
         return
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:
-        if image.mode != "RGB":
+        chart = image.mode == "RGBA" and image.getextrema()[3] == (255, 255)  # matplotlib's are
+        if not chart and (image.mode != "RGB" or len(png) < HEAVY):
             return
-        light = io.BytesIO()
-        image.save(light, "JPEG", quality=82, optimize=True, progressive=True)
-    jpeg = base64.b64encode(light.getvalue()).decode()
-    if 2 * len(jpeg) < len(png):
+        rgb = image.convert("RGB")
+    jpeg, palette = io.BytesIO(), io.BytesIO()
+    rgb.save(jpeg, "JPEG", quality=82, optimize=True, progressive=True)
+    if not chart and 8 * jpeg.tell() < 3 * len(png):  # of base64, four characters are three bytes
         del output.data["image/png"]
-        output.data["image/jpeg"] = jpeg
+        output.data["image/jpeg"] = base64.b64encode(jpeg.getvalue()).decode()
         if "image/png" in output.metadata:
             output.metadata["image/jpeg"] = output.metadata.pop("image/png")
+        return
+    rgb.quantize(256, dither=Image.Dither.NONE).save(palette, "PNG", optimize=True)
+    if 4 * palette.tell() < 3 * len(png):
+        output.data["image/png"] = base64.b64encode(palette.getvalue()).decode()
 
 
 def _portable(text: str) -> str:

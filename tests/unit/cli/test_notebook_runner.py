@@ -7,6 +7,7 @@ import copy
 import io
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbclient
 import nbformat
 import numpy as np
@@ -265,6 +266,22 @@ def test_a_large_image_is_kept_as_a_smaller_jpeg_of_the_same_look() -> None:
     assert len(light.data["image/jpeg"]) < len(before) / 2
     after = np.asarray(Image.open(io.BytesIO(base64.b64decode(light.data["image/jpeg"]))), np.int16)
     assert np.abs(after - pixels).mean() < 6
+    assert settled(copy.deepcopy(light)) == [light]
+
+
+def test_a_chart_is_kept_in_256_colours() -> None:
+    figure, axes = plt.subplots(figsize=(5, 3))
+    axes.imshow(np.linspace(0, 1, 600).reshape(20, 30))
+    axes.plot([0, 29], [0, 19], label="a line")
+    axes.legend()
+    file = io.BytesIO()
+    figure.savefig(file)  # RGBA, as a notebook gets it
+    plt.close(figure)
+    before = base64.b64encode(file.getvalue()).decode()
+    [light] = settled(new_output("display_data", data={"image/png": before}))
+    assert set(light.data) == {"image/png"} and len(light.data["image/png"]) < 0.6 * len(before)
+    after = np.asarray(Image.open(io.BytesIO(base64.b64decode(light.data["image/png"]))).convert("RGB"), int)
+    assert np.abs(after - np.asarray(Image.open(file).convert("RGB"), int)).mean() < 1
     assert settled(copy.deepcopy(light)) == [light]
 
 
