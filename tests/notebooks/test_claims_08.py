@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -201,22 +202,20 @@ def test_the_guides_castle_runs_at_the_default_strength(chapter):
 
 
 def test_the_depth_net_joins_the_style_too():
+    """With the net, other seeds change less: the forms stay where they are."""
     pipe = load("elden-ring", task="image2image", controlnet="controlnet-depth")
     pipe.set_progress_bar_config(disable=True)
-    image, depth = load_image("jungle"), depth_map("jungle")
-    made = {
-        scale: [
-            pipe(
-                "elden ring style astronaut in a jungle", image=image, control_image=depth, strength=1.0,
-                num_inference_steps=20, controlnet_conditioning_scale=scale,
-                generator=torch.Generator().manual_seed(seed),
-            ).images[0]
-            for seed in range(3)
-        ]
-        for scale in (0.0, 1.0)
-    }  # fmt: skip
-    without, held = (mean(depth_agreement(one, depth) for one in pictures) for pictures in made.values())
-    assert held > without + 0.005, "rank correlation over all the picture, most of it ground and sky"
+    image, depth, count = load_image("jungle"), depth_map("jungle"), 8
+
+    def apart(scale):
+        made = pipe(
+            ["elden ring style astronaut in a jungle"] * count, image=[image] * count, control_image=depth,
+            strength=1.0, num_inference_steps=20, controlnet_conditioning_scale=scale,
+            generator=[torch.Generator().manual_seed(seed) for seed in range(count)],
+        ).images  # fmt: skip
+        return mean(change(one, other).inside for one, other in itertools.combinations(made, 2))
+
+    assert apart(1.0) < 0.85 * apart(0.0)
 
 
 # The words, and the exercises
