@@ -76,7 +76,7 @@ def load(
     pipeline with its own scheduler; the models and tokenizers are the same objects as in other pipelines, so a change
     to one of those shows in all of them. Models that were cast to another dtype are loaded again. There is no safety
     checker. On a CPU the models are in channels-last memory format. runtime: "onnxruntime" runs the UNet there, on a
-    CPU about twice as fast and within 1 of 255 of PyTorch's image; it is installed by the extra of that name.
+    CPU in a little over half the time and within 1 of 255 of PyTorch's image; the extra `runtime` installs it.
 
     Raises ValueError, before anything is loaded, for an unknown name and for what this checkpoint cannot do;
     ModuleNotFoundError when the runtime is not installed, MemoryError when it does not fit on this machine.

@@ -213,5 +213,4 @@ def _open(file: Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # between steps others use the cores
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
