@@ -77,6 +77,32 @@ def seeds(*, quick: bool) -> Costs:
     return _with_differences(measure_each(ways, repeats=1 if quick else 5))
 
 
+def prompts(*, quick: bool) -> Costs:
+    """A 5 x 5 grid of prompts and seeds: in a loop of plain calls, in an exact sweep, and in batches of both."""
+    side, given, ours, theirs = 2 if quick else 5, call(quick=quick), inpainting(), inpainting()
+    texts = ["a red boat", "a black cat", "a white house", "a castle", "a green tree"][:side]
+    del given["prompt"]
+
+    def swept(batch: bool) -> list[Any]:
+        records = sweep(ours, over={"prompt": texts, "seed": range(side)}, batch=batch, progress=False, **given)
+        return [record.image for record in records]
+
+    ways = {
+        "naive loop": lambda: [plain(theirs, seed, prompt=text, **given) for text in texts for seed in range(side)],
+        "exact sweep": lambda: swept(False),
+        "batched": lambda: swept(True),
+    }
+    return _with_differences(measure_each(ways, repeats=1 if quick else 5))
+
+
+def runtime(*, quick: bool) -> Costs:
+    """A plain call, and the same with the UNet in ONNX Runtime."""
+    given, theirs, ours = call(quick=quick), inpainting(), load("sd15-inpaint", runtime="onnxruntime")
+    ours.set_progress_bar_config(disable=True)
+    ways = {"PyTorch": lambda: [plain(theirs, **given)], "ONNX Runtime": lambda: [plain(ours, **given)]}
+    return _with_differences(measure_each(ways, repeats=1 if quick else 20))
+
+
 def _with_differences(costs: Costs) -> Costs:
     for name, one in costs.items():
         pairs = zip(one.result, costs[costs.plain].result, strict=True)
@@ -158,7 +184,7 @@ def slider(*, quick: bool) -> Costs:
     return costs
 
 
-BENCHMARKS = {one.__name__: one for one in (grid, seeds, floor, slider)}
+BENCHMARKS = {one.__name__: one for one in (grid, seeds, prompts, runtime, floor, slider)}
 
 
 def main(argv: list[str] | None = None) -> None:
