@@ -222,7 +222,7 @@ def _lighten(output: NotebookNode) -> None:
     if len(png) < LIGHT:
         return
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:
-        chart = image.mode == "RGBA" and image.getextrema()[3] == (255, 255)  # matplotlib's are
+        chart = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)  # matplotlib's are
         if not chart and (image.mode != "RGB" or len(png) < HEAVY):
             return
         rgb = image.convert("RGB")
