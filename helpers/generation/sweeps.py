@@ -6,6 +6,7 @@ Exact by default: each image is that of its own call. A sweep with a folder can 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import re
 import warnings
@@ -67,7 +68,7 @@ def sweep(
     if folder is not None:
         names = (_file_name(cell, tuple(axes), "0" * 12, batch) for cell in cells)
         target = _writable(folder, max(names, key=lambda name: len(name.encode())))
-    groups = _groups(pipe, cells, tuple(axes), _at_once(pipe, cells[0])) if batch else [[i] for i in range(len(cells))]
+    groups = _groups(pipe, cells, tuple(axes), _at_once(pipe, cells)) if batch else [[i] for i in range(len(cells))]
     return _records(pipe, cells, groups, tuple(axes), target, batch, progress)
 
 
@@ -182,11 +183,11 @@ def _repeated(name: str, values: list[Any]) -> Any:
     return value
 
 
-def _at_once(pipe: Any, call: Parameters) -> int:
-    """How many images of this size a batch may have in the memory that is free."""
-    width, height = output_size(pipe, call | {"padding_mask_crop": None}) or (512, 512)
+def _at_once(pipe: Any, cells: list[Parameters]) -> int:
+    """How many images a batch may have in the memory that is free, by the largest of them."""
+    pixels = max(math.prod(output_size(pipe, cell) or (512, 512)) for cell in cells)
     free = devices.free_memory(str(pipe._execution_device))
-    return max(1, min(BATCH, free // (memory_plan.WORKING * width * height * pipe.dtype.itemsize // 2)))
+    return max(1, min(BATCH, free // (memory_plan.WORKING * pixels * pipe.dtype.itemsize // 2)))
 
 
 def _groups(pipe: Any, cells: list[Parameters], axes: tuple[str, ...], size: int) -> list[list[int]]:

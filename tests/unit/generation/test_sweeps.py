@@ -113,6 +113,10 @@ def test_a_batch_is_no_larger_than_the_memory(inpaint, runs, monkeypatch) -> Non
     monkeypatch.setattr(devices, "free_memory", lambda device: 3 * memory_plan.WORKING * SIZE * SIZE * 2)
     list(sweep(inpaint, over={"seed": range(5)}, batch=True, **call(inpaint)))
     assert runs == [[0, 1, 2], [3, 4]]
+    runs.clear()
+    given = without(call(inpaint), "height")
+    list(sweep(inpaint, over={"height": [SIZE, 3 * SIZE], "seed": range(2)}, batch=True, **given))
+    assert [len(run) for run in runs] == [1] * 4, "the largest decides"
 
 
 def test_a_batch_shares_the_embeddings_of_one_prompt(runs) -> None:
