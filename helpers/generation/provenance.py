@@ -45,7 +45,7 @@ def describe(pipe: Any) -> dict[str, Any]:
         "hardware": torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine(),
         "offload": offload,
         "threads": torch.get_num_threads(),
-        "runtime": runtimes.runtime_of(parts["unet"]) if "unet" in parts else "torch",
+        "runtime": runtimes.runtime_of(parts["unet"]) if "unet" in parts and net is None else "torch",
         "adapters": _adapters(parts),
         "versions": versions(),
     }

@@ -44,9 +44,9 @@ def check_runtime(runtime: str | None) -> str:
 
 
 def runtime_of(unet: Any) -> str:
-    """The runtime of a UNet's forward with its version, such as "onnxruntime 1.32.0"; "torch" by default."""
+    """The runtime of a UNet's forward with its version, such as "onnxruntime 1.32.0"; "torch" where PyTorch runs it."""
     graph = vars(unet).get("_graph")
-    return "torch" if graph is None else graph.name
+    return "torch" if graph is None or graph._changed() else graph.name
 
 
 def onnx_unet(unet: Any) -> Any:

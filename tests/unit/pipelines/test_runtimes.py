@@ -58,6 +58,7 @@ def test_what_the_graph_does_not_cover_runs_in_pytorch_and_is_said(name, task, c
     call = arguments(plain, task)
     made, left = told(fast, call)
     assert np.array_equal(made, image(plain, call))
+    assert not controlnet or provenance.describe(fast)["runtime"] == "torch"
     assert len(left) == 1 and "this call has" in left[0]
     assert not told(fast, call)[1], "it is said once"
 
@@ -92,7 +93,7 @@ def test_a_unet_that_was_changed_after_the_export_runs_in_pytorch(change, word, 
     before = image(fast, call)
     change(fast.unet)  # its layers are those of every pipeline of this checkpoint
     made, left = told(fast, call)
-    assert word in left[0]
+    assert word in left[0] and provenance.describe(fast)["runtime"] == "torch"
     plain = load("sd15")
     if word == "FreeU":  # its settings are on the layers, and diffusers switches it on in the UNet
         assert not np.array_equal(made, before)
