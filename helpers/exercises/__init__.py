@@ -9,7 +9,8 @@ Each chapter has a module `chapter_01.py`, … beside this one, found by its nam
             return "The images differ. Make a new generator, with the same seed, for every call."
 
 A check returns None where the answer is right, else a hint that says what came and what was expected. What several
-chapters ask (`expect_image`, `expect_records`, …) is in `kit` and raises its hint. `predictions` asks before a cell.
+chapters ask (`expect_image`, `expect_records`, …) is in `kit` and raises its hint. `predictions` asks the questions of
+`questions.toml` before a cell.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import html
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,28 +61,27 @@ def as_html(text: str) -> str:
     return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(text)).replace("\n", "<br>")
 
 
-@dataclass(frozen=True)
-class _Exercise:
-    find_fault: Callable[[Any], str | None]
-    right: str
-
-
-_EXERCISES: dict[str, _Exercise] = {}
+# id: what finds the fault of an answer, and what is said of a right one
+_EXERCISES: dict[str, tuple[Callable[[Any], str | None], str]] = {}
 
 
 def exercise(id: str, *, right: str = "Well done.") -> Callable[[Callable[[Any], str | None]], Callable]:
     """Register a function that checks the answer of exercise `id` ("01.2"); `right` is said of a right answer."""
-    if not re.fullmatch(r"\d\d[a-z]?\.\d+", id):
-        raise ValueError(f"id={id!r}: expected chapter and number, such as '01.2'.")
 
     def register(find_fault: Callable[[Any], str | None]) -> Callable[[Any], str | None]:
-        old = _EXERCISES.get(id)
-        if old is not None and old.find_fault.__module__ != find_fault.__module__:  # a reload is no clash
-            raise ValueError(f"id={id!r} is taken by {old.find_fault.__module__}: choose another number.")
-        _EXERCISES[id] = _Exercise(find_fault, right)
+        _EXERCISES[id] = (find_fault, right)
         return find_fault
 
     return register
+
+
+def check_id(id: Any, known: Iterable[str], *, kind: str, call: str) -> None:
+    """TypeError or ValueError where `id` is not the number of an exercise or a question, which is its `kind`."""
+    if not isinstance(id, str):
+        guess = f"{id:04.1f}" if isinstance(id, float) else "01.1"
+        raise TypeError(f"id={id!r}: write the {kind}'s number in quotes, such as {call.format(guess)}.")
+    if id not in known:
+        raise ValueError(f"id={id!r} is no {kind} of the course. {did_you_mean(id, known)}")
 
 
 def check(id: str, answer: Any) -> Result:
@@ -90,24 +90,21 @@ def check(id: str, answer: Any) -> Result:
     A wrong answer never raises, whatever it is; an unknown `id` raises ValueError.
     """
     discover()
-    if not isinstance(id, str):
-        guess = f"{id:04.1f}" if isinstance(id, float) else "01.1"
-        raise TypeError(f'id={id!r}: write the exercise\'s number in quotes, such as check("{guess}", answer).')
-    if id not in _EXERCISES:
-        raise ValueError(f"id={id!r} is no exercise of the course. {did_you_mean(id, _EXERCISES)}")
+    check_id(id, _EXERCISES, kind="exercise", call='check("{}", answer)')
+    find_fault, right = _EXERCISES[id]
     if answer is None or answer is ...:
         return Result(id, False, f"No answer yet (got {describe(answer)}): replace the `...` and run the cell again.")
     try:
-        hint = _EXERCISES[id].find_fault(answer)
+        hint = find_fault(answer)
     except Hint as raised:
         hint = str(raised)
     except Exception as error:  # an answer of a kind that its check did not foresee
         hint = f"This answer could not be checked: got {describe(answer)} ({type(error).__name__}: {error})."
-    return Result(id, True, _EXERCISES[id].right) if hint is None else Result(id, False, str(hint))
+    return Result(id, True, right) if hint is None else Result(id, False, str(hint))
 
 
 def discover() -> None:
-    """Import every chapter's module, so that its exercises and questions are known."""
+    """Import every chapter's module, so that its exercises are known."""
     for module in pkgutil.iter_modules(__path__):
         if module.name.startswith("chapter_"):
             importlib.import_module(f"{__name__}.{module.name}")

@@ -10,7 +10,6 @@ from helpers.analysis.image_metrics import Change, change
 from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import RETURNED, Hint, expect_image, expect_list, expect_number, expect_repainted
-from helpers.exercises.predictions import question
 from helpers.images.masks import by, load_mask
 from helpers.images.reading import course_images, load_image
 
@@ -106,61 +105,3 @@ def _expect_most_inside(changed: Change, question: str) -> None:
             f"It changed more outside the mask ({changed.outside:.1f} grey levels) than inside ({changed.inside:.1f}). "
             f"{question}"
         )
-
-
-question(
-    "01.1",
-    "What does a negative prompt do at `guidance_scale=1.0`?",
-    right="c",
-    choices={
-        "It works as it does at any other guidance": (
-            "Guidance is what makes it work: it steps away from the answer to the negative prompt. At 1.0 there is no "
-            "such step, so the words have nothing to act through."
-        ),
-        "It works, but only weakly": (
-            "Weak would be 1.5 or 2. At 1.0 guidance is off, not low: the pipeline does not even ask the second "
-            "question."
-        ),
-        "Nothing": (
-            "At 1.0 guidance is off, and the negative prompt acts through guidance alone. The images are equal, and "
-            "each step costs half, since the model is asked once."
-        ),
-    },
-)
-question(
-    "01.2",
-    "Three images: `generator = seed(3)`, the same generator again, a new `seed(3)`. Which are equal?",
-    right="b",
-    choices={
-        "All three": (
-            "The first call draws its noise from the generator and moves it on, so the second gets other noise."
-        ),
-        "The first and the third": (
-            "Both begin with a fresh generator in the same state, so they get the same noise. The second call went on "
-            "where the first had stopped."
-        ),
-        "The first and the second": (
-            "They share the generator object, but not its state: the first call has drawn from it. A generator is not "
-            "a seed."
-        ),
-        "None": (
-            "The same seed in a new generator gives the same noise, and the same noise and call give the same image."
-        ),
-    },
-)
-question(
-    "01.3",
-    "Image-to-image with `num_inference_steps=25` and strength 0.5: how many steps run?",
-    right="b",
-    choices={
-        "25": (
-            "You asked for 25, but at half strength the image gets half the noise, and the first half of the list is "
-            "left out."
-        ),
-        "12": (
-            "`int(0.5 * 25)` is 12: strength leaves out the noisiest entries of the scheduler's list, and `int` "
-            "rounds down."
-        ),
-        "13": "Nearly: 0.5 x 25 is 12.5, and `int` rounds down, never up.",
-    },
-)

@@ -10,7 +10,6 @@ from PIL import Image
 from helpers.analysis.image_metrics import change
 from helpers.exercises import exercise
 from helpers.exercises.kit import REPAINTED, Hint, expect_image, expect_images, expect_list
-from helpers.exercises.predictions import question
 from helpers.images.masks import THRESHOLD, as_mask, by, grow, load_mask, shrink
 from helpers.images.reading import load_image
 
@@ -148,59 +147,3 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
 
 def _first_row(white: np.ndarray) -> int:
     return int(np.flatnonzero(white.any(axis=1))[0])
-
-
-question(
-    "02.1",
-    "Three lines of mask, 1, 4 and 9 pixels wide. Which does the UNet's small mask still show?",
-    right="c",
-    choices={
-        "All three, as greys": (
-            "Greys would need an average over 8 x 8 pixels. The mask is resized by the nearest pixel, so a cell is "
-            "black or white."
-        ),
-        "Those of 4 and 9 pixels": (
-            "Half a cell is not enough: of each 8 x 8 pixels only one is looked at, and this 4-pixel line lies "
-            "between two of them."
-        ),
-        "Only the one of 9 pixels": (
-            "One pixel in eight counts. A line of 8 pixels or more always meets it; thinner ones may fall between, as "
-            "these do."
-        ),
-    },
-)
-question(
-    "02.2",
-    "A mask has one stray pixel of value 1 (of 255) in its corner. What will `padding_mask_crop` cut out?",
-    right="b",
-    choices={
-        "The same box: nobody can see the pixel": (
-            "You cannot, but the crop asks for everything that is not black, and 1 is not 0."
-        ),
-        "A box that reaches from that corner to the mask": (
-            "The box goes around all that is not black, so one pixel stretches it over nearly the whole image. "
-            "`threshold` takes the pixel away."
-        ),
-        "Nothing: it raises an error": (
-            "No error: a box around two far-apart things is a box like any other. This is why it goes unnoticed."
-        ),
-    },
-)
-question(
-    "02.3",
-    "How far apart are the results of a blurred mask and of the same mask cut hard at 50 %?",
-    right="a",
-    choices={
-        "Not at all": (
-            "The pipeline cuts every mask at 50 % before it uses it, so the two are one mask to it. Blur only moves "
-            "that line."
-        ),
-        "A little, along the boundary": (
-            "That is what a soft mask suggests. But the pipeline cuts every mask at 50 % first: no grey level ever "
-            "reaches the UNet."
-        ),
-        "A lot, all over": (
-            "With the same seed and the same mask nothing differs, and after the cut at 50 % these are the same mask."
-        ),
-    },
-)

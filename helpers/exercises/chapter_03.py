@@ -12,7 +12,6 @@ from helpers.common.sizes import format_size
 from helpers.common.validation import did_you_mean
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import called, expect_image, expect_list, expect_repainted
-from helpers.exercises.predictions import question
 from helpers.images.masks import by, load_mask
 from helpers.images.reading import load_image
 
@@ -135,56 +134,3 @@ def _weightless(kind: str) -> Any:
     import diffusers
 
     return object.__new__(getattr(diffusers, kind))
-
-
-question(
-    "03.1",
-    "Six of nine pairs decode one model's latents with another model's decoder. What does diffusers do?",
-    right="c",
-    choices={
-        "It raises an error": (
-            "It checks shapes, and all three models make latents of one shape. Nobody checks their meaning."
-        ),
-        "It decodes them, and the image is right": (
-            "Equal shapes are not equal meanings: each encoder and decoder learnt its own four numbers, so the "
-            "colours go wrong."
-        ),
-        "It decodes them, and the image is ruined": (
-            "The shapes agree, so nothing raises; but each autoencoder has a language of its own. Hand over pixels "
-            "instead."
-        ),
-    },
-)
-question(
-    "03.2",
-    "You write `strenght=0.3` instead of `strength=0.3` in a Stable Diffusion call. What happens?",
-    right="c",
-    choices={
-        "A TypeError names the unknown argument": (
-            "Most Python functions would do so. These calls end in `**kwargs`, which takes in any name."
-        ),
-        "A warning, then the image": "There is no warning either: `**kwargs` takes the name in, and nothing reads it.",
-        "Nothing: the image is as if you had not written it": (
-            "The call ends in `**kwargs`, and nothing reads this name. Check the spelling yourself, or let `sweep` do "
-            "it."
-        ),
-    },
-)
-question(
-    "03.3",
-    "Which of the three stays nearest to its own autoencoder's round trip outside the mask?",
-    right="c",
-    choices={
-        "Stable Diffusion 1.5": (
-            "Its UNet paints the whole image, and copies what the mask keeps only as well as it has learnt to."
-        ),
-        "SDXL": (
-            "SDXL works like its smaller sibling: the UNet paints the whole image, the kept part too, and copies it "
-            "from memory."
-        ),
-        "Kandinsky 2.2": (
-            "Its pipeline puts the image's own latents back outside the mask after every step. Only the round trip is "
-            "left."
-        ),
-    },
-)

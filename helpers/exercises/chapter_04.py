@@ -10,7 +10,6 @@ from PIL import Image
 from helpers.analysis.image_metrics import change
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import REPAINTED, RETURNED, called, expect_images, expect_list, expect_number
-from helpers.exercises.predictions import question
 from helpers.images.masks import load_mask
 from helpers.images.reading import load_image
 
@@ -142,57 +141,3 @@ def erased_twice(answer: Any) -> str | None:
             f"Inside the mask, kept is not the second image ({gaps[1]:.1f} grey levels apart). Build it from that one."
         )
     return None
-
-
-question(
-    "04.1",
-    "The inpainting UNet takes 9 channels, 4 of them the noisy latents. What are the other five?",
-    right="a",
-    choices={
-        "The mask, and the latents of the image with its hole": (
-            "1 + 4: at every step this UNet is told where the hole is and what lies around it. The regular one is "
-            "told neither."
-        ),
-        "The image in red, green and blue, the mask, and the strength": (
-            "The UNet never sees colours in pixels: the image comes as 4 latent channels. And strength only decides "
-            "where to start."
-        ),
-        "The latents of the prompt": (
-            "Prompts come in by another door, cross-attention, in both UNets. These channels are about the image."
-        ),
-    },
-)
-question(
-    "04.2",
-    "Outside the hole, whose final latents are exactly those of the original?",
-    right="b",
-    choices={
-        "The inpainting checkpoint's": (
-            "It was trained to keep what lies outside, but it paints it anew and copies: close, and never exact."
-        ),
-        "The regular checkpoint's": (
-            "Its pipeline puts the original's latents back after each step, and after the last step without noise. So "
-            "they are exact."
-        ),
-        "Both": "Only where something puts them back. The inpainting checkpoint's pipeline does not; its UNet copies.",
-        "Neither": "One of the pipelines does put the original's latents back after every step, the last included.",
-    },
-)
-question(
-    "04.3",
-    "You put the unmasked pixels back with a hard mask. What happens to the inpainting checkpoint's seam?",
-    right="c",
-    choices={
-        "It gets smaller: the original is back": (
-            "The original is exact again, but the painted part was made to fit the painted surroundings, and those "
-            "are gone."
-        ),
-        "It stays the same": (
-            "It would if the surroundings had not moved at all. They had: the VAE and the UNet touched every pixel."
-        ),
-        "It gets larger": (
-            "Inside is what was painted and decoded, outside what never was, and a hard mask puts the step right "
-            "between them."
-        ),
-    },
-)

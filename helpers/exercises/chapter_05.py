@@ -14,7 +14,6 @@ from helpers.catalog.checkpoints import CATALOG
 from helpers.catalog.editions import edition
 from helpers.exercises import exercise
 from helpers.exercises.kit import expect_image, expect_number, expect_one_difference, expect_records, expect_repainted
-from helpers.exercises.predictions import question
 from helpers.generation.records import Record
 from helpers.images.masks import THRESHOLD, by, ellipse_mask, shrink
 from helpers.images.reading import load_image
@@ -174,57 +173,3 @@ def _detail(image: Image.Image, mask: Image.Image) -> float:
     small = image.resize((image.width // TIMES, image.height // TIMES), Image.Resampling.LANCZOS)
     lost = np.abs(np.asarray(image, np.float32) - np.asarray(small.resize(image.size, Image.Resampling.LANCZOS)))
     return float(lost[inside].mean())
-
-
-question(
-    "05.1",
-    "`num_inference_steps=20` and `strength=0.6`, with Euler's scheduler: how many steps run?",
-    right="b",
-    choices={
-        "20": (
-            "20 is the length of the whole list. At strength 0.6 the call enters it late: less noise was added, so "
-            "less must go."
-        ),
-        "12": (
-            "`int(20 * 0.6)` is 12. Lower strength costs fewer steps; raise `num_inference_steps` where too few are "
-            "left."
-        ),
-        "8": "8 steps are left out, the noisiest ones; the other 12 run.",
-    },
-)
-question(
-    "05.2",
-    "With `padding_mask_crop`, what does the rest of the large image look like afterwards?",
-    right="c",
-    choices={
-        "Smaller: the whole image shrinks to the model's size": (
-            "That is what happens without it. With it, only the crop is scaled, and the result has the large image's "
-            "size."
-        ),
-        "A little different, as the VAE leaves it": (
-            "Usually so. But here the pipeline lays the original over the result, since only the crop went through "
-            "the VAE."
-        ),
-        "Exactly as it was": (
-            "The crop is painted, put back, and the original laid over everything that the mask keeps: not one grey "
-            "level moves."
-        ),
-    },
-)
-question(
-    "05.3",
-    "With 24 steps and the same seed, which scheduler ends in another image than the rest?",
-    right="b",
-    choices={
-        "DDIM, the oldest": (
-            "It takes more steps to get there, but with 24 it has arrived: the model decides where the way ends."
-        ),
-        "EulerAncestral": (
-            "Ancestral means that fresh noise is added at each step, so it takes a way of its own and ends elsewhere. "
-            "The others follow one curve."
-        ),
-        "UniPC, the quickest": (
-            "It follows the same curve as DDIM and DPM-Solver, only with better steps, and ends where they end."
-        ),
-    },
-)

@@ -12,7 +12,6 @@ from helpers.analysis.image_metrics import adherence, change
 from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import expect_image, expect_list
-from helpers.exercises.predictions import question
 from helpers.images.masks import by
 from helpers.images.outpainting import FILLS, outpaint
 from helpers.images.reading import load_image
@@ -157,68 +156,3 @@ def _decoded(pipe: Any, latents: Any) -> Image.Image:
         latents = latents.to(pipe.vae.device, pipe.vae.dtype)
         decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
     return pipe.image_processor.postprocess(decoded)[0]
-
-
-question(
-    "06.1",
-    "You hand Stable Diffusion's latents to Kandinsky's image-to-image with `handoff`. What happens?",
-    right="c",
-    choices={
-        "It paints on from them": (
-            "It would have to read them first, and they are written in another autoencoder's language."
-        ),
-        "It paints something ruined": (
-            "That is what a wrong decoder makes of them. It does not come so far here: `handoff` looks before it "
-            "hands over."
-        ),
-        "They are refused": (
-            "Kandinsky sends every image through its own encoder, which wants three channels of colour. And the two "
-            "latent spaces differ anyway: hand over images."
-        ),
-    },
-)
-question(
-    "06.2",
-    "The chain of three calls, all in latents: how many times do encoder and decoder work?",
-    right="b",
-    choices={
-        "Three times each": (
-            "That is the chain with images in between: each call would encode what comes in and decode what goes out."
-        ),
-        "Once each": (
-            "The first call encodes nothing but the image that you begin with, the last decodes the result; between "
-            "them latents pass."
-        ),
-        "Never": "You begin with an image and end with one, so it takes one way in and one way out.",
-    },
-)
-question(
-    "06.3",
-    "Twelve gentle steps. You add up how far each one moved the image. What do you get?",
-    right="c",
-    choices={
-        "The distance from the beginning to the end": (
-            "Only if every step went straight on. Much of each step goes back and forth."
-        ),
-        "Less than that distance": "That cannot be: no detour is shorter than the straight way.",
-        "Much more than that distance": (
-            "The steps go back and forth, so their sum is far more than the way. Each one also forgets a little of "
-            "the shapes."
-        ),
-    },
-)
-question(
-    "06.4",
-    "`sd15` for text-to-image, image-to-image and inpainting: how many of the three bring weights of their own?",
-    right="a",
-    choices={
-        "One": (
-            "The first one loaded. A task is a pipeline, and pipelines on one checkpoint share its models: the other "
-            "two cost nothing more."
-        ),
-        "Two": (
-            "One is enough: all three run the very same UNet, text encoder and VAE. Only the code around them differs."
-        ),
-        "Three": "They are three pipelines, but one checkpoint: the models are shared, not copied.",
-    },
-)

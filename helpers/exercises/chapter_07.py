@@ -13,7 +13,6 @@ from helpers.analysis.image_metrics import adherence
 from helpers.catalog.editions import edition
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import Hint
-from helpers.exercises.predictions import question
 from helpers.generation.records import make
 from helpers.pipelines import prompt_syntax
 from helpers.pipelines.loading import load
@@ -151,44 +150,3 @@ def _night(prompt: str, seed: int) -> float:
     call = {"num_inference_steps": 8, "guidance_scale": 4.0, "scheduler": "UniPCMultistepScheduler"}
     pipe = load("sd15")
     return adherence(make(pipe, seed=seed, **weigh(pipe, prompt), **call).image, "night")
-
-
-question(
-    "07.1",
-    "In `a (red (castle)1.2)1.5 at night`, what does `castle` weigh?",
-    right="d",
-    choices={
-        "1.2": "That is its own pair of brackets. It stands within another pair, which counts too.",
-        "1.5": "That is the outer pair alone, and the weight of `red`. The inner pair comes on top.",
-        "2.7": "Weights are factors, so they do not add up.",
-        "1.8": "Brackets within brackets multiply: 1.2 x 1.5 is 1.8.",
-    },
-)
-question(
-    "07.2",
-    "You give `castle` a weight of 0.5. Which of the 77 rows of the embeddings move?",
-    right="c",
-    choices={
-        "Its own row alone": (
-            "So it is for weights above 1. For one below 1, Compel mixes in a reading in which no other word can see "
-            "this one."
-        ),
-        "All 77": "The rows before it stay: CLIP reads from left to right, and they have never seen the word.",
-        "Its own row, and all rows after it": (
-            "A weight below 1 takes the word back wherever it was read: in its own row and in all later ones. One "
-            "above 1 moves its own row only."
-        ),
-    },
-)
-question(
-    "07.3",
-    "One prompt's embeddings have the shape (1, 77, 128). What shape have two prompts joined by `.and()`?",
-    right="c",
-    choices={
-        "(1, 77, 128)": "That is a `.blend()`: a mean keeps the shape. `.and()` mixes nothing.",
-        "(2, 77, 128)": "That would be a batch of two, and two images. Here one image is made of both.",
-        "(1, 154, 128)": (
-            "One prompt's rows are set behind the other's, 2 x 77 = 154, and the model looks at all of them."
-        ),
-    },
-)

@@ -11,7 +11,6 @@ from helpers.analysis.image_metrics import depth_agreement
 from helpers.catalog.checkpoints import CATALOG
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import equal, expect_image, expect_number, expect_one_difference, expect_records
-from helpers.exercises.predictions import question
 from helpers.images.masks import load_mask
 from helpers.images.reading import load_image
 from helpers.pipelines.control_images import depth_map, inpaint_condition
@@ -130,66 +129,3 @@ def what_steering_does(answer: Any) -> str | None:
             "larger scale, or another prompt."
         )
     return None
-
-
-question(
-    "08.1",
-    "You show a depth ControlNet the edges of the image instead of its depth. What happens?",
-    right="c",
-    choices={
-        "An error: it is the wrong kind of control image": (
-            "Diffusers checks the size and the three channels. What the image means it cannot check."
-        ),
-        "A warning, and an image without control": (
-            "No warning, and the net does steer: to it, white lines are simply near things."
-        ),
-        "An image, and no word": (
-            "Three channels of the right size are all that diffusers checks. The net takes white lines for near "
-            "things, and steers."
-        ),
-    },
-)
-question(
-    "08.2",
-    "Which of the three tasks has the lowest default for `controlnet_conditioning_scale`?",
-    right="c",
-    choices={
-        "Text-to-image": "It has nothing but the prompt and the net to go by, so it trusts the net fully: 1.0.",
-        "Image-to-image": "Close: 0.8. There is one that trusts its net less.",
-        "Inpainting": (
-            "0.5, half of text-to-image's 1.0. The defaults differ by class, so write the scale down whenever it "
-            "matters."
-        ),
-    },
-)
-question(
-    "08.3",
-    "20 steps, steered from 0.2 to 0.6 of them. How many times is the net asked?",
-    right="c",
-    choices={
-        "8": "8 is how often it is heard. In the other steps its answer is multiplied by 0, after it was asked.",
-        "12": "Its work does not end at 0.6, and it does not begin at 0.2 either: only its answer is left out.",
-        "20": (
-            "At every step; outside the span its answer is multiplied by 0. So a shorter span makes freer images, no "
-            "faster ones."
-        ),
-    },
-)
-question(
-    "08.4",
-    "The net is heard in one half of the steps. Which half decides where the lighthouse stands?",
-    right="a",
-    choices={
-        "The first": (
-            "The first steps settle the large forms. The first half alone keeps the tower about as well as all steps "
-            "do."
-        ),
-        "The second": (
-            "By then the tower stands somewhere, and the net cannot move it any more: the second half alone does "
-            "nothing for it."
-        ),
-        "Both count the same": (
-            "Noise goes from the coarse to the fine: what stands where is settled early, details come late."
-        ),
-    },
-)

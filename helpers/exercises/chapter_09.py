@@ -13,7 +13,6 @@ from helpers.catalog.editions import edition
 from helpers.catalog.memory_plan import WAYS, full_plan
 from helpers.exercises import describe, exercise
 from helpers.exercises.kit import expect_number, expect_records
-from helpers.exercises.predictions import question
 from helpers.pipelines.loading import load
 
 IMAGES, STEPS = 4, 30  # of exercise 09.1
@@ -131,76 +130,3 @@ def small_gpu(answer: Any) -> str | None:
     if name == "enable_sequential_cpu_offload":
         return f"That works, but it is the slowest way. The table says what {GPU} GB are enough for."
     return f"{name!r} is not what the table says for {GPU} GB. It has two ways of offload: take the faster that fits."
-
-
-question(
-    "09.1",
-    "Ten steps at `guidance_scale=1.0` instead of 7.5. How much does the UNet have to do?",
-    right="b",
-    choices={
-        "The same": (
-            "The steps are the same, but guidance asks twice at each, with the prompt and without: two latents. At "
-            "1.0 it is off."
-        ),
-        "Half": (
-            "Without guidance each step takes one latent instead of two: 10 in all and not 20, as many as five guided "
-            "steps."
-        ),
-        "A seventh": (
-            "The scale is only a factor for a difference of two answers; its size costs nothing. Off or on is what "
-            "counts."
-        ),
-    },
-)
-question(
-    "09.2",
-    "An image twice as wide and twice as high: how many times larger is the attention map?",
-    right="c",
-    choices={
-        "2": "The places grow by the area, 2 x 2, and the map is places times places.",
-        "4": (
-            "There are 4 times the places. But each of them looks at all the others, so the map has 4 x 4 times the "
-            "numbers."
-        ),
-        "16": (
-            "4 times the places, each looking at 4 times as many: 16. This is why large images run out of memory here "
-            "first."
-        ),
-    },
-)
-question(
-    "09.3",
-    "Both have 16 bits. Which strays further from the float32 image?",
-    right="b",
-    choices={
-        "float16": (
-            "It has 10 bits for the digits, bfloat16 only 7. float16 is the more exact one, as long as no number is "
-            "too large for it."
-        ),
-        "bfloat16": (
-            "It spends its bits on a wide range and has fewer digits left: 7 bits against 10, so it rounds more "
-            "coarsely."
-        ),
-        "Both the same": (
-            "They have the same number of bits, and share them out differently: float16 more digits, bfloat16 more "
-            "range."
-        ),
-    },
-)
-question(
-    "09.4",
-    "You pass `encode_prompt`'s embeddings in place of the prompt. How far is the image from the usual one?",
-    right="a",
-    choices={
-        "It is the same, bit for bit": (
-            "The call would have computed just these embeddings. Nothing else changes, and the text encoder runs once."
-        ),
-        "A grey level here and there, from rounding": (
-            "Rounding differs where sums are done in another order. Here the same numbers come from the same "
-            "function, only earlier."
-        ),
-        "It is another image": (
-            "The seed decides the noise and the embeddings are those of the same words, so nothing can change."
-        ),
-    },
-)

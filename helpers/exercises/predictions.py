@@ -1,30 +1,20 @@
 """Ask before a cell what it will show, and explain after the answer, whichever it was.
 
-A chapter's questions stand beside its exercises, in `chapter_01.py`, …:
-
-    question(
-        "01.3",
-        "Of 25 steps asked for, how many run at strength 0.5?",
-        right="b",
-        choices={"25": "Strength decides too: …", "12": "`int(0.5 * 25)`, …"},
-    )
-
-`predict("01.3")` shows one as plain buttons of ipywidgets, which the keyboard reaches; without widgets as
-text, to which `predict("01.3", "b")` answers.
+The questions stand in `questions.toml`. `predict("01.3")` shows one as plain buttons of ipywidgets, which the keyboard
+reaches; without widgets as text, to which `predict("01.3", "b")` answers.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import functools
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from helpers.common.validation import did_you_mean
-from helpers.exercises import Result, as_html, discover
+from helpers.exercises import Result, as_html, check_id
 
 LETTERS = "abcdef"
-LONGEST = 72  # characters of a choice: a button has one line
 
 
 @dataclass(frozen=True)
@@ -73,25 +63,14 @@ class Question:
         return ", ".join(LETTERS[: len(self.choices)])
 
 
-_QUESTIONS: dict[str, Question] = {}
-
-
-def question(id: str, ask: str, *, right: str, choices: Mapping[str, str]) -> None:
-    """Register the question `id` ("05.1"). choices: what each says, with what is explained to a reader who takes it."""
-    if not re.fullmatch(r"\d\d\.\d+", id):
-        raise ValueError(f"id={id!r}: expected chapter and number, such as '05.1'.")
-    if not 2 <= len(choices) <= len(LETTERS):
-        raise ValueError(f"choices of {id}: expected 2 to {len(LETTERS)}, got {len(choices)}.")
-    if right not in LETTERS[: len(choices)] or len(right) != 1:
-        raise ValueError(f"right={right!r} of {id}: expected one letter, from a to {LETTERS[len(choices) - 1]}.")
-    if empty := [text for text, why in choices.items() if not text.strip() or not why.strip()]:
-        raise ValueError(f"choices of {id}: {empty[0]!r} has no text or no explanation.")
-    if long := [text for text in choices if len(text) > LONGEST]:
-        raise ValueError(f"choices of {id}: {long[0]!r} is longer than {LONGEST} characters, a button's one line.")
-    new = Question(id, ask, tuple(choices.items()), right)
-    if _QUESTIONS.get(id, new) != new:
-        raise ValueError(f"id={id!r} is taken by {_QUESTIONS[id].ask!r}: choose another number.")
-    _QUESTIONS[id] = new
+@functools.cache
+def questions() -> dict[str, Question]:
+    """Every question of the course by its id ("05.1")."""
+    found = tomllib.loads(Path(__file__).with_name("questions.toml").read_text(encoding="utf-8"))
+    return {
+        id: Question(id, one["ask"], tuple((text, why) for text, why in one["choices"]), one["right"])
+        for id, one in found.items()
+    }
 
 
 def predict(id: str, answer: Any = None) -> Question | Result:
@@ -99,13 +78,8 @@ def predict(id: str, answer: Any = None) -> Question | Result:
 
     It never waits for input, so a chapter runs through. An unknown `id` or answer raises ValueError.
     """
-    discover()
-    if not isinstance(id, str):
-        guess = f"{id:04.1f}" if isinstance(id, float) else "05.1"
-        raise TypeError(f'id={id!r}: write the question\'s number in quotes, such as predict("{guess}").')
-    if id not in _QUESTIONS:
-        raise ValueError(f"id={id!r} is no question of the course. {did_you_mean(id, _QUESTIONS)}")
-    return _QUESTIONS[id] if answer is None else _QUESTIONS[id].answer(answer)
+    check_id(id, questions(), kind="question", call='predict("{}")')
+    return questions()[id] if answer is None else questions()[id].answer(answer)
 
 
 def as_buttons(asked: Question) -> Any:

@@ -8,8 +8,8 @@ from helpers.cli import copies
 
 SETUP = """from helpers import predict
 from helpers.exercises import predictions
-choices = {"20": "No: it is less.", "12": "Yes, twelve."}
-predictions.question("00.99", "How many run?", right="b", choices=choices)"""
+choices = (("20", "No: it is less."), ("12", "Yes, twelve."))
+predictions.questions()["00.99"] = predictions.Question("00.99", "How many run?", choices, "b")"""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -18,7 +18,7 @@ def lines(folder: str, *suffixes: str) -> Counter[str]:
 
 
 if __name__ == "__main__":
-    tables = [("helpers", (".py",)), ("tests", (".py",)), ("helpers/widgets/js", (".js", ".css"))]
+    tables = [("helpers", (".py", ".toml")), ("tests", (".py",)), ("helpers/widgets/js", (".js", ".css"))]
     for folder, suffixes in tables:
         counts = lines(folder, *suffixes)
         parts = ", ".join(

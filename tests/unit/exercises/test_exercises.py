@@ -77,18 +77,6 @@ def test_unknown_ids():
         check(None, 4)
 
 
-def test_registering():
-    with pytest.raises(ValueError, match="id='1.2': expected chapter and number"):
-        exercise("1.2")
-
-    def elsewhere(answer):
-        return None
-
-    elsewhere.__module__ = "helpers.exercises.chapter_99"
-    with pytest.raises(ValueError, match="id='01.1' is taken by .*choose another number"):
-        exercise("01.1")(elsewhere)
-
-
 def test_describe():
     assert describe(Image.new("RGB", (4, 6))) == "a PIL image of 4 x 6 pixels, mode RGB"
     assert describe(np.zeros((2, 3))) == "an array of shape (2, 3), float64"

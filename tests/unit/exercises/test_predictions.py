@@ -9,17 +9,16 @@ import pytest
 from helpers import predict
 from helpers.cli import notebook_runner
 from helpers.exercises import Result, predictions
-from helpers.exercises.predictions import as_buttons, question
+from helpers.exercises.predictions import Question, as_buttons
 
-CHOICES = {"20": "No: `<b>` is the list.", "`int(12)`": "Yes, 12.", "A castle": "No, a number."}
+CHOICES = (("20", "No: `<b>` is the list."), ("`int(12)`", "Yes, 12."), ("A castle", "No, a number."))
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch):
     """One question, of this file alone."""
-    monkeypatch.setattr(predictions, "_QUESTIONS", {})
-    monkeypatch.setattr(predictions, "discover", lambda: None)
-    question("05.1", "How many run at `strength=0.6`?", right="b", choices=CHOICES)
+    one = Question("05.1", "How many run at `strength=0.6`?", CHOICES, "b")
+    monkeypatch.setattr(predictions, "questions", lambda: {"05.1": one})
     return predict("05.1")
 
 
@@ -57,26 +56,6 @@ def test_unknown_ids(asked) -> None:
         predict("05.2")
     with pytest.raises(TypeError, match=r'in quotes, such as predict\("05.1"\)'):
         predict(5.1)
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"id": "5.1"}, "expected chapter and number"),
-        ({"choices": {"20": "No."}}, "expected 2 to 6, got 1"),
-        ({"right": "d"}, "expected one letter, from a to c"),
-        ({"right": "ab"}, "expected one letter"),
-        ({"right": ""}, "expected one letter"),
-        ({"choices": CHOICES | {"12": " "}}, "'12' has no text or no explanation"),
-        ({"choices": CHOICES | {"long " * 20: "No."}}, "longer than 72 characters"),
-        ({"ask": "Another question?"}, "is taken by 'How many run"),
-    ],
-)
-def test_registering(asked, changed, message) -> None:
-    given = {"id": "05.1", "ask": asked.ask, "right": "b", "choices": CHOICES} | changed
-    with pytest.raises(ValueError, match=message):
-        question(given["id"], given["ask"], right=given["right"], choices=given["choices"])
-    question("05.1", asked.ask, right="b", choices=CHOICES)  # a reload is no clash
 
 
 def test_a_press_explains_and_marks_the_button_and_another_may_follow(asked) -> None:

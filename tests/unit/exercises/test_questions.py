@@ -8,16 +8,12 @@ import pytest
 
 from helpers import predict
 from helpers.cli import notebook_runner
-from helpers.exercises import discover, predictions
+from helpers.exercises import predictions
 
 PAGES = notebook_runner.chapters()
 LESSONS = [f"{number:02d}" for number in range(1, 10)]
-
-
-@pytest.fixture(scope="module")
-def course() -> dict[str, predictions.Question]:
-    discover()
-    return predictions._QUESTIONS
+LONGEST = 72  # characters of a choice: a button has one line
+COURSE = predictions.questions()
 
 
 def asks(page) -> list[str]:
@@ -26,20 +22,22 @@ def asks(page) -> list[str]:
     return re.findall(r'^predict\("([^"]+)"\)$', "\n".join(cells), re.MULTILINE)
 
 
-def test_every_question_has_one_right_choice_and_explains_each(course) -> None:
-    for id, one in course.items():
+def test_every_question_has_one_right_choice_and_explains_each() -> None:
+    for id, one in COURSE.items():
+        assert re.fullmatch(r"\d\d[a-z]?\.\d+", id) and len(one.right) == 1 and one.ask.strip()
+        assert all(0 < len(text) <= LONGEST for text, _ in one.choices), id
         results = [predict(id, letter) for letter in predictions.LETTERS[: len(one.choices)]]
         assert sum(result.passed for result in results) == 1, id
         assert all(len(result.message) > 20 for result in results), id
-        assert len({result.message for result in results}) == len(results) >= 2, id
+        assert len({result.message for result in results}) == len(one.choices) >= 2, id
         assert all(predict(id, text).message == why for text, why in one.choices if "`" not in text), id
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_chapter_asks_its_questions_in_order(course, page) -> None:
+def test_a_chapter_asks_its_questions_in_order(page) -> None:
     chapter = page.stem.split("_")[0]
     numbers = [f"{chapter}.{number}" for number in range(1, 1 + len(asks(page)))]
-    assert asks(page) == numbers == [id for id in course if id.split(".")[0] == chapter]
+    assert asks(page) == numbers == [id for id in COURSE if id.split(".")[0] == chapter]
     assert len(numbers) >= (2 if chapter in LESSONS else 0)
 
 
