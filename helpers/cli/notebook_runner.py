@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import math
 import os
 import re
 import sys
@@ -52,19 +51,8 @@ def register(commands) -> None:
     parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help=names)
     parser.add_argument("--check", action="store_true", help="execute only: write nothing back")
     parser.add_argument("--edition", choices=editions.EDITIONS, help="default: mini, as the committed outputs are")
-    parser.add_argument("--timeout", default="900", metavar="SECONDS", help="for one cell (default: 900)")
+    parser.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="for one cell (default: 900)")
     parser.set_defaults(act=_run)
-
-
-def seconds(text: str) -> float:
-    """The number of seconds that --timeout says; ValueError unless it is above 0, and a week at most."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= WEEK:  # False for NaN
-        raise ValueError(f"--timeout={text}: expected seconds above 0. At most a week, {WEEK}.")
-    return value
 
 
 def chapters(names: Iterable[str] = (), *, folder: Path = NOTEBOOKS) -> list[Path]:
@@ -250,7 +238,8 @@ def _run(arguments: argparse.Namespace) -> int:
     """Execute the notebooks under one progress bar; a failing one does not keep back the rest."""
     from tqdm import tqdm
 
-    timeout = seconds(arguments.timeout)
+    if not 0 < arguments.timeout <= WEEK:  # False for NaN
+        raise ValueError(f"--timeout={arguments.timeout:g}: expected seconds above 0. At most a week, {WEEK}.")
     if not arguments.edition and (wanted := editions.edition()) != "mini":
         raise ValueError(
             f"COURSE_EDITION={wanted} is set, but unless told otherwise this runs the mini edition, as the committed "
@@ -270,7 +259,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for path in bar:
             bar.set_description(label(path))
             try:
-                notebook = execute(path, edition=arguments.edition or "mini", timeout=timeout)
+                notebook = execute(path, edition=arguments.edition or "mini", timeout=arguments.timeout)
             except ChapterError as failure:
                 failures.append(failure)
                 bar.write(f"✗ {label(path)}, cell [{failure.cell}]")
