@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from helpers.common.validation import whole
-from helpers.images.masks import THRESHOLD, as_mask, by, check_same_size
+from helpers.images.masks import THRESHOLD, as_mask, by, check_equal_sizes, check_same_size
 from helpers.images.reading import as_image, as_images, to_grey, to_rgb
 
 
@@ -45,8 +45,7 @@ def seam(image: Any, mask: Any, *, reach: int = 2) -> float:
     """
     whole("reach", reach, least=1)
     image, mask = as_image(image), as_mask(mask)
-    if mask.size != image.size:
-        raise ValueError(f"mask is {by(mask.size)} pixels, image {by(image.size)}: use mask = fit(mask, image).")
+    check_equal_sizes("mask", mask.size, "image", image.size)
     pixels, inside = _pixels(image), (np.asarray(mask) >= THRESHOLD).astype(np.float32)[..., None]
     excess = []
     for flip in (False, True):  # along rows, then along columns
@@ -117,8 +116,7 @@ def depth_agreement(image: Any, depth: Any) -> float:
     from helpers.pipelines.control_images import depth_map
 
     image, wanted = to_rgb(as_image(image)), to_grey(as_image(depth))
-    if wanted.size != image.size:
-        raise ValueError(f"depth is {by(wanted.size)} pixels, image {by(image.size)}: they must be equal.")
+    check_equal_sizes("depth", wanted.size, "image", image.size, remedy="Use depth = fit(depth, image).")
     ranks = []
     for values in (np.asarray(depth_map(image, estimate=True))[..., 0], np.asarray(wanted)):
         _, group, sizes = np.unique(values.ravel(), return_inverse=True, return_counts=True)

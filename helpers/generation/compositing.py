@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.common.validation import number
-from helpers.images.masks import by
+from helpers.images.masks import by, check_equal_sizes
 from helpers.pipelines.inspection import output_size, size_arguments
 
 NAMES = ("blur_factor", "keep_unmasked")
@@ -63,11 +63,7 @@ def _check_sizes(pipe: Any, call: dict[str, Any], mask: Any) -> None:
     original = call["image"]
     if not isinstance(original, Image.Image):
         raise ValueError("keep_unmasked needs the original: pass image, a PIL image.")
-    if original.size != mask.size:
-        raise ValueError(
-            f"keep_unmasked: mask_image is {by(mask.size)} pixels, image {by(original.size)}: they must be equal. "
-            "Use mask = fit(mask, image)."
-        )
+    check_equal_sizes("keep_unmasked: mask_image", mask.size, "image", original.size)
     made = output_size(pipe, call)
     if made is not None and made != original.size:
         wanted = ", ".join(f"{name}={side}" for name, side in size_arguments(pipe, original.size).items())

@@ -18,7 +18,7 @@ from PIL import Image
 
 from helpers.generation import calls
 from helpers.generation.records import Record, make
-from helpers.pipelines.inspection import autoencoder, family, name_of, parameters_of
+from helpers.pipelines.inspection import autoencoder, check_pipeline, family, name_of, parameters_of
 from helpers.pipelines.runtimes import runtime_of
 from helpers.pipelines.twins import exclusively, set_components, twin
 
@@ -83,8 +83,7 @@ class _Recorder:
 
 def check(pipe: Any, call: dict[str, Any]) -> dict[str, Any]:
     """Check a call whose steps are to be recorded, as `calls.check` does; ValueError or TypeError where they cannot."""
-    if not hasattr(pipe, "components"):
-        raise TypeError(f"pipe: expected a diffusers pipeline, as load() returns it, got {type(pipe).__name__}.")
+    check_pipeline(pipe)
     known = parameters_of(pipe)
     lacks = [name for name in ("unet", "scheduler") if getattr(pipe, name, None) is None]
     if autoencoder(pipe) is None:

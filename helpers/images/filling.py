@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.common.validation import did_you_mean, whole
-from helpers.images.masks import THRESHOLD, as_mask, by, share
+from helpers.images.masks import THRESHOLD, as_mask, check_equal_sizes, share
 from helpers.images.reading import as_image, to_rgb
 
 HOW = ("original", "mean", "noise", "edge", "blur", "telea")
@@ -29,11 +29,7 @@ def fill(image: Any, mask: Any, how: str = "telea", *, seed: int = 0) -> Image.I
     if how not in HOW:
         raise ValueError(f"how={how!r} is unknown. {did_you_mean(str(how), HOW)}")
     seed = whole("seed", seed, least=0)
-    if mask.size != image.size:
-        raise ValueError(
-            f"mask is {by(mask.size)} pixels, the image {by(image.size)}: they must be equal. "
-            "Use mask = fit(mask, image), or load both with the same size=."
-        )
+    check_equal_sizes("mask", mask.size, "the image", image.size)
     white = share(mask)
     if white == 0:
         raise ValueError("mask never reaches 128, so there is no hole to fill: paint white what should be filled.")

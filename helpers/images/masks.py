@@ -108,11 +108,8 @@ def check_mask(mask: Any, image: Any = None) -> Image.Image:
     stray pixels; soft. A soft mask stays soft.
     """
     mask = as_mask(mask)
-    if image is not None and mask.size != as_size(image, name="image"):
-        raise ValueError(
-            f"mask is {by(mask.size)} pixels, the image {by(as_size(image))}: they must be equal. "
-            "Use mask = fit(mask, image), or load both with the same size=."
-        )
+    if image is not None:
+        check_equal_sizes("mask", mask.size, "the image", as_size(image, name="image"))
     values = np.asarray(mask)
     white = share(mask)
     if white == 0:
@@ -259,12 +256,22 @@ def check_same_size(before: Any, after: Any, mask: Any = None) -> tuple[Image.Im
     before, after = as_image(before, name="before"), as_image(after, name="after")
     mask = Image.new("L", before.size, 255) if mask is None else as_mask(mask)
     for name, image in (("after", after), ("mask", mask)):
-        if image.size != before.size:
-            raise ValueError(
-                f"{name} is {by(image.size)} pixels, before is {by(before.size)}: they must be equal. "
-                f"Use {name} = fit({name}, before), or give the pipeline height and width."
-            )
+        remedy = f"Use {name} = fit({name}, before), or give the pipeline height and width."
+        check_equal_sizes(name, image.size, "before is", before.size, remedy=remedy)
     return before, after, mask
+
+
+def check_equal_sizes(
+    name: str,
+    size: tuple[int, int],
+    other: str,
+    wanted: tuple[int, int],
+    *,
+    remedy: str = "Use mask = fit(mask, image), or load both with the same size=.",
+) -> None:
+    """ValueError, with the remedy, where `name` has not the size, (width, height) in pixels, that `other` has."""
+    if size != wanted:
+        raise ValueError(f"{name} is {by(size)} pixels, {other} {by(wanted)}: they must be equal. {remedy}")
 
 
 def as_mask(mask: Any) -> Image.Image:

@@ -26,6 +26,12 @@ def parameters_of(pipe: Any) -> dict[str, inspect.Parameter]:
     return {name: value for name, value in found.items() if name != "self" and value.kind not in variadic}
 
 
+def check_pipeline(pipe: Any, *, name: str = "pipe") -> None:
+    """TypeError for what is no pipeline of diffusers."""
+    if not hasattr(pipe, "components"):
+        raise TypeError(f"{name}: expected a diffusers pipeline, as load() returns it, got {type(pipe).__name__}.")
+
+
 def models(pipe: Any) -> dict[str, Any]:
     """The pipeline's neural networks, by component name."""
     import torch

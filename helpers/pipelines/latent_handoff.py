@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 
 from helpers.common.validation import did_you_mean
-from helpers.images.masks import as_mask, by
+from helpers.images.masks import as_mask, by, check_equal_sizes
 from helpers.images.reading import as_images, to_rgb
 from helpers.pipelines.inspection import (
     autoencoder,
+    check_pipeline,
     checkpoint,
     family,
     name_of,
@@ -48,8 +49,9 @@ def handoff(output: Any, source: Any, target: Any, **call: Any) -> Any:
     black image. TypeError for what is no output, no pipeline, or no argument of the next call.
     """
     for name, pipe in (("source", source), ("target", target)):
-        if not hasattr(pipe, "components") or autoencoder(pipe) is None:
-            raise TypeError(f"{name}: expected a diffusers pipeline, as load() returns it, got {type(pipe).__name__}.")
+        check_pipeline(pipe, name=name)
+        if autoencoder(pipe) is None:
+            raise TypeError(f"{name}: {name_of(pipe)} has no VAE, so it makes no images.")
     known = parameters_of(target)
     if "image" not in known:
         raise ValueError(
@@ -201,11 +203,9 @@ def _check_size(size: tuple[int, int], target: Any, call: dict[str, Any]) -> Non
 
 
 def _check_mask(mask: Any, size: tuple[int, int]) -> None:
-    if mask is not None and (given := as_mask(mask).size) != size:
-        raise ValueError(
-            f"mask_image is {by(given)} pixels, what is handed over {by(size)}: they must be equal. "
-            f"Use mask = fit(mask, {size})."
-        )
+    if mask is not None:
+        remedy = f"Use mask = fit(mask, {size})."
+        check_equal_sizes("mask_image", as_mask(mask).size, "what is handed over", size, remedy=remedy)
 
 
 def _asked(target: Any, call: dict[str, Any]) -> tuple[int, int] | None:

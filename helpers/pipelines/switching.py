@@ -21,8 +21,7 @@ def switch(pipe: Any, task: str) -> Any:
     """
     import diffusers
 
-    if not hasattr(pipe, "components"):
-        raise TypeError(f"pipe: expected a diffusers pipeline, as load() returns it, got {type(pipe).__name__}.")
+    inspection.check_pipeline(pipe)
     if task not in AUTO:
         raise ValueError(f"task is {task!r}; expected {' or '.join(map(repr, AUTO))}.")
     checkpoint = inspection.checkpoint(pipe)

@@ -11,7 +11,7 @@ import traitlets
 from PIL import Image, ImageChops
 
 from helpers.common.validation import did_you_mean, number, whole
-from helpers.images.masks import STORED, THRESHOLD, as_mask, by, grow, load_mask
+from helpers.images.masks import STORED, THRESHOLD, as_mask, by, check_equal_sizes, grow, load_mask
 from helpers.pipelines.selection import select
 from helpers.widgets.assets import css, esm
 from helpers.widgets.still import Number, StillWidget, Whole, encoded, read_image
@@ -169,11 +169,7 @@ def _packed(mask: Any, size: tuple[int, int]) -> bytes:
     """Any mask as the trait has it; None is all black."""
     mask = Image.new("L", size) if mask is None else mask
     mask = load_mask(mask) if isinstance(mask, STORED) else as_mask(mask)
-    if mask.size != size:
-        raise ValueError(
-            f"mask is {by(mask.size)} pixels, the image {by(size)}: they must be equal. "
-            "Use mask = fit(mask, image), or load both with the same size=."
-        )
+    check_equal_sizes("mask", mask.size, "the image", size)
     return _bits(mask)
 
 
