@@ -14,15 +14,13 @@ from PIL import Image
 
 from helpers.common.notices import warn
 from helpers.common.validation import check_pixels, whole
-from helpers.generation import png_record
-from helpers.images.masks import THRESHOLD, as_mask, by, stray_pixels
-from helpers.images.reading import MAX_BYTES, as_array, as_image, batch, to_levels, to_rgb
+from helpers.images.masks import THRESHOLD, as_mask, check_equal_sizes, stray_pixels
+from helpers.images.reading import as_array, as_image, batch, to_levels, to_rgb
 from helpers.pipelines.inspection import output_size
 
 IMAGES = ("image", "control_image")
 LEAST = {"height": 8, "width": 8, "padding_mask_crop": 0}  # pixels
 NAMES = (*IMAGES, "mask_image", *LEAST)
-_BASE64 = 4 / 3
 
 
 def check_value(name: str, value: Any) -> Any:
@@ -50,7 +48,6 @@ def check(pipe: Any, call: dict[str, Any]) -> None:
         check_pixels(*size, name="width x height")
     if call.get("padding_mask_crop") is not None:
         _check_crop(call)
-    _check_record(call, size)
 
 
 def _array(name: str, value: Any) -> Any:
@@ -88,11 +85,7 @@ def _check_crop(call: dict[str, Any]) -> None:
                 f"padding_mask_crop={crop} crops PIL images alone, and {name} is {type(given).__name__}: pass "
                 f"{name}=load_{'mask' if name == 'mask_image' else 'image'}(...)."
             )
-    if image.size != mask.size:
-        raise ValueError(
-            f"padding_mask_crop={crop}: mask_image is {by(mask.size)} pixels, image {by(image.size)}: they must be "
-            "equal. Use mask = fit(mask, image)."
-        )
+    check_equal_sizes(f"padding_mask_crop={crop}: mask_image", mask.size, "image", image.size)
     if mask.getextrema()[1] < THRESHOLD:
         raise ValueError(f"padding_mask_crop={crop} needs a place to crop around, and mask_image has no white in it.")
     if strays := stray_pixels(mask):
@@ -100,30 +93,3 @@ def _check_crop(call: dict[str, Any]) -> None:
             f"padding_mask_crop={crop} crops around all that is not black, and mask_image has {strays} such "
             f"pixel{'s' * (strays != 1)} far from its white area. Use threshold(mask)."
         )
-
-
-def _check_record(call: dict[str, Any], size: tuple[int, int] | None) -> None:
-    """ValueError where a record of this call might be larger than can be saved and read again."""
-    most = 0 if size is None else 3 * size[0] * size[1]
-    parts = {name: value for name, value in call.items() if _bytes_of(value)}
-    if most + _BASE64 * sum(map(_bytes_of, parts.values())) <= MAX_BYTES:
-        return
-    taken = {name: _bytes_of(value, packed=True) for name, value in parts.items()}
-    if most + _BASE64 * sum(taken.values()) > MAX_BYTES:
-        largest = max(taken, key=lambda name: taken[name], default="the result")
-        raise ValueError(
-            f"{largest}: the record of this call could take {(most + _BASE64 * sum(taken.values())) / 2**20:.0f} MiB, "
-            f"and at most {MAX_BYTES // 2**20} can be saved and read again. Make {largest} smaller, as with "
-            "load_image(..., size=...)."
-        )
-
-
-def _bytes_of(value: Any, *, packed: bool = False) -> int:
-    """How many bytes an argument's images and tensors take in a record, before base64; at most, unless packed."""
-    if isinstance(value, (list, tuple)):
-        return sum(_bytes_of(one, packed=packed) for one in value)
-    if isinstance(value, dict):
-        return sum(_bytes_of(one, packed=packed) for one in value.values())
-    if isinstance(value, Image.Image):
-        return len(png_record.file_bytes(value)) if packed else value.width * value.height * len(value.getbands())
-    return int(getattr(value, "nbytes", 0)) if hasattr(value, "shape") else 0

@@ -160,8 +160,8 @@ def check_fields(where: str, content: Any, patterns: dict[str, str]) -> dict[str
 def write(path: str | os.PathLike, image: Image.Image, content: dict[str, Any]) -> Path:
     """Write the PNG file; one of that name is the old one or the new one, never half of one.
 
-    ValueError, before anything is written, where `read` would refuse the file: over `MAX_BYTES`, which `input_images`
-    knows before the call is made. OSError, saying why, where the system refuses it.
+    ValueError, before anything is written, where `read` would refuse the file: over `MAX_BYTES`. OSError, saying why,
+    where the system refuses it.
     """
     path = paths.expand(path)
     if not path.name.lower().endswith(".png"):

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.generation import input_images, png_record
+from helpers.generation import input_images
 from helpers.generation.records import Record, make
 from helpers.generation.sweeps import sweep
 from helpers.images.masks import blur, box_mask
-from helpers.images.reading import MAX_BYTES, load_image
+from helpers.images.reading import load_image
 from helpers.pipelines.control_images import inpaint_condition
 from tests.support.calls import arguments, half_mask, noise, same
 from tests.support.profiles import ADOBE_RGB, rgb_profile
@@ -172,26 +172,3 @@ def test_a_crop_around_what_is_not_black_is_told(inpaint_once) -> None:
         with pytest.warns(UserWarning, match=r"crops around all that is not black, .* \d+ such pixels") as caught:
             make(inpaint_once, seed=1, **call | {"mask_image": dirty})
         assert __file__ in [one.filename for one in caught]
-
-
-def test_a_record_too_large_is_known_before_the_model_runs(inpaint_once, monkeypatch) -> None:
-    monkeypatch.setattr(inpaint_once.unet, "forward", lambda *_, **__: pytest.fail("the model ran"))
-    for name in ("MAX_BYTES",):
-        monkeypatch.setattr(input_images, name, 10_000)
-        monkeypatch.setattr(png_record, name, 10_000)
-    call = arguments(inpaint_once, "inpaint")
-    with pytest.raises(ValueError, match=r"image: the record of this call could take 0 MiB.*Make image smaller"):
-        make(inpaint_once, seed=1, **call | {"image": noise(1, size=64)})
-
-
-@pytest.mark.parametrize("size", [(96, 64), (64, 160)])
-def test_what_is_let_through_can_be_saved_and_loaded(monkeypatch, tmp_path, size) -> None:
-    """The worst of images, which no compression makes smaller: its record is never larger than was foreseen."""
-    worst = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8))
-    call = {"prompt": "a", "image": worst, "mask_image": Image.new("L", size, 255), "seed": 1}
-    foreseen = 3 * size[0] * size[1] + 4 / 3 * sum(map(input_images._bytes_of, call.values()))
-    from tests.support.records import ORIGIN
-
-    path = Record(worst, call, 0.5, ORIGIN).save(tmp_path / "a.png")
-    assert path.stat().st_size < foreseen + 4096 and Record.load(path).image.tobytes() == worst.tobytes()
-    assert MAX_BYTES == png_record.MAX_BYTES == input_images.MAX_BYTES
