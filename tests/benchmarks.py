@@ -24,7 +24,7 @@ from helpers.analysis.benchmark import Costs, Measurement
 from helpers.analysis.benchmark_charts import machine
 from helpers.generation import drafts
 from helpers.generation.records import make
-from helpers.generation.schedulers import class_named
+from helpers.pipelines.schedulers import class_named
 
 STEPS = 25
 

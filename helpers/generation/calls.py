@@ -13,9 +13,10 @@ from PIL import Image
 
 from helpers.common.tensors import ordinary_tensors
 from helpers.common.validation import MOST_STEPS, check_strength, did_you_mean, number, whole
-from helpers.generation import compositing, input_images, png_record, provenance
-from helpers.generation.schedulers import check_steps, class_named
+from helpers.generation import compositing, input_images, provenance
+from helpers.images import as_json
 from helpers.pipelines.inspection import parameters_of
+from helpers.pipelines.schedulers import check_steps, class_named
 from helpers.pipelines.twins import exclusively, set_components, twin
 
 # Arguments that a record sets itself, or that change how a result is returned, and what to do instead.
@@ -89,7 +90,7 @@ def check_value(pipe: Any, name: str, value: Any) -> Any:
         raise TypeError(f"prompt is a {type(value).__name__}: a record is one image; pass one string.")
     elif name in input_images.NAMES:
         value = input_images.check_value(name, value)
-    return png_record.snapshot_argument(value, name=name)
+    return as_json.snapshot_argument(value, name=name)
 
 
 def _check_number(name: str, value: Any) -> Any:

@@ -16,9 +16,11 @@ from PIL import Image
 from helpers.catalog import miniatures
 from helpers.catalog.checkpoints import CATALOG, Checkpoint
 from helpers.common import paths
-from helpers.generation import compositing, png_record, schedulers
+from helpers.generation import compositing
 from helpers.hub import convert_pickles
+from helpers.images import as_json
 from helpers.images.digest import digest_of
+from helpers.pipelines import schedulers
 
 WIDTH = 120
 
@@ -127,7 +129,7 @@ class _Files:
             return repr(file)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / file).write_bytes(png_record.file_bytes(value))
+            (self.folder / file).write_bytes(as_json.file_bytes(value))
         except OSError as error:
             raise OSError(f"folder={str(self.folder)!r} cannot be written to: {error.strerror or error}.") from error
         return repr((self.folder / file).as_posix())

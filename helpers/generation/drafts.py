@@ -15,8 +15,8 @@ from typing import Any
 
 from helpers.generation import job_queue
 from helpers.generation.job_queue import Job
-from helpers.generation.schedulers import compatible_schedulers
 from helpers.pipelines.inspection import parameters_of
+from helpers.pipelines.schedulers import compatible_schedulers
 
 STEPS = 6  # that a draft really runs
 LET_RUN = 1.0  # seconds: a draft older than this gives way to a newer value

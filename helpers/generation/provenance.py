@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.catalog import revisions
-from helpers.generation import png_record, schedulers
-from helpers.pipelines import inspection, runtimes
+from helpers.generation import png_record
+from helpers.pipelines import inspection, runtimes, schedulers
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 COURSE = "inpainting-course"

@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops
 
-from helpers.generation import calls, code_export, png_record, provenance, schedulers
+from helpers.generation import calls, code_export, png_record, provenance
+from helpers.images import as_json
 from helpers.images.digest import digest_of
+from helpers.pipelines import schedulers
 
 _SEEDS = 2**32  # drawn seeds are smaller, so that they are short enough to write down
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")  # of an argument
@@ -67,7 +69,7 @@ class Record:
         if self.image is None:
             raise ValueError(f"this record has no image to save: {self.error}")
         content = {
-            "parameters": {name: png_record.encode(value) for name, value in _checked(self.parameters).items()},
+            "parameters": {name: as_json.encode(value) for name, value in _checked(self.parameters).items()},
             "seconds": round(self.seconds, 4),
             "exact": self.exact,
             "error": self.error,
@@ -128,7 +130,7 @@ def loaded(path: str | os.PathLike | png_record.Buffer) -> tuple[Record, bool]:
     image, content = png_record.read(path)
     try:
         kept = png_record.check_fields("the file", content, _FIELDS)
-        parameters = _checked(png_record.decode({"dict": content.get("parameters")}))
+        parameters = _checked(as_json.decode({"dict": content.get("parameters")}))
         origin = provenance.check(content.get("origin"))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{png_record.label(path)}: its record is damaged or forged: {error}.") from error
@@ -179,7 +181,7 @@ def make(
 
 def key_of(parameters: dict[str, Any], origin: dict[str, Any]) -> str:
     """See `Record.key`."""
-    arguments = {name: png_record.identity(value) for name, value in parameters.items()}
+    arguments = {name: as_json.identity(value) for name, value in parameters.items()}
     return hashlib.sha256(json.dumps([arguments, origin], sort_keys=True).encode()).hexdigest()[:12]
 
 

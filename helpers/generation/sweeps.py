@@ -18,8 +18,9 @@ from PIL import Image
 
 from helpers.catalog import devices, memory_plan
 from helpers.common import memory, paths, validation
-from helpers.generation import calls, compositing, png_record, provenance
+from helpers.generation import calls, compositing, provenance
 from helpers.generation.records import Record, key_of
+from helpers.images import as_json
 from helpers.images.digest import digest_of
 from helpers.pipelines.inspection import output_size
 from helpers.pipelines.twins import set_components, twin
@@ -160,7 +161,7 @@ def _axes(pipe: Any, over: Mapping[str, Any], call: dict[str, Any]) -> dict[str,
             raise TypeError("over['seed'] has None: expected whole numbers. Leave seed out for seed 0.")
         if not values:
             raise ValueError(f"over[{name!r}] has no values: give at least one.")
-        marks = [png_record.identity(value) for value in values]
+        marks = [as_json.identity(value) for value in values]
         if twice := [value for place, value in enumerate(values) if marks[place] in marks[:place]]:
             raise ValueError(f"over[{name!r}] has {twice[0]!r} twice: each value once.")
         axes[name] = values

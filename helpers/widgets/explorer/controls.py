@@ -10,9 +10,9 @@ from typing import Any
 from helpers.common.validation import did_you_mean, number, whole
 from helpers.generation import compositing
 from helpers.generation.calls import SEEDS
-from helpers.generation.png_record import snapshot_argument
-from helpers.generation.schedulers import compatible_schedulers
+from helpers.images.as_json import snapshot_argument
 from helpers.pipelines.inspection import parameters_of
+from helpers.pipelines.schedulers import compatible_schedulers
 from helpers.widgets.explorer.control_image import LABELS, ControlImage
 
 STEPS = 25  # unless told otherwise; the pipelines' own 50 to 100 are slow to look at

@@ -9,8 +9,8 @@ import pytest
 from helpers.generation import drafts
 from helpers.generation.drafts import RenderQueue, draft_arguments
 from helpers.generation.records import make
-from helpers.generation.schedulers import compatible_schedulers
 from helpers.pipelines.loading import load
+from helpers.pipelines.schedulers import compatible_schedulers
 from tests.support.calls import arguments
 from tests.support.queue import LONG, Hold, job_queue_of_its_own  # noqa: F401
 from tests.support.tiny import inpaint_pipeline, quiet, tiny_course  # noqa: F401

@@ -12,7 +12,7 @@ import torch
 from helpers.catalog.checkpoints import CATALOG
 from helpers.generation import provenance
 from helpers.generation.records import Record, make
-from helpers.generation.schedulers import KANDINSKY, SCHEDULERS, compatible_schedulers
+from helpers.pipelines.schedulers import KANDINSKY, SCHEDULERS, compatible_schedulers
 from tests.support.calls import CALLS, arguments, quietly, same
 from tests.support.records import check_script
 from tests.support.tiny import SIZE, inpaint_pipeline, quiet, tiny_course  # noqa: F401

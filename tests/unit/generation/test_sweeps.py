@@ -11,6 +11,7 @@ import helpers
 from helpers.catalog import devices, memory_plan
 from helpers.generation import calls, png_record, sweeps
 from helpers.generation.records import Record
+from helpers.images import as_json
 from helpers.pipelines.loading import load
 from tests.support.calls import arguments, half_mask, noise, same
 from tests.support.tiny import SIZE, inpaint_pipeline, tiny_course  # noqa: F401
@@ -95,7 +96,7 @@ def test_whatever_may_differ_in_one_call_is_batched(name, task, over, runs) -> N
     assert not any(record.exact or record.error for record in batched)
     for one, other in zip(exact, batched, strict=True):
         assert all(
-            png_record.identity(one.parameters[axis]) == png_record.identity(other.parameters[axis]) for axis in over
+            as_json.identity(one.parameters[axis]) == as_json.identity(other.parameters[axis]) for axis in over
         ), "the order is kept"
     assert_near(exact, batched)
 

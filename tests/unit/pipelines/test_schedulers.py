@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.generation import schedulers
-from helpers.generation.schedulers import SCHEDULERS, check_steps
+from helpers.pipelines import schedulers
+from helpers.pipelines.schedulers import SCHEDULERS, check_steps
 
 CONFIGS = {  # of the miniatures, and of Stable Diffusion's repositories
     "mini": {"timestep_spacing": "leading", "steps_offset": 1},
