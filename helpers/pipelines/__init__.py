@@ -1,4 +1,5 @@
-"""Loading pipelines and what surrounds them: switching tasks, hand-offs, prompt weighting, control images, previews.
+"""Loading pipelines and what surrounds them: switching tasks, hand-offs, schedulers, prompt weighting, control
+images, previews.
 
 It imports `images` and what lies below; everything above may import it.
 """
