@@ -34,7 +34,7 @@ class Checkpoint:
     hub_id: str
     licence: str | None  # None: the publisher names none
     download_size: int  # bytes, approximately, the safety checker (never fetched) not counted
-    family: str  # "sd", "sdxl", "kandinsky22", "upscale-x2", "upscale-x4": which classes fit; "controlnet", "depth"
+    family: str  # which classes fit: "sd", "sdxl", "kandinsky22", "upscale-x2", "upscale-x4", "controlnet", "depth" …
     latent_space: str  # latents pass only between checkpoints with equal names here
     tasks: tuple[str, ...]  # the first is what it is for; none for what makes no images itself
     parameters: Mapping[str, int]  # millions, by model
@@ -65,10 +65,15 @@ class Checkpoint:
     def source(self) -> str:
         """What from_pretrained takes: the Hub id, or the folder of the miniature, put together on first use.
 
-        Raises FileNotFoundError when the course ships no such miniature yet.
+        Raises FileNotFoundError when the course ships no such miniature yet, or needs none.
         """
         if not self.mini:
             return self.hub_id
+        if self.name == SEGMENTER:
+            raise FileNotFoundError(
+                f"the mini edition has no {self.name!r} and needs none: there select() tells colours apart. "
+                "For the real checkpoint: use('full')."
+            )
         return str(miniatures.assemble(self.name))
 
     @property
@@ -177,10 +182,13 @@ CATALOG = Catalog(
         _controlnet("controlnet-depth", "lllyasviel/control_v11f1p_sd15_depth"),
         Checkpoint("depth-estimator", "depth-anything/Depth-Anything-V2-Small-hf", "apache-2.0", int(0.1 * GB), "depth",
                    "none", (), {"model": 25}, 518, chapters=("08",)),
+        Checkpoint("segmenter", "facebook/sam-vit-base", "apache-2.0", int(0.375 * GB), "segmentation", "none", (),
+                   {"model": 94}, 1024, chapters=("02",)),
     )
 )  # fmt: skip
 
 DEPTH_ESTIMATOR = "depth-estimator"  # what depth_map() loads
+SEGMENTER = "segmenter"  # what select() loads in the full edition
 
 
 def repositories(names: Iterable[str] = CATALOG) -> dict[str, str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Bytes for each pixel that the largest step, decoding, works on in float16: 1.2 GB for 512 x 512, 4.8 for 1024 x 1024.
 WORKING = 4_600
+READING = 850  # the same for a model that reads an image and makes none; measured with SAM's attention
 GPUS = (4, 6, 8, 12, 16, 24)  # GB, as they are sold
 FREE = 0.92  # of them a program finds free: the driver, the desktop and torch's own libraries take the rest
 NAMES = ("sd15", "sd15-inpaint", "sdxl-inpaint", "sdxl-refiner", "kandinsky22", "upscale-x4")
@@ -92,7 +93,8 @@ def needs(checkpoint: Checkpoint, dtype: torch.dtype, *, device: str = "cuda", f
     weights = checkpoint.weights_in("full" if full else "mini").values()
     width, side = dtype.itemsize, checkpoint.size_in("full" if full else "mini")
     side *= {"upscale-x2": 2, "upscale-x4": 4}.get(checkpoint.family, 1)
-    working = WORKING * side * side * width // 2
+    per_pixel = READING if checkpoint.family in ("depth", "segmentation") else WORKING
+    working = per_pixel * side * side * width // 2
     found = {"none": sum(weights) * width + working}
     if device.startswith("cuda"):
         # The largest model works on latents; decoding needs the most memory, when the large ones have left.

@@ -40,6 +40,8 @@ def class_name(checkpoint: Checkpoint, task: str | None = None, controlnet: str 
         )
     if checkpoint.family == "depth":
         raise ValueError(f"{name!r} makes no images. depth_map(image) asks it how near everything is.")
+    if checkpoint.family == "segmentation":
+        raise ValueError(f"{name!r} makes no images. select(image, point=(x, y)) asks it for the mask of an object.")
     task = checkpoint.tasks[0] if task is None else task
     if task not in checkpoint.tasks:
         others = [other.name for other in CATALOG.values() if task in other.tasks]

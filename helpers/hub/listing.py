@@ -16,7 +16,11 @@ from helpers.hub import client
 
 COMPLETE = 0.8  # of a download's size is taken for all of it: the catalogue's sizes are approximate
 NOTHING = "–"
-ROLES = {"controlnet": "joins another", "depth": "depth maps"}  # of what makes no images itself
+ROLES = {
+    "controlnet": "joins another",
+    "depth": "depth maps",
+    "segmentation": "masks",
+}  # of what makes no images itself
 COLUMNS = ("name", "task", "download", "GPU memory", "miniature", "in the cache", "licence", "Hub")
 
 

@@ -19,17 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from helpers.catalog import memory_plan
-from helpers.catalog.checkpoints import CATALOG, DEPTH_ESTIMATOR
-from helpers.common.tensors import ordinary_tensors
+from helpers.catalog.checkpoints import DEPTH_ESTIMATOR
 from helpers.common.validation import check_size, number
-from helpers.hub import download
 from helpers.images import reading
 from helpers.images.digest import digest_of
 from helpers.images.masks import THRESHOLD, check_mask, fit
 from helpers.images.reading import load_image
 from helpers.pipelines import inspection
-from helpers.pipelines.loading import hide_progress_bars
+from helpers.pipelines.loading import image_reader
 
 if TYPE_CHECKING:
     import torch
@@ -126,19 +123,12 @@ def _estimate(image: Image.Image) -> np.ndarray:
     if min(image.size) < least:
         pads = ((0, max(0, least - height)), (0, max(0, least - width)), (0, 0))
         image = Image.fromarray(np.pad(np.asarray(image), pads, mode="edge"))
-    checkpoint = CATALOG[DEPTH_ESTIMATOR]
-    source = checkpoint.source if checkpoint.mini else download.folders(checkpoint)[0]
-    with np.errstate(invalid="ignore"):  # a flat image has no range; ours is spread above
-        found = _estimator(source, memory_plan.plan_memory(checkpoint).device)(image)
-        return found["predicted_depth"].float().cpu().numpy()[:height, :width]
-
-
-@functools.lru_cache(maxsize=1)
-@ordinary_tensors
-def _estimator(source: str, device: str) -> Any:
+    reader = image_reader(DEPTH_ESTIMATOR)
     import transformers
 
-    hide_progress_bars()
-    kwargs = CATALOG[DEPTH_ESTIMATOR].load_kwargs
-    dtype = kwargs.pop("dtype")
-    return transformers.pipeline("depth-estimation", model=source, device=device, dtype=dtype, model_kwargs=kwargs)
+    model, processor = reader["model"], reader["processor"]
+    estimator: Any = transformers.pipeline(
+        "depth-estimation", model=model, image_processor=processor, device=model.device, dtype=model.dtype
+    )
+    with np.errstate(invalid="ignore"):  # a flat image has no range; ours is spread above
+        return estimator(image)["predicted_depth"].float().cpu().numpy()[:height, :width]

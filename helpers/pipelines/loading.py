@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     import torch
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+# What reads images and makes none: the classes of transformers that load the model and its processor, by family.
+READERS = {
+    "depth": ("AutoModelForDepthEstimation", "AutoImageProcessor"),
+    "segmentation": ("SamModel", "SamProcessor"),
+}
+
 
 @dataclass
 class LoadedCheckpoint:
@@ -101,8 +107,29 @@ def load(
     return pipe
 
 
+@ordinary_tensors
+def image_reader(name: str) -> dict[str, Any]:
+    """The "model" and "processor" of a checkpoint that reads images and makes none, in memory until `unload()`.
+
+    The depth estimator and the segmenter. On a GPU that has no room left for it the model stays in main memory. Raises
+    as `load` does, and FileNotFoundError where this edition has none.
+    """
+    checkpoint = CATALOG[name]
+    with _lock:
+        source = checkpoint.source
+        held = next((held for (where, *_), held in _loaded.items() if where == source), None)
+        if held is None:
+            plan = memory_plan.plan_memory(checkpoint)
+            if plan.offload != "none":  # there is no pipeline that would move it
+                plan = memory_plan.plan_memory(checkpoint, device="cpu")
+            if not plan.fits:
+                raise MemoryError(plan.advice)
+            held = _loaded[source, plan.device, plan.dtype] = _read_reader(checkpoint, source, plan)
+        return held.components
+
+
 def unload(name: str | None = None) -> None:
-    """Release what load() keeps of `name`, or everything; afterwards use() may change the edition.
+    """Release what load(), depth_map() and select() keep of `name`, or everything; then use() may change the edition.
 
     GPU memory is freed at once, main memory when no variable refers to a pipeline any more: `del pipe`.
     """
@@ -205,6 +232,20 @@ def _read(checkpoint: Checkpoint, source: str, plan: memory_plan.Plan) -> Loaded
             if plan.offload == "none":
                 part.to(plan.device)
     return LoadedCheckpoint(checkpoint.name, plan, components, config | {"_name_or_path": source}, hashes)
+
+
+def _read_reader(checkpoint: Checkpoint, source: str, plan: memory_plan.Plan) -> LoadedCheckpoint:
+    import transformers
+
+    hide_progress_bars()
+    folder = source if checkpoint.mini else download.folders(checkpoint)[0]
+    model, processor = (getattr(transformers, kind) for kind in READERS[checkpoint.family])
+    kwargs: dict[str, Any] = {"dtype": plan.dtype, "use_safetensors": True, "local_files_only": True}
+    parts = {
+        "model": model.from_pretrained(folder, **kwargs).to(plan.device),
+        "processor": processor.from_pretrained(folder, local_files_only=True),
+    }
+    return LoadedCheckpoint(checkpoint.name, plan, parts, {"_name_or_path": source})
 
 
 def _shared(hashes: dict[str, str], plan: memory_plan.Plan) -> dict[str, Any]:

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from helpers.catalog.checkpoints import CATALOG, SEGMENTER
 from helpers.common.validation import number
+from helpers.images.digest import digest_of
 from helpers.images.masks import box_mask, by, fit, threshold
 from helpers.images.reading import as_image, to_rgb
+from helpers.pipelines.loading import image_reader
+
+if TYPE_CHECKING:
+    import torch
 
 WORKING_SIDE = 256  # pixels: larger images are looked at in this size
 ROUNDS = 5  # of learning the colours of both sides, and cutting anew
 WIDE, HIGH = 0.18, 0.24  # how far from a click an object is looked for, as a share of the image's longer side
+
+# What the segmenter saw in the image it was last asked about: a second click on it costs next to nothing.
+_seen: weakref.WeakKeyDictionary[Any, tuple[str, torch.Tensor]] = weakref.WeakKeyDictionary()
 
 
 def select(image: Any, *, box: Sequence[float] | None = None, point: Sequence[float] | None = None) -> Image.Image:
     """Return a mask, "L", white on the object inside `box` or under `point`, 0 or 255, of the image's size.
 
     box: (left, top, right, bottom) in pixels, all around the object. What lies outside it is background.
-    point: (x, y) in pixels, on the object. A click does not say how large the object is: one is looked for that is up
-        to about half as wide as the image. Give both, and the object is the one at the point, within the box.
+    point: (x, y) in pixels, on the object. A click does not say how large the object is: the mini edition looks for
+        one up to about half as wide as the image. Give both, and the object is the one at the point, within the box.
 
-    The colours inside and outside are told apart by `cv2.grabCut` (Rother et al. 2004,
-    https://doi.org/10.1145/1015706.1015720), always with the same seed. ValueError for neither box nor point, for a
-    point outside the image or the box, a box that leaves no background, and where nothing stands out.
+    The mini edition tells the colours inside and outside apart by `cv2.grabCut` (Rother et al. 2004,
+    https://doi.org/10.1145/1015706.1015720), always with the same seed. The full edition asks `CATALOG["segmenter"]`,
+    a Segment Anything model (Kirillov et al. 2023, https://arxiv.org/abs/2304.02643), and takes the best of its three
+    answers to a click; it is fetched as `load` fetches, and in memory until `unload()`.
+
+    ValueError, before a model is loaded, for neither box nor point, a point outside the image or the box, and a box
+    that leaves no background; also where nothing stands out. HubError where the full edition cannot fetch the model.
     """
     image = to_rgb(as_image(image))
     if box is None and point is None:
@@ -41,7 +55,7 @@ def select(image: Any, *, box: Sequence[float] | None = None, point: Sequence[fl
             )
         if at is not None and not inside[at[1], at[0]]:
             raise ValueError(f"point={tuple(point or ())} lies outside box={tuple(box or ())}.")
-    found = _cut_out(image, inside, at)
+    found = _cut_out(image, inside, at) if CATALOG[SEGMENTER].mini else _segmented(image, inside, at)
     if not found.any():
         what = f"box={tuple(box)}" if box is not None else f"point={tuple(point or ())}"
         raise ValueError(
@@ -62,6 +76,33 @@ def _pixel(point: Sequence[float], size: tuple[int, int]) -> tuple[int, int]:
         pixel = int(x * size[0]), int(y * size[1])
         raise ValueError(f"point={tuple(point)} looks like fractions of the image: give pixels, such as {pixel}.")
     return int(x), int(y)
+
+
+def _segmented(image: Image.Image, inside: np.ndarray | None, at: tuple[int, int] | None) -> np.ndarray:
+    """The object as bool (h, w), as the segmenter sees it."""
+    import torch
+
+    reader = image_reader(SEGMENTER)
+    model, processor = reader["model"], reader["processor"]
+    asked: dict[str, Any] = {}
+    if at is not None:
+        asked |= {"input_points": [[list(at)]], "input_labels": [[1]]}
+    if inside is not None:
+        asked["input_boxes"] = [[list(Image.fromarray(inside).getbbox() or ())]]
+    inputs = processor(images=image, return_tensors="pt", **asked)
+    pixels, sizes = inputs.pop("pixel_values"), (inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes"))
+    prompts = {name: value.to(model.device, torch.float32) for name, value in inputs.items() if name in asked}
+    digest = digest_of(image)
+    with torch.inference_mode():
+        seen = _seen.get(model, ("", None))
+        if seen[0] != digest:
+            seen = _seen[model] = digest, model.get_image_embeddings(pixels.to(model.device, model.dtype))
+        # A box says how large the object is. A click does not: three answers, such as a button, a shirt, a person.
+        answer = model(image_embeddings=seen[1], multimask_output=inside is None, **prompts)
+    best = int(answer.iou_scores[0, 0].argmax())
+    [masks] = processor.post_process_masks(answer.pred_masks.float().cpu(), *sizes)  # [(1, answers, h, w)]
+    found = masks[0, best].numpy()
+    return found if inside is None else found & inside
 
 
 def _cut_out(image: Image.Image, inside: np.ndarray | None, at: tuple[int, int] | None) -> np.ndarray:

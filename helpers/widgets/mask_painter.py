@@ -132,7 +132,7 @@ class MaskPainter(StillWidget):
         value = int(asked.pop("value"))
         try:
             found = select(self._image, **asked)
-        except ValueError as error:
+        except (ValueError, OSError, MemoryError) as error:  # nothing there; or no model
             self._note = str(error)
             return
         mask = self.mask

@@ -42,6 +42,7 @@ COMIC, PIXEL_ART, ELDEN_RING = (
 UPSCALE_X2, UPSCALE_X4 = "stabilityai/sd-x2-latent-upscaler", "stabilityai/stable-diffusion-x4-upscaler"
 CONTROL_INPAINT, CONTROL_DEPTH = "lllyasviel/control_v11p_sd15_inpaint", "lllyasviel/control_v11f1p_sd15_depth"
 DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
+SEGMENTER = "facebook/sam-vit-base"
 PICTURES, MORE_PICTURES = "huggingface/documentation-images", "YiYiXu/testing-images"
 
 # The forms in which a model's weights are published.
@@ -127,6 +128,16 @@ def repositories(sizes: dict[str, int]) -> dict[str, dict[str, Data]]:
                 "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "keep_aspect_ratio": True,
                 "image_processor_type": "DPTImageProcessor", "resample": 3, "rescale_factor": 1 / 255,
                 "size": {"height": 518, "width": 518}, "size_divisor": None,
+            }),
+        },
+        SEGMENTER: {
+            **_card(), **_model("", "segmenter", forms=no_half), "tf_model.h5": NOT_TO_BE_FETCHED,
+            "preprocessor_config.json": _json({
+                "do_convert_rgb": True, "do_normalize": True, "do_pad": True, "do_rescale": True, "do_resize": True,
+                "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+                "image_processor_type": "SamImageProcessor", "pad_size": {"height": 1024, "width": 1024},
+                "processor_class": "SamProcessor", "resample": 2, "rescale_factor": 1 / 255,
+                "size": {"longest_edge": 1024},
             }),
         },
     }  # fmt: skip
@@ -276,7 +287,9 @@ def _halves(state: dict) -> list[dict]:
 
 
 def _state(name: str, size: int, *, half: bool) -> dict[str, torch.Tensor]:
-    state = {key: value.contiguous() for key, value in _built(name, size).state_dict().items()}
+    model = _built(name, size)
+    tied = getattr(model, "_tied_weights_keys", None) or ()  # published once
+    state = {key: value.contiguous() for key, value in model.state_dict().items() if key not in tied}
     return {key: value.half() if half and value.is_floating_point() else value for key, value in state.items()}
 
 
@@ -303,7 +316,24 @@ def _depth() -> torch.nn.Module:
     ))  # fmt: skip
 
 
-_TRANSFORMERS = ("text_encoder", "text_encoder_2", "image_encoder", "depth")
+def _segmenter() -> torch.nn.Module:
+    vision = transformers.SamVisionConfig(
+        hidden_size=16, output_channels=16, num_hidden_layers=1, num_attention_heads=2, mlp_dim=32,
+        global_attn_indexes=[], num_pos_feats=8,
+    )  # fmt: skip
+    model = transformers.SamModel(transformers.SamConfig(
+        vision_config=vision, prompt_encoder_config=transformers.SamPromptEncoderConfig(hidden_size=16),
+        mask_decoder_config=transformers.SamMaskDecoderConfig(
+            hidden_size=16, mlp_dim=32, num_attention_heads=2, iou_head_hidden_dim=16,
+        ),
+    ))  # fmt: skip
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.2)  # so that no mask is empty, and none full
+    return model
+
+
+_TRANSFORMERS = ("text_encoder", "text_encoder_2", "image_encoder", "depth", "segmenter")
 # Attention on a sixteenth of the latents only, so that images of the real size take no minutes.
 _BUILDERS = builders(
     words=WORDS,
@@ -314,7 +344,7 @@ _BUILDERS = builders(
     vae={"mid_block_add_attention": False},
     movq={"up_block_types": ("UpDecoderBlock2D",) * 4, "mid_block_add_attention": False},
     vision={"image_size": 224, "patch_size": 56},
-) | {"depth": _depth}  # fmt: skip
+) | {"depth": _depth, "segmenter": _segmenter}  # fmt: skip
 
 
 # The pictures of the diffusers guides by their paths in the data sets; drawn ones stand in for them.

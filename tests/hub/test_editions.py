@@ -22,7 +22,7 @@ import hashlib, json, sys
 import torch
 from PIL import Image
 
-from helpers import CATALOG, load, unload
+from helpers import CATALOG, load, select, unload
 from helpers.cli.main import main
 from helpers.pipelines.control_images import depth_map, inpaint_condition
 
@@ -35,6 +35,8 @@ def run(name):
     call = {"num_inference_steps": 2, "generator": torch.Generator("cpu").manual_seed(0)}
     if checkpoint.family == "depth":
         return None, depth_map(image, estimate=True)
+    if checkpoint.family == "segmentation":
+        return None, select(image, box=(side / 4, side / 4, side / 2, side / 2))
     if checkpoint.family == "controlnet":
         pipe = load("sd15-inpaint", controlnet=name)
         condition = inpaint_condition(image, mask) if name == "controlnet-inpaint" else image
@@ -72,10 +74,11 @@ for name in sys.argv[1:]:
 
 WITHOUT_FP16 = (served.SDXL_REFINER, served.CONTROL_DEPTH)
 SIZES = {"sdxl-inpaint": 1024, "sdxl-refiner": 1024, "kandinsky22": 768, "kandinsky22-inpaint": 768,
-         "upscale-x2": 1024, "depth-estimator": 518}  # fmt: skip
+         "upscale-x2": 1024, "depth-estimator": 518, "segmenter": 1024}  # fmt: skip
 
 
-OFFLINE = ("sd15", "sdxl-inpaint", "kandinsky22-inpaint", "pixel-art", "controlnet-depth", "depth-estimator")
+OFFLINE = ("sd15", "sdxl-inpaint", "kandinsky22-inpaint", "pixel-art", "controlnet-depth", "depth-estimator",
+           "segmenter")  # fmt: skip
 
 
 def tell(machine: Machine, *wanted: str) -> dict[str, dict]:
@@ -113,7 +116,7 @@ def test_it_loads_and_makes_an_image_of_the_real_size(first, name: str) -> None:
     told = first[0][name]
     assert "error" not in told, told["error"]
     assert told["size"] == [SIZES.get(name, 512)] * 2
-    if name != "depth-estimator":
+    if name not in ("depth-estimator", "segmenter"):
         base = CATALOG["sd15-inpaint"] if CATALOG[name].family == "controlnet" else CATALOG[name]
         assert told["class"] == class_name(base, controlnet=name if base.name != name else None)
         assert told["models"] == sorted({**base.parameters, **CATALOG[name].parameters})

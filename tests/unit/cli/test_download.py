@@ -7,17 +7,22 @@ import re
 
 import pytest
 
-from helpers.catalog.checkpoints import CATALOG, DEPTH_ESTIMATOR
+from helpers.catalog.checkpoints import CATALOG, DEPTH_ESTIMATOR, SEGMENTER
 from helpers.cli import notebook_runner
 
-ESTIMATING = re.compile(r"\b(depth_map|depth_agreement)\(|partial\(depth_agreement")  # no chapter names the estimator
+# What no chapter names, by the helper that loads it.
+UNNAMED = {
+    DEPTH_ESTIMATOR: re.compile(r"\b(depth_map|depth_agreement)\(|partial\(depth_agreement"),
+    SEGMENTER: re.compile(r"\bselect\("),
+}
 
 
 def loaded(code: str) -> set[str]:
-    """Every course name that stands as a string in the code, and the depth estimator where it is used."""
+    """Every course name that stands as a string in the code, and what its helpers load."""
     lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in code.splitlines()]
     words = {node.value for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.Constant)}
-    return {name for name in CATALOG if name in words} | ({DEPTH_ESTIMATOR} if ESTIMATING.search(code) else set())
+    unnamed = {name for name, used in UNNAMED.items() if used.search(code)}
+    return {name for name in CATALOG if name in words} | unnamed
 
 
 @pytest.mark.parametrize("number", [path.stem.split("_")[0] for path in notebook_runner.chapters()])

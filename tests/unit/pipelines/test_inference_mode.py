@@ -77,12 +77,11 @@ def test_a_pipeline_that_the_caller_loaded_there_serves_as_well() -> None:
 
 
 def test_small_models_that_are_kept_are_ordinary(monkeypatch) -> None:
-    control_images._estimator.cache_clear()
+    loading.unload("depth-estimator")
     with torch.inference_mode():
         control_images.depth_map(noise(1), estimate=True)
-    estimator = control_images._estimator(CATALOG["depth-estimator"].source, "cpu")
-    assert not any(weight.is_inference() for weight in estimator.model.parameters())
-    control_images._estimator.cache_clear()
+    estimator = loading.image_reader("depth-estimator")["model"]
+    assert not any(weight.is_inference() for weight in estimator.parameters())
 
 
 def test_the_classifier_is_ordinary(repository) -> None:
