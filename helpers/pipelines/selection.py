@@ -47,20 +47,20 @@ def select(image: Any, *, box: Sequence[float] | None = None, point: Sequence[fl
         raise ValueError("select needs box=(left, top, right, bottom) around the object, or point=(x, y) on it.")
     inside = None if box is None else np.asarray(box_mask(image, box)) > 0
     at = None if point is None else _pixel(point, image.size)
+    around, on = _written("box", box), _written("point", point)
     if inside is not None:
         if inside.all():
             raise ValueError(
-                f"box={tuple(box or ())} holds the whole image of {by(image.size)} pixels: "
+                f"{around} holds the whole image of {by(image.size)} pixels: "
                 "leave some background outside it to compare with."
             )
         if at is not None and not inside[at[1], at[0]]:
-            raise ValueError(f"point={tuple(point or ())} lies outside box={tuple(box or ())}.")
+            raise ValueError(f"{on} lies outside {around}.")
     found = _cut_out(image, inside, at) if CATALOG[SEGMENTER].mini else _segmented(image, inside, at)
     if not found.any():
-        what = f"box={tuple(box)}" if box is not None else f"point={tuple(point or ())}"
         raise ValueError(
-            f"nothing stands out from its surroundings at {what}: draw the box closer around the object, or paint "
-            "the mask by hand."
+            f"nothing stands out from its surroundings at {around or on}: draw the box closer around the object, or "
+            "paint the mask by hand."
         )
     return threshold(fit(Image.fromarray(found * np.uint8(255)), image))
 
@@ -71,11 +71,16 @@ def _pixel(point: Sequence[float], size: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(f"point={point!r}: expected two numbers (x, y) in pixels.")
     x, y = (number("point", value) for value in point)
     if not (0 <= x < size[0] and 0 <= y < size[1]):
-        raise ValueError(f"point={tuple(point)} lies outside the image of {by(size)} pixels.")
+        raise ValueError(f"{_written('point', point)} lies outside the image of {by(size)} pixels.")
     if 0 < x < 1 and 0 < y < 1:
         pixel = int(x * size[0]), int(y * size[1])
-        raise ValueError(f"point={tuple(point)} looks like fractions of the image: give pixels, such as {pixel}.")
+        raise ValueError(f"{_written('point', point)} looks like fractions of the image: give pixels, such as {pixel}.")
     return int(x), int(y)
+
+
+def _written(name: str, numbers: Sequence[float] | None) -> str:
+    """An argument as it was given, NumPy's numbers included."""
+    return "" if numbers is None else f"{name}=({', '.join(f'{value:g}' for value in numbers)})"
 
 
 def _segmented(image: Image.Image, inside: np.ndarray | None, at: tuple[int, int] | None) -> np.ndarray:

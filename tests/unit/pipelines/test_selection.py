@@ -106,6 +106,16 @@ IMAGE = noise((64, 48))
         ({"box": (9, 9, 4, 20)}, "expected left < right"),
         ({"box": (70, 0, 90, 10)}, "lies outside the image of 64 x 48 pixels"),
         ({"box": (4, 4, 20, 20), "point": (30, 30)}, "point=(30, 30) lies outside box=(4, 4, 20, 20)"),
+        (
+            {"box": np.array([4, 4, 20, 20]), "point": np.array([30, 30])},
+            "point=(30, 30) lies outside box=(4, 4, 20, 20)",
+        ),
+        ({"box": np.array([0, 0, 64, 48])}, "box=(0, 0, 64, 48) holds the whole image"),
+        ({"box": "0, 0, 9, 9"}, "box='0, 0, 9, 9': expected four numbers"),
+        ({"box": (0, 0, 9)}, "box=(0, 0, 9): expected four numbers"),
+        ({"box": (5, 5, 5, 20)}, "expected left < right"),
+        ({"point": (True, 3)}, "point=True: expected a number"),
+        ({"point": (0.5, 0.5)}, "point=(0.5, 0.5) looks like fractions of the image: give pixels, such as (32, 24)"),
     ],
 )
 def test_what_cannot_be_looked_for_is_refused(arguments, said) -> None:
@@ -124,6 +134,13 @@ def test_a_flat_or_tiny_image_gives_a_mask_or_a_clear_error(size) -> None:
             assert any(told in str(error) for told in ("nothing stands out", "holds the whole image", "not fractions"))
         else:
             assert found.size == size and found.getbbox()
+
+
+def test_a_box_or_a_point_may_be_an_array() -> None:
+    image = load_image("lighthouse", size=64)
+    box = (12, 8, 52, 60)
+    assert select(image, box=np.array(box)).tobytes() == select(image, box=box).tobytes()
+    assert select(image, point=np.array((30, 30))).tobytes() == select(image, point=(30, 30)).tobytes()
 
 
 def test_only_an_opened_image_is_taken() -> None:
