@@ -52,6 +52,7 @@ def record(origin=None, **parameters) -> Record:
     return Record(noise(4), PARAMETERS | parameters, 0.5, copy.deepcopy(ORIGIN) | (origin or {}), axes=("seed",))
 
 
+EVIL = "__import__('os').system('touch owned')"
 CALLED = re.compile(
     r"torch\.set_num_threads|torch\.Generator(\(\)\.manual_seed)?|Image\.open|load_file(\(\)\[\]\.numpy)?|pipe"
     r"|[A-Z]\w+(Pipeline|Model)\.from_pretrained|[A-Z]\w+Scheduler|pipe\.(to|enable_(model|sequential)_cpu_offload)"

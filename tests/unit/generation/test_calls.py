@@ -52,7 +52,7 @@ WRONG = {  # by argument: what no pipeline can use, by its type (TypeError) and 
     "strength": ([None, "0.5", True, np.True_, [0.5]], [-0.1, 1.1, 3.0, NAN, INF, -INF, np.float32(2), 10**400]),
     "guidance_scale": ([None, "7", True, 1j], [-1, -0.5, NAN, INF, np.float64("nan"), 10**400]),
     "num_inference_steps": ([None, "25", 25.0, True, np.float32(4)], [0, -1, 1001, 10**9, np.int64(-3), 10**5000]),
-    "padding_mask_crop": (["8", True, 8.0, NAN], [-1, -5, -200, np.int64(-8)]),
+    "padding_mask_crop": (["8", True, 8.0, NAN, [16], np.float32(16)], [-1, -5, -200, np.int64(-8)]),
     "eta": ([None, "0", False], [-0.1, 1.5, NAN]),
     "clip_skip": (["1", 1.0, True], [-1]),
     "blur_factor": (["4", True], [-1, NAN, INF]),

@@ -113,13 +113,9 @@ def test_a_soft_mask_stays_soft(inpaint_once) -> None:
     assert record.parameters["mask_image"].tobytes() == soft.tobytes()
 
 
-NUMBERS = [-200, -5, -1, True, 2.5, float("nan"), "16", [16], np.float32(16), torch.tensor(1.5)]
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"padding_mask_crop": value}, "padding_mask_crop") for value in NUMBERS]
-    + [
+    [
         ({"height": 100_000, "width": 100_000}, "million pixels: at most 64 million"),
         ({"height": np.int64(64_000), "width": 64_000}, "million pixels"),
         ({"height": True}, "height=True"), ({"width": 64.0}, "width=64.0"), ({"height": -8}, "height=-8"),

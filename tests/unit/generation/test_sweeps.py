@@ -245,13 +245,6 @@ def test_a_strength_is_checked_against_the_pipelines_own_steps_where_the_call_na
     assert runs == []
 
 
-def test_what_is_too_large_for_a_file_ends_no_sweep(inpaint, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(png_record, "MAX_BYTES", 1000)
-    with pytest.warns(UserWarning, match="an image is not saved: .*at most 0 can be read again"):
-        records = list(sweep(inpaint, over={"seed": [1, 2]}, folder=tmp_path / "sweep", **call(inpaint)))
-    assert all(record.image for record in records) and not list((tmp_path / "sweep").iterdir())
-
-
 def test_a_folder_that_cannot_be_is_refused(inpaint, runs, tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "gone" / "far")
@@ -284,13 +277,6 @@ def test_any_prompt_gives_a_name_that_a_disk_takes(inpaint, tmp_path, text) -> N
         (tmp_path / name).write_text("")
 
 
-def test_chinese_prompts_are_kept_in_a_folder(inpaint, runs, tmp_path) -> None:
-    given = without(call(inpaint), "prompt") | {"over": {"prompt": ["一座红色的城堡" * 30, "b"]}, "folder": tmp_path}
-    first = list(sweep(inpaint, **given))
-    assert all(record.error is None for record in first) and len(list(tmp_path.glob("*.png"))) == 2
-    assert all(map(same, first, sweep(inpaint, **given))) and len(runs) == 2
-
-
 def test_a_disk_that_fills_up_meanwhile_ends_no_sweep(inpaint, runs, tmp_path, monkeypatch) -> None:
     records = sweep(inpaint, over={"seed": [1, 2]}, folder=tmp_path / "sweep", **call(inpaint))
 
@@ -310,10 +296,3 @@ def test_a_relative_folder_is_that_of_the_call(inpaint, tmp_path, monkeypatch) -
     monkeypatch.chdir(tmp_path / "there")
     next(records)
     assert len(list((tmp_path / "here").glob("*.png"))) == 1
-
-
-def test_records_come_one_by_one(inpaint, runs) -> None:
-    records = sweep(inpaint, over={"seed": range(50)}, **call(inpaint))
-    next(records), next(records)
-    assert runs == [[0], [1]]
-    records.close()

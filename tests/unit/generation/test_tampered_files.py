@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from helpers.generation import png_record, provenance, records
 from helpers.generation.records import Record
 from tests.support.calls import noise
-from tests.support.records import check_script, record
+from tests.support.records import EVIL, check_script, record
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def places(content, way=()):
 
 
 TEXTS = st.text(st.characters(), max_size=9) | st.sampled_from(
-    ["\ud800", "a\udfffb", "\0", "nan", "-1", "1e999", "__class__", "a" * 999]
+    ["\ud800", "a\udfffb", "\0", "nan", "-1", "1e999", "__class__", "a" * 999, EVIL, f"x'), {EVIL}, ('", f"\n{EVIL}\n"]
 )
 NUMBERS = st.integers(-(2**70), 2**70) | st.floats() | st.sampled_from([2**63, 2**64 - 1, 2**64, 10**400, -0.0, True])
 KINDS = ["tuple", "dict", "image", "tensor", "array", "class", "config", "format"]
