@@ -105,14 +105,6 @@ def test_arguments_to_show_are_named(over) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Köln – “x” …", "猫 at night", "😀 👩‍👩‍👧", "привет, שלום", "\ud83d", "a\u200bb\x00", "♥\ufe0f→✓"]
-)
-def test_any_text_is_written(text) -> None:
-    sheet = grid([record("white", prompt=text), record("", error=text, prompt="x")], size=200, title=text)
-    assert ink(sheet) > 100
-
-
-@pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda: grid([]), ValueError, "records: there are none"),

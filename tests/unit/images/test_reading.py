@@ -102,10 +102,6 @@ def test_exif_orientation_is_applied(orientation):
     assert "exif" not in load_image(data).info
 
 
-def test_broken_exif_does_not_spoil_a_image():
-    assert load_image(saved(scene(), exif=b"Exif\0\0nonsense")).tobytes() == scene().tobytes()
-
-
 def test_a_phones_two_image_jpeg_gives_the_first(tmp_path):
     path = tmp_path / "phone.jpg"
     scene().save(path, format="MPO", save_all=True, append_images=[Image.new("RGB", (48, 32), "red")], quality=95)
@@ -241,8 +237,6 @@ def test_float_arrays_may_hold_minus_one_to_one_and_bools_black_and_white():
         ("castle", TypeError, "got str; open it with load_image first"),
         (None, TypeError, "got None"),
         (np.zeros((4, 16, 16), np.float32), ValueError, "looks like latents"),
-        (np.full((8, 8, 3), np.nan), ValueError, "values nan"),
-        (np.full((8, 8, 3), 3.0), ValueError, "float64 values 3.0..3.0"),
         (np.full((8, 8), 256), ValueError, "int64 values 256..256"),
         (np.zeros((8, 8, 2)), ValueError, r"shape \(8, 8, 2\)"),
         (np.zeros(8), ValueError, r"shape \(8,\)"),

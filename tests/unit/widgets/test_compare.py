@@ -101,7 +101,3 @@ def test_a_still_shows_every_picture_side_by_side():
         assert len(found) > 10_000
         centres.append(found[:, 1].mean())
     assert centres == sorted(centres) and max(still.shape) <= module.STILL_SIDE
-
-
-def test_it_describes_itself():
-    assert repr(Compare(flat("red"), flat("blue"))) == "Compare(before, after: 40 x 30 pixels)"

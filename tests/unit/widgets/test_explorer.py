@@ -256,16 +256,12 @@ def test_the_code_is_that_of_the_record_and_its_images_are_written(explorer, bro
         ("sd15-inpaint", (), {}, ValueError, r"image: StableDiffusionInpaintPipeline starts from an image"),
         ("sd15-inpaint", ("i",), {}, ValueError, "mask: StableDiffusionInpaintPipeline needs one. Pass a mask, or a"),
         ("sd15-inpaint", ("i", "black"), {}, ValueError, "mask is all black"),
-        ("sd15-inpaint", ("i", "large"), {}, ValueError, "mask is 64 x 64 pixels, the image 32 x 32.*fit"),
         ("sd15-inpaint", ("i", "painter"), {}, ValueError, "mask is 64 x 64 pixels, the image 32 x 32"),
         ("sd15-inpaint", ("odd", "m"), {}, ValueError, "image=33 x 33: width and height must be multiples of 8"),
         ("kandinsky22-inpaint", ("i", "m"), {}, ValueError, "multiples of 64"),
         ("sd15-inpaint", ("i", "m"), {"strenth": 0.5}, TypeError, "Did you mean 'strength'"),
         ("sd15-inpaint", ("i", "m"), {"strength": 2}, ValueError, "strength=2: expected a number from 0"),
         ("sd15-inpaint", ("i", "m"), {"strength": 0.1}, ValueError, "leaves no step to run"),
-        ("sd15-inpaint", ("i", "m"), {"guidance_scale": "7"}, TypeError, "guidance_scale='7': expected a number"),
-        ("sd15-inpaint", ("i", "m"), {"num_inference_steps": 2.5}, TypeError, "num_inference_steps=2.5: expected a w"),
-        ("sd15-inpaint", ("i", "m"), {"seed": -1}, ValueError, "seed=-1: expected a whole number from 0"),
         ("sd15-inpaint", ("i", "m"), {"prompt": None}, TypeError, "prompt=None: expected text"),
         ("sd15-inpaint", ("i", "m"), {"keep_unmasked": 1}, TypeError, "keep_unmasked=1: expected True or False"),
         ("sd15-inpaint", ("i", "m"), {"scheduler": "DDIMSheduler"}, ValueError, "Did you mean 'DDIMScheduler'"),
@@ -275,7 +271,7 @@ def test_the_code_is_that_of_the_record_and_its_images_are_written(explorer, bro
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_before_any_model_runs(name, inputs, more, error, message) -> None:
-    given = {"i": noise(1), "m": half_mask(), "black": Image.new("L", (SIZE, SIZE)), "large": half_mask(64)}
+    given = {"i": noise(1), "m": half_mask(), "black": Image.new("L", (SIZE, SIZE))}
     given |= {"odd": noise(1, size=33), "painter": MaskPainter(noise(1, size=64))}
     inputs = [given.get(value, value) if isinstance(value, str) and name else value for value in inputs]
     pipe, ran = [], []

@@ -64,22 +64,6 @@ def test_the_mask_of_a_single_pixel_is_a_bit():
         assert MaskPainter(Image.new("RGB", (1, 1)), Image.new("L", (1, 1), level)).mask.getpixel((0, 0)) == read
 
 
-@pytest.mark.parametrize("kind", [bool, np.uint8, np.float32], ids=["bool", "0..255", "0..1"])
-def test_arrays_are_masks_too(image, kind):
-    mask = random_mask(image.size)
-    array = (np.asarray(mask) > 0).astype(kind) * kind(255 if kind is np.uint8 else 1)
-    assert MaskPainter(image, array).mask.tobytes() == mask.tobytes()
-
-
-def test_files_and_transparent_layers_are_masks_too(image, tmp_path):
-    mask = random_mask(image.size)
-    mask.save(tmp_path / "mask.png")
-    assert MaskPainter(image, tmp_path / "mask.png").mask.tobytes() == mask.tobytes()
-    strokes = Image.new("RGBA", image.size, "white")
-    strokes.putalpha(mask)
-    assert MaskPainter(image, strokes).mask.tobytes() == mask.tobytes()
-
-
 def test_what_is_no_mask_of_its_image_is_refused_and_the_old_one_stays(image):
     painter = MaskPainter(image, box_mask(image, (0, 0, 5, 5)))
     before = painter.mask
