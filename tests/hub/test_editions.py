@@ -77,8 +77,7 @@ SIZES = {"sdxl-inpaint": 1024, "sdxl-refiner": 1024, "kandinsky22": 768, "kandin
          "upscale-x2": 1024, "depth-estimator": 518, "segmenter": 1024}  # fmt: skip
 
 
-OFFLINE = ("sd15", "sdxl-inpaint", "kandinsky22-inpaint", "pixel-art", "controlnet-depth", "depth-estimator",
-           "segmenter")  # fmt: skip
+OFFLINE = ("sd15", "kandinsky22-inpaint", "pixel-art", "controlnet-depth", "depth-estimator", "segmenter")
 
 
 def tell(machine: Machine, *wanted: str) -> dict[str, dict]:

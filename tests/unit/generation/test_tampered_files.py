@@ -58,7 +58,7 @@ def use(one: Record, folder) -> None:
     assert provenance.differences(one.origin, again.origin) == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_change_of_its_json_is_a_record_or_a_value_error(whole, tmp_path_factory, data) -> None:
     image, original = png_record.read(whole)

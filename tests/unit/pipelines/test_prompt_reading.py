@@ -46,14 +46,14 @@ def test_the_unknown_token_is_a_row_that_no_text_had_before(plain) -> None:
     assert UNKNOWN not in tokens(plain, "0 10 a0b 0.5 00")  # the row was that of "0" within a word
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.text(KNOWN, max_size=40))
 def test_texts_of_known_characters_keep_their_tokens(text) -> None:
     one, other = _PLAIN(text).input_ids, _TAUGHT(text).input_ids
     assert one == other and one.count(14) == 0 and one.count(562) == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
 def test_nothing_but_the_end_ends_a_text(text) -> None:
     with warnings.catch_warnings():

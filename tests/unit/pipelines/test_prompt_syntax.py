@@ -229,7 +229,7 @@ def test_the_time_is_linear(piece) -> None:
 # The way back
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(ANY_TEXT)
 def test_any_text_escaped_is_its_own_words(text) -> None:
     if re.search("AND|BREAK", text):
@@ -239,7 +239,7 @@ def test_any_text_escaped_is_its_own_words(text) -> None:
         assert read(f"x ({escape(text)})1.3") == [("x", 1.0), (text.strip(), 1.3)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(ANY_TEXT)
 def test_any_text_is_read_or_refused_in_words(text) -> None:
     try:
