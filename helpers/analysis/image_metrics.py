@@ -117,10 +117,15 @@ def depth_agreement(image: Any, depth: Any) -> float:
 
     image, wanted = to_rgb(as_image(image)), to_grey(as_image(depth))
     check_equal_sizes("depth", wanted.size, "image", image.size, remedy="Use depth = fit(depth, image).")
+    return rank_correlation(np.asarray(depth_map(image, estimate=True))[..., 0], np.asarray(wanted))
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's, of two maps of one size; equal values share their mean rank, and a flat map agrees with none: 0."""
     ranks = []
-    for values in (np.asarray(depth_map(image, estimate=True))[..., 0], np.asarray(wanted)):
+    for values in (one, other):
         _, group, sizes = np.unique(values.ravel(), return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(sizes) - (sizes + 1) / 2)[group])  # equal values share their mean rank
+        ranks.append((np.cumsum(sizes) - (sizes + 1) / 2)[group])
     return float(np.corrcoef(*ranks)[0, 1]) if min(np.ptp(rank) for rank in ranks) else 0.0
 
 

@@ -9,6 +9,7 @@ import torch
 from diffusers import ControlNetModel
 from PIL import Image
 
+from helpers.analysis.image_metrics import rank_correlation
 from helpers.catalog.checkpoints import CATALOG
 from helpers.catalog.miniatures import recipes
 from miniature_training.evaluation import scores
@@ -99,8 +100,8 @@ def _depth(drawings: list[Drawing], images: list[Image.Image], *, inpaint: bool)
         truth, box = np.asarray(drawing.depth), np.asarray(scores.subject_mask(drawing)) > 0
         rows, columns = np.flatnonzero(box.any(1)), np.flatnonzero(box.any(0))
         window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        whole.append(depth.rank_correlation(truth, guess))
-        near.append(depth.rank_correlation(truth[window], guess[window]))
+        whole.append(rank_correlation(truth, guess))
+        near.append(rank_correlation(truth[window], guess[window]))
     found = {"depth_correlation": whole, "subject_depth_correlation": near}
     return {name: float(np.mean(values)) for name, values in found.items() if not inpaint or name.startswith("subject")}
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
 
+from helpers.analysis.image_metrics import rank_correlation
 from miniature_training.models import store
 from miniature_training.models.dataset import SIZE, drawn, drawn_images, styled_images
 from miniature_training.models.loop import Training, device, leader_first
@@ -108,17 +109,6 @@ def estimate(model: GLPNForDepthEstimation, images: list[Image.Image]) -> np.nda
         x = torch.from_numpy(x).to(model.device).permute(0, 3, 1, 2).float() / 255
         maps.append(model(x).predicted_depth.cpu().numpy())
     return np.concatenate(maps)
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's, of two maps: 1 where both agree on what is nearer than what; equal values share their mean rank."""
-    ranks = []
-    for values in (first, second):
-        _, group, sizes = np.unique(values.ravel(), return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(sizes) - (sizes + 1) / 2)[group])
-    if min(np.ptp(rank) for rank in ranks) == 0:
-        return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def figures(count: int = 300) -> dict[str, float]:
