@@ -75,23 +75,32 @@ def export(unet: Any, inputs: dict[str, Any], file: Path) -> None:
     """Write a UNet as one ONNX file for inputs such as these, of any batch, height, width and number of tokens.
 
     inputs: sample (B, C, h, w), timestep (1,), encoder_hidden_states (B, tokens, width) and what added_cond_kwargs has.
-    The file appears only when it is whole. It is traced: the exporter that analyses the program takes forty times as
-    long, for a graph of the same speed.
     """
-    import torch
-
     axes = {name: {0: "batch"} for name in (*inputs, "noise") if name != "timestep"}
     for name in ("sample", "noise"):
         axes[name] |= {2: "height", 3: "width"}
     if "encoder_hidden_states" in axes:
         axes["encoder_hidden_states"][1] = "tokens"
+    write_graph(_positional(unet, list(inputs)), inputs, file, output="noise", axes=axes)
+
+
+def write_graph(
+    module: Any, inputs: dict[str, Any], file: Path, *, output: str, axes: dict[str, dict[int, str]] | None = None
+) -> None:
+    """Write a module that takes these tensors, in this order, and returns one tensor as one ONNX file.
+
+    axes: the names of the axes that may have any length, by input or output. The file appears only when it is whole. It
+    is traced: the exporter that analyses the program takes forty times as long, for a graph of the same speed.
+    """
+    import torch
+
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing says what it takes for constant, and that it is the older exporter
         draft = Path(folder) / file.name
         torch.onnx.export(
-            _positional(unet, list(inputs)), tuple(inputs.values()), str(draft), dynamo=False, opset_version=18,
-            input_names=list(inputs), output_names=["noise"], dynamic_axes=axes,
+            module, tuple(inputs.values()), str(draft), dynamo=False, opset_version=18,
+            input_names=list(inputs), output_names=[output], dynamic_axes=axes,
         )  # fmt: skip
         os.replace(draft, file)
 

@@ -46,7 +46,7 @@ const HELP = [
   ["Enter", "pen down, pen up; closes a lasso"],
 ];
 
-function iconButton(icon, label, key, action) {
+export function iconButton(icon, label, key, action) {
   const node = button("cw-quiet", action, { "aria-label": label, title: `${label} (${key})` });
   node.innerHTML = svg(ICONS[icon]);
   return node;
