@@ -10,6 +10,7 @@ ARGS        ?=
 WORKERS     ?= auto
 
 READY := $(VENV)/.ready
+SITE  := $(VENV)/.site
 BIN   := $(VENV)/bin
 # A saved notebook keeps its widgets' state, so that a painter shows its mask before any kernel runs.
 SETTINGS := $(VENV)/share/jupyter/lab/settings
@@ -17,7 +18,7 @@ FIRST := /lab/tree/my-notebooks/00_welcome.ipynb
 ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-all course check format doctor clean
+.PHONY: help setup lab test test-all course site check format doctor clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -28,22 +29,25 @@ lab: $(READY)  ## open your own copies of the notebooks in JupyterLab, at chapte
 	$(BIN)/course copies
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) --LabApp.default_url=$(FIRST) $(ARGS)
 
-test: $(READY)  ## run every test
+test: $(SITE)  ## run every test
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 course: $(READY)  ## execute every chapter and solution and write its outputs back
 	$(BIN)/course run $(ARGS)
 
+site: $(SITE)  ## build the pages of the course, and the one that paints in a browser, in build/site
+	$(BIN)/python -m docs.site.build $(ARGS)
+
 test-all: export COURSE_TEST_ALL = 1
 test-all: test  ## run every test, and every chapter also in a kernel and against the small Hub
 
-check: $(READY)  ## lint, types, import contracts, JavaScript; prints the lines of each package
+check: $(SITE)  ## lint, types, import contracts, JavaScript; prints the lines of each package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	@$(if $(shell command -v npm),npm install --no-package-lock --silent --no-audit --no-fund && npm run --silent check,echo "JavaScript not checked: npm is missing")
+	PATH="$$PATH:$(abspath $(BIN))" npm run --silent check
 	@$(BIN)/python tests/support/count_lines.py
 
 format: $(READY)  ## format code and notebooks
@@ -68,3 +72,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 || true
 	@mkdir -p $(SETTINGS) && printf '%s\n' '{"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": true}}' > $(SETTINGS)/overrides.json
 	@touch $(READY)
+
+# What only the site and the tests need. npm is the machine's own, or the one in .venv; package.json pins what it installs.
+$(SITE): $(READY) package.json
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[site]'
+	@PATH="$$PATH:$(abspath $(BIN))" npm install --no-package-lock --ignore-scripts --silent --no-audit --no-fund && touch $(SITE) || \
+	  echo "The JavaScript packages are missing: what needs them cannot be built or tested."

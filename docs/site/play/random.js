@@ -54,7 +54,7 @@ export class Generator {
 /** Makes normal numbers of 16 uniform ones, in place. */
 function normal(block) {
   for (let i = 0; i < 8; i++) {
-    const radius = Math.sqrt(-2 * Math.log(1 - block[i])), angle = 2 * Math.PI * block[i + 8];
+    const radius = Math.sqrt(-2 * Math.log(1 - block[i])), angle = Math.fround(Math.fround(2 * Math.PI) * block[i + 8]);
     block[i] = radius * Math.cos(angle);
     block[i + 8] = radius * Math.sin(angle);
   }

@@ -9,8 +9,8 @@ export const LONGEST = 1000;  // characters of a prompt
 
 /** A prompt to begin with, for each of the course's images. */
 export const PROMPTS = {
-  bench: "a yellow cat on a bench", castle: "a white castle at night", meadow: "a black cat with glowing eyes",
-  seashore: "a red boat", road: "road", jungle: "a red house in a jungle", lighthouse: "a green tree", winter: "a red astronaut",
+  seashore: "a red boat", meadow: "a black cat", castle: "a white castle at night", road: "road", bench: "a yellow cat",
+  jungle: "a red house in a jungle", lighthouse: "a green tree", winter: "a red astronaut",
 };
 
 /** As the course's explorer has them. Numbers have a range; whole ones are whole. */
