@@ -2,7 +2,7 @@
 // The image and the mask that is painted over it: the course's own mask painter, with the tools that this page needs.
 import { isHard, pack } from "../../../helpers/widgets/js/bits.js";
 import { button, element, mark, onResize } from "../../../helpers/widgets/js/dom.js";
-import { iconButton } from "../../../helpers/widgets/js/mask_painter.js";
+import { iconButton } from "../../../helpers/widgets/js/mask_icons.js";
 import { MaskScreen } from "../../../helpers/widgets/js/mask_screen.js";
 import { MaskStore } from "../../../helpers/widgets/js/mask_store.js";
 import { Model } from "./model.js";
