@@ -18,6 +18,7 @@ IMAGES: dict[str, tuple[Scene, str | tuple[float, float, float, float]]] = {
     "meadow": (Scene(11, None, "white", "meadow", horizon=0.55), (0.27, 0.36, 0.73, 0.95)),
     "seashore": (Scene(21, None, "white", "sea shore", horizon=0.52), (0.26, 0.33, 0.74, 0.95)),
     "road": (Scene(32, "rock", "brown", "road", x=0.50, foot=0.84, size=1.05), "subject"),
+    "empty_road": (Scene(32, None, "brown", "road"), (0.29, 0.48, 0.71, 0.86)),  # the truth behind the rock
     "bench": (Scene(43, "cat", "black", "park", on_bench=True, x=0.50, foot=0.92, size=0.95, horizon=0.58), "subject"),
     "jungle": (Scene(51, "astronaut", "white", "jungle", x=0.50, foot=0.92, size=1.10), "subject"),
     "lighthouse": (Scene(64, "lighthouse", "red", "sea shore", "sunset", x=0.42, foot=0.88, size=0.98), "subject"),
