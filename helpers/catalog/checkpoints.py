@@ -165,7 +165,7 @@ CATALOG = Catalog(
               parameters={"unet": 2568, "text_encoder": 123, "text_encoder_2": 695, "vae": 84},
               chapters=("03", "06", "07", "09")),
         _sdxl("sdxl-refiner", "stabilityai/stable-diffusion-xl-refiner-1.0", 6.1, tasks=("image2image", "inpaint"),
-              parameters={"unet": 2260, "text_encoder_2": 695, "vae": 84}, chapters=("05", "06", "07")),
+              parameters={"unet": 2260, "text_encoder_2": 695, "vae": 84}, chapters=("03", "05", "06", "07")),
         _kandinsky("kandinsky22", "kandinsky-community/kandinsky-2-2-decoder", tasks=("text2image", "image2image"),
                    chapters=("06",)),
         _kandinsky("kandinsky22-inpaint", "kandinsky-community/kandinsky-2-2-decoder-inpaint", tasks=("inpaint",),

@@ -52,7 +52,7 @@ def chosen(answer: Any) -> str | None:
     return None
 
 
-@exercise("03.2", right="Image, mask and call are all in SDXL's own size, so the same boat gets more pixels.")
+@exercise("03.2", right="Image, mask and call are all at SDXL's own size, so the same boat gets more pixels.")
 def boat_in_its_own_size(answer: Any) -> str | None:
     expect_image(answer)
     size = CATALOG["sdxl-inpaint"].size

@@ -8,11 +8,12 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers import CATALOG, adherence, change, load_image, models, sharpness, sweep
 from helpers.analysis import scene_classifier
 from helpers.cli import notebook_runner
-from tests.notebooks.running import mean, visited
+from tests.notebooks.running import cells, mean, prose, visited
 
 CHAPTER = notebook_runner.NOTEBOOKS / "03_popular_models.ipynb"
 SOLUTIONS = notebook_runner.NOTEBOOKS / "solutions" / "03_popular_models.ipynb"
@@ -81,6 +82,62 @@ def test_equal_seeds_make_no_pictures_alike(chapter):
     for a, b in ((SD, SDXL), (SD, KANDINSKY), (SDXL, KANDINSKY)):
         apart = np.array([[change(one, other, mask).inside for other in cats[b]] for one in cats[a]])
         assert apart.diagonal().mean() > 0.7 * apart[~np.eye(3, dtype=bool)].mean()
+
+
+# The judge
+
+
+def test_the_judges_floor_is_half_for_a_spot_of_the_right_colour(chapter):
+    seen = chapter.names_after["floor"]
+    meadow, spot = seen.images["the meadow"], seen.images["a black spot"]
+    assert adherence(meadow, "a black cat") < 0.05 and 0.45 < adherence(spot, "a black cat") < 0.6
+    assert adherence(spot, "a cat") < 0.1
+    for words in chapter.prompts:
+        spot = Image.composite(Image.new("RGB", meadow.size, words.split()[1]), meadow, seen.mask)
+        assert adherence(meadow, words) < 0.05 and 0.45 < adherence(spot, words) < 0.6
+
+
+def test_a_top_score_says_nothing_of_quality(chapter):
+    seen = chapter.names_after["floor"]
+    for what in ("Kandinsky's cat", "sd15-inpaint in squares", "kandinsky22-inpaint in squares"):
+        assert adherence(seen.images[what], "a black cat") > 0.95, what
+    assert len(seen.images["sd15-inpaint in squares"].getcolors()) <= 16 * 16
+    squares = [
+        one.resize((16, 16), Image.Resampling.BOX).resize(one.size, Image.Resampling.NEAREST)
+        for ones in chapter.cats.values()
+        for one in ones
+    ]
+    assert mean(adherence(squares, "a black cat")) > 0.9
+    assert scene_classifier.SIZE == 64
+    _, heads = scene_classifier.load(scene_classifier.folder())
+    assert len(heads["subject"]) == 11 and "nothing" in heads["subject"]
+
+
+def test_the_judge_tells_when_a_prompt_was_ignored(chapter):
+    things = ["a cat", "a boat", "a castle", "a house"]
+    for name in chapter.names:
+        for thing, one in zip(things, [chapter.cats[name][0], *chapter.others[name]], strict=True):
+            assert max(adherence(one, other) for other in things if other != thing) < 0.5, (name, thing)
+
+
+# The guide's own castle
+
+
+def test_the_guides_castle_is_painted_word_for_word_by_all_three(chapter):
+    assert 'paint(name, elven, 92, **inputs(name, "castle"))' in cells(CHAPTER)["guide-castle"]
+    assert chapter.elven == (
+        "concept art digital painting of an elven castle, inspired by lord of the rings, highly detailed, 8k"
+    )
+    for name, castle in chapter.castles.items():
+        assert adherence(castle, "a castle in a meadow, day") > 0.7, name
+
+
+def test_the_three_castles_have_their_place_in_common_and_not_their_walls(chapter):
+    mask = chapter.inputs(SD, "castle")["mask_image"]
+    castles = [castle.resize(mask.size) for castle in chapter.castles.values()]
+    for one, other in itertools.combinations(castles, 2):
+        apart = change(one, other, mask)
+        assert apart.inside > 25 and apart.inside > 2 * apart.outside
 
 
 # Inside
@@ -273,6 +330,59 @@ def test_the_adapter_that_is_named_is_an_argument_of_the_others_and_not_of_kandi
         assert hasattr(chapter.pipes[name], "load_ip_adapter") and hasattr(chapter.pipes[name], "set_ip_adapter_scale")
         assert "ip_adapter_image" in chapter.inspect.signature(chapter.pipes[name].__call__).parameters
     assert not hasattr(chapter.pipes[KANDINSKY], "load_ip_adapter")
+
+
+# Time, and what it depends on
+
+
+def test_sdxls_pixels_arithmetic_and_layers_are_as_the_text_says(chapter):
+    pixels, parameters, arithmetic, layers = chapter.ratios
+    text = prose(CHAPTER)
+    assert pixels == 2.25 and "which is 2.25 times as many" in text
+    assert parameters < 1 and f"is {arithmetic:.1f} times Stable Diffusion's, not 2.25 times" in text
+    assert round(1 - layers, 1) == 0.3 and "has 30 % fewer layers" in text
+    full = [CATALOG[name].parameters["unet"] for name in (SD, SDXL)]
+    assert 2.5 < full[1] / full[0] < 3.5
+
+
+# Two stages
+
+
+def test_the_base_takes_80_percent_of_the_steps_and_the_refiner_the_rest(chapter):
+    assert "steps: 32 by the base, 8 by the refiner" in chapter.said_by["two-stages"]
+    assert CATALOG["sdxl-refiner"].latent_space == CATALOG[SDXL].latent_space
+    assert "03" in CATALOG["sdxl-refiner"].chapters
+
+
+def staged(chapter, number, **more):
+    """The base alone, and the base with the refiner, in 12 steps."""
+    call = chapter.call | {"num_inference_steps": 12}
+    base = chapter.sdxl(**call, **chapter.from_words | more, generator=chapter.seed(number)).images[0]
+    half = {"denoising_end": 0.8, "output_type": "latent", "generator": chapter.seed(number)}
+    latents = chapter.sdxl(**call, **chapter.from_words | more, **half).images
+    end = {"image": latents, "denoising_start": 0.8, "generator": chapter.seed(number)}
+    return base, chapter.refiner(**call, **end).images[0]
+
+
+def test_the_refiner_changes_much_less_than_another_seed(chapter):
+    pairs = [staged(chapter, number) for number in range(3)]
+    refined = mean(change(*pair).inside for pair in pairs)
+    seeds = mean(change(one[0], other[0]).inside for one, other in itertools.combinations(pairs, 2))
+    assert 2 < refined < seeds / 2
+    assert 2 < change(chapter.base_alone, chapter.refined).inside < seeds / 2
+    assert round(change(chapter.base_alone, chapter.refined).inside, -1) == 10
+
+
+def test_at_full_strength_nothing_of_the_placeholder_comes_through_and_by_default_its_black_does(chapter):
+    def base(image, **more):
+        call = chapter.call | chapter.from_words | {"num_inference_steps": 12, "image": image} | more
+        return [chapter.sdxl(**call, generator=chapter.seed(number)).images[0] for number in range(2)]
+
+    black, white = (Image.new("RGB", (chapter.side, chapter.side), colour) for colour in ("black", "white"))
+    full = base(black)
+    assert [one.tobytes() for one in full] == [one.tobytes() for one in base(white)]
+    default = base(black, strength=0.9999)
+    assert mean(np.asarray(one).mean() for one in default) < 0.6 * mean(np.asarray(one).mean() for one in full)
 
 
 # The exercises
