@@ -127,7 +127,7 @@ def erased_twice(answer: Any) -> str | None:
         )
     if outside[2] > 0:
         return (
-            f"Outside the mask kept differs by {outside[2]:.2g} grey levels, expected 0: "
+            f"Outside the mask, kept differs by {outside[2]:.2g} grey levels, expected 0: "
             "keep_unmasked(road, special, mask) puts the road back."
         )
     if outside[0] >= outside[1]:
