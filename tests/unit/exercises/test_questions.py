@@ -50,8 +50,11 @@ SHOWN = {
     "02.2": r"with a stray pixel .*\(0, 0, \d\d+, \d\d+\)",
     "02.3": r"cut at 50 %: 0\.0 grey levels apart",
     "03.2": r"strenght=0\.3, bit for bit the same: +True",
+    "03.4": r"movq\nbit for bit the same: True",
+    "03.5": r"SDXL / SD 1\.5 +2\.25 .* 1\.\d+ +0\.\d+",
     "04.1": r"mask: 1, .*: 4",
     "04.2": r"sd15 +0\.0%",
+    "04.4": r"the sea shore +[0-3] of 16",
     "05.1": r"strength 0\.6: int\(20 \* 0\.6\) = 12, ran 12",
     "05.2": r"outside the mask changed by 0\.0 grey levels",
     "06.1": r"cannot take: it sends every image through its encoder",
@@ -83,9 +86,17 @@ def grown(text: str) -> str:
     return str(large // small)
 
 
+def softened(text: str) -> str:
+    """Whose outline a grey mask lowers most."""
+    found = re.findall(r"^(\S+), (hard|grey) +outline +(-?[\d.]+)", text, re.MULTILINE)
+    levels = {(name, way): float(number) for name, way, number in found}
+    return max({name for name, _ in levels}, key=lambda name: levels[name, "hard"] - levels[name, "grey"])
+
+
 # The same where numbers have to be compared.
 COMPARED = {
     "03.3": (largest(r"(\S+) +round trip.* ([\d.]+) times", min), "kandinsky22-inpaint"),
+    "04.5": (softened, "sd15"),
     "05.3": (largest(r"(\w+)Scheduler +in 24 steps: +([\d.]+)"), "EulerAncestralDiscrete"),
     "06.3": (walked, "True"),
     "08.4": (largest(r"(first|second) half +(-?[\d.]+)"), "first"),
