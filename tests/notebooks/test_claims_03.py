@@ -373,6 +373,19 @@ def test_the_refiner_changes_much_less_than_another_seed(chapter):
     assert round(change(chapter.base_alone, chapter.refined).inside, -1) == 10
 
 
+def test_inpainting_works_the_same_way_and_the_refiner_treats_the_whole_image(chapter):
+    given = chapter.inputs(SDXL, "castle")
+    image, mask = given["image"], given["mask_image"]
+    call = {"prompt": chapter.elven, "num_inference_steps": 12}
+    alone = chapter.sdxl(**call, **given, generator=chapter.seed(92)).images[0]
+    half = {"denoising_end": 0.8, "output_type": "latent", "generator": chapter.seed(92)}
+    latents = chapter.sdxl(**call, **given, **half).images
+    refined = chapter.refiner(**call, image=latents, denoising_start=0.8, generator=chapter.seed(92)).images[0]
+    assert adherence(refined, "a castle in a meadow") > 0.7
+    assert change(alone, refined).inside < 15 < change(image, refined, mask).inside
+    assert change(image, refined, mask).outside > 2
+
+
 def test_at_full_strength_nothing_of_the_placeholder_comes_through_and_by_default_its_black_does(chapter):
     def base(image, **more):
         call = chapter.call | chapter.from_words | {"num_inference_steps": 12, "image": image} | more
