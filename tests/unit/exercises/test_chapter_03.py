@@ -47,7 +47,7 @@ def test_a_wrong_choice_is_sent_to_the_section_that_shows_better() -> None:
         "the smallest download": "models(*names)",
         "the largest images": "CATALOG[name].size} pixels",
         "a licence without forbidden uses": "Read licences",
-        "an image as part of the prompt": "a picture can take the place of a prompt",
+        "an image as part of the prompt": "an image can take the place of a prompt",
     }
     for need, words in shown.items():
         wrong = next(name for name in chapter_03.POPULAR if name != RIGHT[need])
