@@ -49,12 +49,16 @@ SHOWN = {
     "02.1": r"5\.1% of the 16 x 16 cells",  # of 16 rows one, from column 2 to 14
     "02.2": r"with a stray pixel .*\(0, 0, \d\d+, \d\d+\)",
     "02.3": r"cut at 50 %: 0\.0 grey levels apart",
-    "03.2": r"strenght=0\.3, bit for bit the same: +True",
-    "03.4": r"movq\nbit for bit the same: True",
-    "03.5": r"SDXL / SD 1\.5 +2\.25 .* 1\.\d+ +0\.\d+",
-    "04.1": r"mask: 1, .*: 4",
-    "04.2": r"sd15 +0\.0%",
-    "04.4": r"the sea shore +[0-3] of 16",
+    "03.1": r"unet [\d.]+, movq [\d.]+, prior_prior",
+    "03.3": r"num_inference_steps +50 +50 +100",
+    "03.4": r"strenght=0\.3, bit for bit the same: +True",
+    "03.6": r"movq\nbit for bit the same: True",
+    "03.7": r"SDXL / SD 1\.5 +2\.25 .* 1\.\d+ +0\.\d+",
+    "04.1": r"sd15 +a red boat: 1\.00, snow in the hole: 0\.[3-9]",
+    "04.2": r"mask: 1, .*: 4",
+    "04.3": r"sd15 +0\.0%",
+    "04.5": r"the sea shore +[0-3] of 16",
+    "04.6": r"stable-diffusion-inpainting inpaint\n",
     "05.1": r"strength 0\.6: int\(20 \* 0\.6\) = 12, ran 12",
     "05.2": r"outside the mask changed by 0\.0 grey levels",
     "06.1": r"cannot take: it sends every image through its encoder",
@@ -95,8 +99,8 @@ def softened(text: str) -> str:
 
 # The same where numbers have to be compared.
 COMPARED = {
-    "03.3": (largest(r"(\S+) +round trip.* ([\d.]+) times", min), "kandinsky22-inpaint"),
-    "04.5": (softened, "sd15"),
+    "03.5": (largest(r"(\S+) +round trip.* ([\d.]+) times", min), "kandinsky22-inpaint"),
+    "04.7": (softened, "sd15"),
     "05.3": (largest(r"(\w+)Scheduler +in 24 steps: +([\d.]+)"), "EulerAncestralDiscrete"),
     "06.3": (walked, "True"),
     "08.4": (largest(r"(first|second) half +(-?[\d.]+)"), "first"),
