@@ -6,6 +6,7 @@ import math
 import platform
 import textwrap
 from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from helpers.analysis.charts import BAND, LINE, new_figure, tidy
@@ -18,15 +19,31 @@ ORANGE = "#d55e00"  # memory; colour-blind safe beside the blues
 COLOURS = (LINE, ORANGE, "#009e73", "#cc79a7", "#000000")
 
 
-def draw(costs: Costs, *, title: str | None = None, unit: str = "seconds") -> Any:
+def draw(
+    costs: Costs,
+    *,
+    title: str | None = None,
+    unit: str = "seconds",
+    more: Mapping[str, Mapping[str, float]] | None = None,
+) -> Any:
     """A Figure with a bar for each variant: its median, fastest and slowest run, its ratio, and its peak memory.
 
-    `.numbers` is `costs.table()`. The note below says what was measured, and on which machine.
+    more: further panels, a number for each variant by the label of the panel's axis. `.numbers` is `costs.table()`
+    with these. The note below says what was measured, and on which machine. ValueError for numbers of other variants.
     """
-    rows = costs.table()
-    figure = new_figure(8.6, 1.5 + 0.42 * len(rows))
+    more = more or {}
+    for label, values in more.items():
+        if wrong := set(values) ^ set(costs):
+            raise ValueError(
+                f"more[{label!r}]: expected a number for each of {', '.join(map(repr, costs))}, and for nothing else; "
+                f"{min(wrong)!r} is {'unknown' if min(wrong) in values else 'missing'}."
+            )
+    rows = [row | {label: values[row["variant"]] for label, values in more.items()} for row in costs.table()]
+    figure = new_figure(8.6 + 1.2 * len(more), 1.5 + 0.42 * len(rows))
     figure.numbers = rows
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    left, right, *others = figure.subplots(
+        1, 2 + len(more), sharey=True, width_ratios=(3 + bool(more), *[2] * (1 + len(more)))
+    )
     places, seconds = range(len(rows)), [row["seconds"] for row in rows]
     fastest, slowest = ([end(one.runs) for one in costs.values()] for end in (min, max))
     whiskers = [[abs(end - one) for end, one in zip(ends, seconds, strict=True)] for ends in (fastest, slowest)]
@@ -36,19 +53,27 @@ def draw(costs: Costs, *, title: str | None = None, unit: str = "seconds") -> An
     left.bar_label(bars, texts, padding=4, fontsize=9)
     left.set_xlim(0, 1.45 * max(slowest) or 1)
     sizes = [row["memory"] / MIB for row in rows]
-    bars = right.barh(places, sizes, color=ORANGE, alpha=0.55, height=0.62)
-    right.bar_label(bars, [f"{size:.0f} MiB" for size in sizes], padding=4, fontsize=9)
-    right.set_xlim(0, 1.4 * max(sizes) or 1)
+    _bars(right, sizes, ORANGE, [f"{size:.0f} MiB" for size in sizes])
+    for axes, (label, values), colour in zip(others, more.items(), cycle(COLOURS[2:]), strict=False):
+        numbers = [values[name] for name in costs]
+        _bars(axes, numbers, colour, [f"{number:.3g}" for number in numbers])
+        axes.set_xlabel(label)
     left.set_yticks(places, [textwrap.fill(row["variant"], 26) for row in rows])
     left.invert_yaxis()
     left.set_xlabel(unit)
     right.set_xlabel(f"MiB ({costs.memory_kind}, peak)")
-    for axes in (left, right):
+    for axes in (left, right, *others):
         tidy(axes, "x")
     if title:
         figure.suptitle(title, fontsize=12)
     figure.supxlabel(_note(costs), fontsize=8, color="#444444", x=0.02, ha="left")
     return figure
+
+
+def _bars(axes: Any, values: list[float], colour: str, texts: list[str]) -> None:
+    bars = axes.barh(range(len(values)), values, color=colour, alpha=0.55, height=0.62)
+    axes.bar_label(bars, texts, padding=4, fontsize=9)
+    axes.set_xlim(0, 1.4 * max(values) or 1)
 
 
 def payback(costs: Costs, first: Mapping[str, Measurement], *, calls: int | None = None) -> Any:

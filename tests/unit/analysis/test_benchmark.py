@@ -206,6 +206,23 @@ def test_bars_have_the_lengths_of_the_table():
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
+def test_further_panels_are_drawn_in_the_order_of_the_variants():
+    costs = Costs({"plain": found(2.0), "fast": found(1.0)})
+    more = {"first call, seconds": {"fast": 40.0, "plain": 2.0}, "of 255": {"plain": 0, "fast": 0}}
+    figure = costs.chart(more=more)
+    *_, starts, apart = figure.axes
+    assert [bar.get_width() for bar in starts.patches] == [2.0, 40.0]
+    assert [bar.get_width() for bar in apart.patches] == [0, 0] and apart.get_xlabel() == "of 255"
+    assert [text.get_text() for text in starts.texts] == ["2", "40"]
+    assert [row["first call, seconds"] for row in figure.numbers] == [2.0, 40.0]
+
+
+@pytest.mark.parametrize(("values", "said"), [({"plain": 1}, "'fast' is missing"), ({"slow": 1}, "expected a number")])
+def test_a_further_panel_needs_a_number_for_each_variant(values, said):
+    with pytest.raises(ValueError, match=said):
+        Costs({"plain": found(2.0), "fast": found(1.0)}).chart(more={"of 255": values})
+
+
 def test_the_note_says_how_and_where_it_was_measured():
     import torch
 
