@@ -38,7 +38,9 @@ def draw(
                 f"more[{label!r}]: expected a number for each of {', '.join(map(repr, costs))}, and for nothing else; "
                 f"{min(wrong)!r} is {'unknown' if min(wrong) in values else 'missing'}."
             )
-    rows = [row | {label: values[row["variant"]] for label, values in more.items()} for row in costs.table()]
+    rows: list[dict[str, Any]] = [
+        row | {label: values[row["variant"]] for label, values in more.items()} for row in costs.table()
+    ]
     figure = new_figure(8.6 + 1.2 * len(more), 1.5 + 0.42 * len(rows))
     figure.numbers = rows
     left, right, *others = figure.subplots(

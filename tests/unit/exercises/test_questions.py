@@ -46,9 +46,12 @@ SHOWN = {
     "01.1": r"guidance off: the negative prompt changes 0\.0 grey levels",
     "01.2": r"first and third are the same, bit for bit: True",
     "01.3": r"strength 0\.5: .*counted 12\b",
-    "02.1": r"5\.1% of the 16 x 16 cells",  # of 16 rows one, from column 2 to 14
-    "02.2": r"with a stray pixel .*\(0, 0, \d\d+, \d\d+\)",
-    "02.3": r"cut at 50 %: 0\.0 grey levels apart",
+    "02.1": r"fills 0\.78\d of its box",
+    "02.2": r"grow, then shrink: 1\.\d% of the image became white, 0\.0% black",
+    "02.3": r"(?s)refused: mask is 96 x 64.*refused: size=100 x 100",
+    "02.4": r"5\.1% of the 16 x 16 cells",  # of 16 rows one, from column 2 to 14
+    "02.5": r"with a stray pixel .*\(0, 0, \d\d+, \d\d+\)",
+    "02.6": r"cut at 50 %: 0\.0 grey levels apart",
     "03.1": r"unet [\d.]+, movq [\d.]+, prior_prior",
     "03.3": r"num_inference_steps +50 +50 +100",
     "03.4": r"strenght=0\.3, bit for bit the same: +True",
@@ -64,12 +67,16 @@ SHOWN = {
     "06.1": r"cannot take: it sends every image through its encoder",
     "06.2": r"latent +encoder 1, decoder 1",
     "06.4": r"sd15, image-to-image .* 0\.0 M of them new\nsd15, inpaint .* 0\.0 M of them new",
-    "07.1": r"'castle' x 1\.80",
-    "07.3": r"\(1, 154, 128\)",
+    "07.1": r"without weights, the plain call's image: True",
+    "07.2": r"'castle' x 1\.80",
+    "07.4": r"\(1, 154, 128\)",
+    "07.5": r"(?m)^pooled_prompt_embeds .*moved by the weight: False",
     "08.2": r"ControlNetInpaintPipeline .*scale 0\.5",
     "08.3": r"asked 20 times",
     "09.1": r"1\.0\} +10 calls, 1 latents each: 10 in all",
-    "09.4": r"bit for bit: True",
+    "09.5": r"guided in +5 of 10 steps: 15 questions",
+    "09.6": r"bit for bit: True",
+    "09.7": r"3 images came",
 }
 
 
@@ -97,6 +104,12 @@ def softened(text: str) -> str:
     return max({name for name, _ in levels}, key=lambda name: levels[name, "hard"] - levels[name, "grey"])
 
 
+def reused(text: str) -> str:
+    """Whether the second way of compiling the whole UNet built less than a fifth of the first one's kernels."""
+    default, again = [int(one) for one in re.findall(r"(?:default|reduce-overhead) +(\d+) kernels", text)]
+    return str(0 < default > 5 * again)
+
+
 # The same where numbers have to be compared.
 COMPARED = {
     "03.5": (largest(r"(\S+) +round trip.* ([\d.]+) times", min), "kandinsky22-inpaint"),
@@ -106,6 +119,7 @@ COMPARED = {
     "08.4": (largest(r"(first|second) half +(-?[\d.]+)"), "first"),
     "09.2": (grown, "16"),
     "09.3": (largest(r"(\w*float\d\d) +([\d.]+) grey levels"), "bfloat16"),
+    "09.4": (reused, "True"),
 }
 
 
