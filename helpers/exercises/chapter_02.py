@@ -92,7 +92,7 @@ def composed_softly(answer: Any) -> str | None:
         return (
             "The painted image still shows the rock. It should be what the pipeline returned for the road and its mask."
         )
-    reach = image.width // 8
+    reach = image.width // 6  # a margin of twice the blur's radius, and the blur, as the chapter has them
     far = change(image, composed, grow(rock, reach)).outside
     if far > 0 and far < change(image, painted, grow(rock, reach)).outside / 2:
         return f"The blur reaches too far: {reach} pixels away from the rock, some of it is left. Blur less."
@@ -101,7 +101,7 @@ def composed_softly(answer: Any) -> str | None:
             f"Far from the rock it differs from the original by {far:.2f} grey levels, expected exactly 0. Use "
             "keep_unmasked(image, painted, soft mask), in this order."
         )
-    core = shrink(rock, reach)
+    core = shrink(rock, image.width // 8)
     if _white(core).any() and change(image, composed, core).inside < REPAINTED / 2:
         return "In the middle of the rock the old image shows. Put the original first, the painted image second."
     outer, inner = _blend(image, painted, composed, rock)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from helpers import (
     change,
     ellipse_mask,
     fit,
+    grow,
     invert,
     keep_unmasked,
     load,
@@ -191,7 +194,7 @@ def test_a_stray_pixel_paints_nothing_but_blows_up_the_crop(chapter, paint):
 # Blur
 
 
-def test_the_chapters_blurred_picture_is_the_cut_ones(chapter):
+def test_the_chapters_blurred_mask_paints_what_its_cut_paints(chapter):
     assert chapter.with_blur.tobytes() == chapter.with_cut.tobytes()
     assert chapter.gaps[0].getbbox() is None
     assert 0.002 < chapter.moved < 0.1
@@ -206,11 +209,11 @@ def test_a_blurred_mask_paints_what_its_cut_paints(paint, checkpoint, name):
     for number, radius in enumerate((2, 8.25)):
         soft = pipe.mask_processor.blur(mask, blur_factor=radius)
         assert soft == blur(mask, radius)
-        pictures = [paint("a red boat", image, one, number, steps=4, pipe=pipe) for one in (soft, threshold(soft))]
-        assert pictures[0].tobytes() == pictures[1].tobytes()
+        images = [paint("a red boat", image, one, number, steps=4, pipe=pipe) for one in (soft, threshold(soft))]
+        assert images[0].tobytes() == images[1].tobytes()
 
 
-def test_a_soft_mask_hides_the_rim_where_pictures_are_composed(chapter, paint):
+def test_a_soft_mask_hides_the_edge_where_images_are_composed(chapter, paint):
     evening = load_image("lighthouse")
     soft = blur(chapter.hard, evening.width // 16)
     for number in SEEDS:
@@ -221,7 +224,34 @@ def test_a_soft_mask_hides_the_rim_where_pictures_are_composed(chapter, paint):
         assert soft_seam < hard_seam / 4
 
 
-def test_composites_differ_along_the_rim_alone(chapter):
+def test_seam_and_ghost_are_printed_beside_their_floors(chapter):
+    found = re.findall(r"(\S.*\S) +seam +(-?[\d.]+), ghost +([\d.]+)%", chapter.printed)
+    assert [name for name, *_ in found] == ["as painted", "hard", "soft", "as painted", "with room"]
+    (floor, none), (hard, _), (soft, shown), (floor_of_room, _), (roomy, hidden) = (
+        (float(seam), float(ghost)) for _, seam, ghost in found
+    )
+    assert none == 0 and hard > floor + 10 and abs(soft - floor) < 3 and abs(roomy - floor_of_room) < 3
+    assert shown > 3 and hidden < 0.5  # a helmet in the one, and none in the other
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"), [("jungle", "a red house in a jungle"), ("bench", "an orange cat"), ("road", "road")]
+)
+def test_a_soft_edge_brings_the_old_thing_back_unless_the_mask_has_room(paint, name, prompt):
+    image, mask = load_image(name), load_mask(name)
+    radius = image.width // 32
+    roomy = grow(mask, 2 * radius)
+    for number in SEEDS[:2]:
+        ghosts = []
+        for cut in (mask, roomy):
+            painted = paint(prompt, image, cut, number)
+            composed = keep_unmasked(image, painted, blur(cut, radius))
+            ghosts.append(change(painted, composed, mask).inside / change(painted, image, mask).inside)
+            assert seam(composed, cut) < seam(painted, cut) + 3
+        assert ghosts[0] > 0.03 and ghosts[1] < ghosts[0] / 5
+
+
+def test_composites_differ_along_the_edge_alone(chapter):
     apart = np.asarray(ImageChops.difference(chapter.pasted, chapter.blended)).any(axis=-1)
     mask, soft = load_mask("jungle"), np.asarray(chapter.soft)
     assert apart.any()

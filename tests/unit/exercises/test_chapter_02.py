@@ -114,7 +114,13 @@ def test_a_soft_composition_is_accepted(road, painted, radius):
     assert check("02.4", (painted, composed))
 
 
-def test_what_is_no_pair_of_pictures_is_named(road, painted):
+@pytest.mark.parametrize("radius", [2, 4])
+def test_a_soft_composition_with_room_around_the_rock_is_accepted(road, painted, radius):
+    roomy = grow(load_mask("road"), 2 * radius)
+    assert check("02.4", [painted, keep_unmasked(road, painted, blur(roomy, radius))])
+
+
+def test_what_is_no_pair_of_images_is_named(road, painted):
     assert "composed: expected a PIL image, got 4" in hint("02.4", [painted, 4])
     assert "composed has 64 x 64 pixels, expected 128 x 128" in hint("02.4", [painted, painted.resize((64, 64))])
 
