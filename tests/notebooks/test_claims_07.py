@@ -39,7 +39,7 @@ def test_a_weight_turns_day_into_night(chapter):
 
 
 def test_without_weights_the_call_is_the_plain_one(chapter):
-    assert "without weights, the plain call's picture: True" in chapter.printed
+    assert "without weights, the plain call's image: True" in chapter.printed
     assert "equal to Compel's: True" in chapter.printed
 
 
@@ -97,14 +97,15 @@ def test_night_grows_with_its_weight(chapter):
     assert list(found) == sorted(found)
     assert found[0.5] > found[0.75] > found[1.0] + 5 and found[0.5] > found[1.5] + 20
     assert found[0.5] - found[1.0] > 1.5 * (found[1.0] - found[1.5])  # steep below 1
-    seen = [sees("night", records) for records in chapter.by_weight.values()]
-    assert seen[0] < 0.2 and np.diff(seen).min() > -0.05 and min(seen[-2:]) > 0.9
+    seen = [int(of_16) for of_16 in re.findall(r"the judge sees night in +(\d+) of 16", chapter.said_by["effect"])]
+    assert len(seen) == 5 and seen == sorted(seen) and seen[0] < 4 < seen[1] < 13 < seen[2] and seen[-2:] == [16, 16]
 
 
 def test_red_grows_with_its_weight(chapter):
     found = {weight: float(chapter.redness(records).mean()) for weight, records in chapter.by_colour.items()}
     assert found[0.5] < found[1.0] - 3
     assert found[1.5] > found[0.5] + 3
+    assert found[1.0] - found[0.5] > 1.5 * (found[1.5] - found[1.0])  # steep below 1
 
 
 # Inpainting and image-to-image
@@ -118,9 +119,10 @@ def test_a_weight_acts_where_the_mask_is_white(chapter):
     assert np.mean([one.outside for one in moved]) < 0.75 * np.mean([one.inside for one in moved])
 
 
-def test_a_weight_acts_on_a_picture_too(chapter):
-    first, *_, last = chapter.by_image.values()
-    assert chapter.redness(last).mean() > chapter.redness(first).mean() + 4
+def test_a_weight_acts_on_an_image_too(chapter):
+    half, whole, more = (chapter.redness(records).mean() for records in chapter.by_image.values())
+    assert whole > half + 15 and more > half + 15 and abs(more - whole) < whole - half  # not half as red: not red
+    assert sees("red", chapter.by_image[0.5]) < 0.5 < sees("red", chapter.by_image[1.0])
 
 
 def test_a_weight_acts_in_sdxl_but_not_on_its_pooled_embedding(chapter):
@@ -145,12 +147,14 @@ def test_the_refiner_reads_one_encoder_and_bears_a_weight_lightly(chapter):
 
 
 def test_a_weighed_negative_prompt_takes_more_away(chapter):
-    found = {weight: sees("sunset", records) for weight, records in chapter.without_sunset.items()}
-    assert found[0] > 0.9 and max(found[1], found[2]) < found[0] - 0.4
-    assert found[0] > found[0.5] > max(found[1], found[2])
+    said = re.findall(r"\(sunset\)([\d.]+) +the judge sees sunset in +(\d+) of 16", chapter.said_by["negative"])
+    found = {float(weight): int(of_16) for weight, of_16 in said}
+    assert found[0] > 8 and found[0] > found[0.5] > found[1] and found[1] <= found[0] - 5
+    assert abs(found[2] - found[1]) <= 1 and found[2] > 0, "no more is won, and some seeds insist"
+    assert adherence(chapter.without_sunset[2][3].image, "sunset") > 0.5  # the last of the four shown
 
 
-def test_a_blend_goes_from_day_to_night_and_no_picture_is_half_dark(chapter):
+def test_a_blend_goes_from_day_to_night_and_no_image_is_half_dark(chapter):
     night = [[adherence(record.image, "night") for record in records] for records in chapter.walk]
     assert all(not 0.1 < share < 0.9 for shares in night for share in shares)
     found = [float(np.mean(shares)) for shares in night]
