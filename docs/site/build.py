@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from docs.site import export
+from docs.site import course, export
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -77,6 +77,15 @@ def _list_files(folder: Path) -> None:
     worker.write_text(text.replace('["FILES"]', json.dumps(["./", *names])), encoding="utf-8")
 
 
-if __name__ == "__main__":
+def main() -> None:
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "site"
+    shutil.rmtree(target, ignore_errors=True)
+    course.build_course(target)
     build_page(target / "play")
+    large = sum(path.stat().st_size for path in (target / "play" / "models").glob("*.gz"))
+    print(f"The site is in {target}. Look at it: {sys.executable} -m http.server -d {target}")
+    print(f"The page that paints downloads at most {large / 1e6:.1f} MB.")
+
+
+if __name__ == "__main__":
+    main()

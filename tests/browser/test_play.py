@@ -1,0 +1,308 @@
+"""The page that paints, in a real Chromium: the pipelines' images, by hand and by link, offline, and with bad input."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from docs.site import build
+from helpers import box_mask, ellipse_mask
+from tests.support.served import Served, serve
+
+MINUTES = 60_000
+PATIENCE = 3 * MINUTES  # of a busy machine
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("site")
+    build.build_page(made / "play")
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Iterator[Served]:
+    with serve(folder) as running:
+        yield running
+
+
+class Visit:
+    """A page of its own context; `check` fails if it logged an error or asked for something outside 127.0.0.1."""
+
+    def __init__(self, chromium: Any, served: Served, link: str = "", *, script: str = "", **context: Any) -> None:
+        self.served, self.errors, self.strays = served, [], []
+        self.context = chromium.new_context(**context)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        if script:
+            self.page.add_init_script(script)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self.page.on("request", lambda sent: self._is_ours(sent.url) or self.strays.append(sent.url))
+        self.page.goto(f"{served.url}play/{link}")
+
+    def _is_ours(self, url: str) -> bool:
+        return url.startswith((self.served.url, "blob:", "data:"))
+
+    def wait(self, state: str = "done") -> None:
+        self.page.wait_for_selector(f'#play[data-state="{state}"]')
+
+    @property
+    def alert(self) -> str:
+        return self.page.locator("[role=alert]").inner_text()
+
+    @property
+    def status(self) -> str:
+        return self.page.locator(".ex-status").inner_text()
+
+    def pixels(self) -> np.ndarray:
+        data = self.page.evaluate(
+            """async () => { const { page } = await import("./play.js"), { png } = await import("./images.js");
+            return btoa(String.fromCharCode(...await png(page.result.pixels))); }"""
+        )
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
+
+    def paint(self, settings: dict[str, Any], mask: np.ndarray | None = None) -> tuple[np.ndarray, str]:
+        """The image that the page makes with these settings, and the Python code that it shows for it."""
+        levels = None if mask is None else base64.b64encode(mask.astype(np.uint8).tobytes()).decode()
+        code = self.page.evaluate(
+            """async ([settings, levels]) => {
+                const { page } = await import("./play.js");
+                await page.choose(settings);
+                if (levels) page.painter.setMask(Uint8Array.from(atob(levels), (letter) => letter.charCodeAt(0)));
+                await new Promise((done) => setTimeout(done, 50));  // the mask is packed
+                while (page.result?.id !== page.newest) {
+                    if (page.root.dataset.state === "failed") throw new Error(page.alert.textContent);
+                    await new Promise((done) => setTimeout(done, 20));
+                }
+                return (await page.codeView()).querySelector("code").textContent;
+            }""",
+            [settings, levels],
+        )
+        return self.pixels(), code
+
+    def check(self) -> None:
+        self.context.close()
+        assert self.errors == []
+        assert self.strays == []
+
+
+@pytest.fixture
+def visit(chromium, served) -> Iterator[Any]:
+    opened: list[Visit] = []
+
+    def open_page(*args: Any, **options: Any) -> Visit:
+        opened.append(Visit(chromium, served, *args, **options))
+        return opened[-1]
+
+    yield open_page
+    for one in opened:
+        one.check()
+
+
+def soft_mask() -> np.ndarray:
+    x = np.arange(128)
+    return np.clip(300 - 6 * np.hypot(x[None] - 70, x[:, None] - 64), 0, 255)
+
+
+HARD = np.asarray(ellipse_mask((128, 128), (30, 40, 100, 110)))
+CALLS = [
+    ({"scheduler": scheduler, "prompt": prompt, "num_inference_steps": steps, "image": image}, mask)
+    for scheduler in ("UniPC", "DDIM", "Euler")
+    for prompt in ("a red boat", "a black cat with glowing eyes")
+    for steps in (3, 8)
+    for image, mask in (("seashore", HARD), ("meadow", soft_mask()))
+]
+CALLS += [
+    ({"strength": 0.6, "num_inference_steps": 8, "seed": 2**32 - 1, "negative_prompt": "blurry, deformed"}, HARD),
+    ({"strength": 0.6, "num_inference_steps": 8, "scheduler": "Euler", "keep_unmasked": False}, HARD),
+    ({"guidance_scale": 1, "num_inference_steps": 4, "scheduler": "DDIM"}, HARD),
+    ({"mode": "image2image", "image": "castle", "strength": 0.5, "num_inference_steps": 8}, None),
+    ({"mode": "image2image", "image": "castle", "strength": 1, "num_inference_steps": 4, "scheduler": "Euler"}, None),
+    ({"mode": "text2image", "prompt": "a white house in a meadow", "num_inference_steps": 8, "seed": 7}, None),
+]
+PLAIN = {"mode": "inpaint", "image": "seashore", "prompt": "a red boat", "negative_prompt": "", "strength": 1}
+PLAIN |= {"guidance_scale": 7.5, "seed": 1, "scheduler": "UniPC", "keep_unmasked": True}
+
+
+def test_the_code_that_the_page_shows_makes_the_pages_image(visit) -> None:
+    opened = visit()
+    opened.wait()
+    shares = {}
+    for number, (settings, mask) in enumerate(CALLS):
+        found, code = opened.paint(PLAIN | settings, mask)
+        names: dict[str, Any] = {}
+        exec(code, names)  # the page's own code, as a reader would run it
+        apart = np.abs(found - np.asarray(names["result"].convert("RGB")).astype(int))
+        assert apart.max() <= 1, f"{settings}: {apart.max()} of 255"
+        shares[number] = float((apart > 0).mean())
+    assert {number: share for number, share in shares.items() if share > 0.001} == {}
+    print(f"{len(CALLS)} calls: at most {max(shares.values()):.4%} of the values differ, by 1 of 255")
+
+
+def test_a_visitor_paints_drags_and_comes_back_by_the_link(visit) -> None:
+    opened = visit("#image=meadow&num_inference_steps=4")
+    page = opened.page
+    opened.wait()
+    before = opened.pixels()
+    page.locator(".mp-canvas").scroll_into_view_if_needed()
+    box = page.locator(".mp-canvas").bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 160, box["y"] + 60, steps=5)
+    page.mouse.up()
+    opened.wait("running")
+    opened.wait()
+    painted = opened.pixels()
+    assert np.abs(painted - before)[5:20, 10:40].max() > 5, "the result follows the brush"
+
+    slider = page.locator('[data-name="seed"] input[type="range"]')
+    slider.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    opened.wait("running")
+    opened.wait()
+    dragged = opened.pixels()
+    assert page.evaluate("import('./play.js').then(({ page }) => page.settings.seed)") == 6
+    assert np.abs(dragged - painted).max() > 5
+
+    page.get_by_role("button", name="Copy link").click()
+    page.wait_for_function("location.hash.includes('mask=')")
+    again = visit(page.evaluate("location.hash"))
+    again.wait()
+    assert np.array_equal(again.pixels(), dragged)
+
+
+def test_the_keyboard_paints_compares_and_looks_inside(visit) -> None:
+    opened = visit("#image=road&num_inference_steps=3", color_scheme="dark", viewport={"width": 390, "height": 800})
+    page = opened.page
+    opened.wait()
+    page.locator(".mp-canvas").focus()
+    for key in ("Delete", *["ArrowUp"] * 3, "Enter", *["ArrowRight"] * 4, "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function("import('./play.js').then(({ page }) => page.painter.mask.some(Boolean))")
+    opened.wait()
+    page.get_by_role("button", name="Compare", exact=True).press("Enter")
+    handle = page.locator(".cm-handle")
+    handle.press("Home")
+    assert handle.get_attribute("aria-valuenow") == "0"
+    page.get_by_role("button", name="Look inside").press("Enter")
+    slider = page.locator(".st-slider")
+    slider.press("Home")
+    assert "Step 1 of 3" in page.locator(".st-text").inner_text()
+    seen = page.locator(".st-panel img").evaluate_all(
+        "images => images.map(({ naturalWidth, alt }) => [naturalWidth, alt])"
+    )
+    assert [width for width, _ in seen] == [16, 128, 16, 128] and all(alt for _, alt in seen)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than a phone"
+
+
+def test_after_one_visit_it_paints_offline(visit) -> None:
+    opened = visit("#num_inference_steps=2")
+    opened.wait()
+    first = opened.pixels()
+    opened.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    opened.context.set_offline(True)
+    opened.page.reload()
+    opened.wait()
+    assert np.array_equal(opened.pixels(), first)
+
+
+def test_a_download_that_breaks_off_resumes(visit, served) -> None:
+    name = "unet-sd15-inpaint.onnx.gz"
+    served.cut[name], served.sent[name] = 2, 0
+    served.ranges.clear()
+    opened = visit("#num_inference_steps=2")
+    opened.wait()
+    assert any(line.startswith(name) for line in served.ranges)
+    opened.errors = [error for error in opened.errors if "ERR_CONTENT_LENGTH_MISMATCH" not in error]
+
+
+def test_a_server_that_is_gone_is_said_and_tried_again(visit, served) -> None:
+    name = "vae_decoder.onnx.gz"
+    served.cut[name] = 4
+    opened = visit("#num_inference_steps=2")
+    opened.wait("failed")
+    assert "vae_decoder.onnx.gz broke off" in opened.alert
+    opened.page.get_by_role("button", name="Try again").click()
+    opened.wait()
+    opened.errors = [error for error in opened.errors if "ERR_CONTENT_LENGTH_MISMATCH" not in error]
+
+
+def test_without_webassembly_a_sentence_says_so(visit) -> None:
+    opened = visit(script="delete window.WebAssembly")
+    opened.wait("failed")
+    assert "WebAssembly is switched off" in opened.alert
+
+
+def large_png(width: int, height: int) -> bytes:
+    """A PNG of one colour: few bytes, many pixels."""
+    chunk = lambda kind, data: (  # noqa: E731
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    )
+    rows = zlib.compress((b"\0" + bytes(-(-width // 8))) * height, 1)
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_bad_input_gets_a_sentence(visit) -> None:
+    opened = visit("#num_inference_steps=2&strength=often&image=teapot&colour=red&scheduler=Magic&mask=%20")
+    page = opened.page
+    opened.wait()
+    for said in ("strength=often: expected a number from 0.05 to 1", "image=teapot: expected one of seashore",
+                 "colour=red: this page has no such setting", "scheduler=Magic: expected one of UniPC, DDIM, Euler",
+                 "mask= : expected a mask"):  # fmt: skip
+        assert said in opened.alert
+    files = page.locator('input[type="file"]')
+    files.set_input_files({"name": "text.png", "mimeType": "image/png", "buffer": b"no image at all"})
+    page.locator("[role=alert]", has_text="text.png is no image").wait_for()
+    files.set_input_files({"name": "huge.png", "mimeType": "image/png", "buffer": large_png(8000, 5000)})
+    page.locator("[role=alert]", has_text="huge.png has 40 megapixels").wait_for()
+    page.locator('[data-name="prompt"] textarea').fill("cat " * 1250)
+    opened.wait("refused")
+    assert "5,000 characters" in opened.status
+    page.locator('[data-name="prompt"] textarea').fill("a cat")
+    opened.wait("running")
+    opened.wait()
+    page.get_by_role("button", name="Clear the mask").click()
+    opened.wait("refused")
+    assert "Nothing is painted yet" in opened.status
+
+
+def test_an_image_of_ones_own_is_painted_and_stays(visit) -> None:
+    opened = visit("#num_inference_steps=2")
+    opened.wait()
+    mine = io.BytesIO()
+    Image.fromarray(np.full((90, 160, 3), (200, 40, 90), np.uint8)).save(mine, "PNG")
+    sent: list[str] = []
+    opened.page.on("request", lambda request: sent.append(request.method))
+    opened.page.locator('input[type="file"]').set_input_files(
+        {"name": "mine.png", "mimeType": "image/png", "buffer": mine.getvalue()}
+    )
+    opened.wait("refused")
+    opened.paint({"num_inference_steps": 2}, np.asarray(box_mask((128, 128), (40, 40, 80, 80))))
+    assert (opened.pixels()[0, 0] == (200, 40, 90)).all()
+    assert set(sent) <= {"GET"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(visit, scheme) -> None:
+    opened = visit("#num_inference_steps=2", color_scheme=scheme)
+    opened.wait()
+    axe = (build.npm_package("axe-core") / "axe.min.js").read_text(encoding="utf-8")
+    opened.page.evaluate(axe)
+    opened.page.get_by_role("button", name="Code", exact=True).click()
+    opened.page.locator(".ex-script").wait_for()
+    found = opened.page.evaluate("axe.run().then(({ violations }) => violations)")
+    serious = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found
+               if one["impact"] in ("serious", "critical")]  # fmt: skip
+    assert serious == []
