@@ -43,7 +43,6 @@ html_theme_options = {
     "use_download_button": False,
     "launch_buttons": {
         "binderhub_url": "https://mybinder.org",
-        "colab_url": "https://colab.research.google.com",
         "notebook_interface": "jupyterlab",
     },
     "home_page_in_toc": False,

@@ -10,6 +10,8 @@ import { Model } from "./model.js";
 const KEYS = { b: "brush", e: "eraser" };
 
 export class Painter {
+  silent = false;  // a change of the page's own is on its way to `painted`
+
   /** `painted` hears of every change of the mask; `starts` of the first touch of a stroke. */
   constructor(size, { painted, starts }) {
     const signal = new AbortController().signal, blank = document.createElement("canvas");
@@ -27,13 +29,13 @@ export class Painter {
     this.soft = button("cw-quiet play-word", () => { model.set("softness", model.get("softness") ? 0 : 1); this.refresh(); },
       { title: "A soft brush blends the result into the image" }, "Soft");
     this.actions = { undo: iconButton("undo", "Undo", "Ctrl+Z", () => store.undo()), redo: iconButton("redo", "Redo", "Ctrl+Shift+Z", () => store.redo()),
-      clear: iconButton("clear", "Clear the mask", "Delete", () => this.setMask(new Uint8Array(size * size))) };
+      clear: iconButton("clear", "Clear the mask", "Delete", () => { store.mask.data.fill(0); store.commit(); }) };
     this.spoken = element("span", { class: "cw-spoken", role: "status", "aria-live": "polite" });
     this.bar = element("div", { class: "cw-bar play-tools", role: "toolbar", "aria-label": "Mask painter" },
       ...this.tools.map(({ node }) => node), this.size, this.soft, ...Object.values(this.actions), this.spoken);
     this.node = element("div", { class: "mask-painter", onkeydown: (event) => this.key(event) }, this.bar, screen.mat);
-    model.on("change:mask_bits", painted);
-    screen.over.addEventListener("pointerdown", starts);
+    model.on("change:mask_bits", () => { if (this.silent) this.silent = false; else painted(); });
+    screen.over.addEventListener("pointerdown", () => { this.silent = false; starts(); });
     onResize(screen.mat, () => screen.layout(), signal);
     this.refresh();
   }
@@ -43,9 +45,12 @@ export class Painter {
 
   get isSoft() { return !isHard(this.mask); }
 
+  /** Shows another mask, of which `painted` does not hear. */
   setMask(data) {
-    this.store.mask.data.set(data);
-    this.store.commit();
+    const { store } = this, before = store.bits;
+    store.mask.data.set(data);
+    store.commit();
+    this.silent = store.bits !== before;
   }
 
   /** Shows an image, a canvas of any size, under the mask. */
@@ -60,6 +65,7 @@ export class Painter {
 
   key(event) {
     const key = event.key.toLowerCase(), command = event.ctrlKey || event.metaKey, { actions, screen, model } = this;
+    this.silent = false;
     if (command && key === "z") (event.shiftKey ? actions.redo : actions.undo).click();
     else if (command || event.target !== screen.over) return;
     else if (screen.hand.key(event)) this.spoken.textContent = screen.hand.said();

@@ -129,14 +129,8 @@ class Page {
       mask.forEach((_, i) => { mask[i] = levels[4 * i]; });
     }
     this.result = null;
-    this.quietly(() => painter.setMask(mask));
+    painter.setMask(mask);
     this.show();
-  }
-
-  /** Changes the mask without a call for it. */
-  quietly(change) {
-    change();
-    this.newest++;
   }
 
   /** A file of the visitor's. */

@@ -11,6 +11,7 @@ class Panel {
   constructor(title, { urls = [], missing = "", squares = false }) {
     this.title = title;
     this.urls = urls;
+    this.empty = !urls.length && !missing;
     this.caption = element("figcaption", {}, title);
     this.frame.classList.toggle("st-squares", squares);
     const body = missing ? element("p", { class: "st-missing" }, missing) : this.frame;
@@ -37,10 +38,11 @@ class StepsView {
     const urls = Object.fromEntries(Object.entries(pictures).map(([name, images]) => [name, images.map((bytes) => imageURL(bytes))]));
     const result = imageURL(model.get("_result"));
     const panel = (name, squares) => new Panel(titles[name], { urls: urls[name], missing: missing[name], squares });
-    this.attention = new Panel(titles.attention, { urls: urls.clean, missing: missing.attention });
+    this.attention = new Panel(titles.attention, { urls: this.words.length ? urls.clean : [], missing: missing.attention });
     this.attention.frame.append(this.canvas);
     this.panels = [panel("noised", true), panel("clean", false), panel("guidance", false), panel("mask", true),
-      new Panel("The image that the call made", { urls: [result] }), this.attention];
+      new Panel("The image that the call made", { urls: [result] }), this.attention]
+      .filter(({ empty }) => !empty);
     this.chips = this.words.map((word, i) =>
       button("cw-button st-word", () => save(model, { word: i }), { "aria-label": `Where “${word}” looks` }, word));
     if (this.chips.length) {

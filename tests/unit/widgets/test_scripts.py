@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +15,10 @@ from PIL import Image, ImageDraw
 from helpers import MaskPainter, box_mask, ellipse_mask, grow, shrink
 from helpers.common.validation import check_strength
 from helpers.widgets import assets
+from tests.support.node import NODE
 
 WIDGETS = ("compare", "explorer", "mask_painter", "steps", "token_weights")
 CASES = Path(__file__).parents[2] / "js" / "cases"
-NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed: the JavaScript's own tests need it")
 
 
