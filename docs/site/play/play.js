@@ -213,7 +213,7 @@ class Page {
   }
 
   fail(text) {
-    const short = /memory|allocat|RangeError/i.test(text)
+    const short = /memory|alloc|RangeError/i.test(text)
       ? "There is not enough free memory for the models, which need about 300 MB. Close other tabs and try again." : text;
     this.root.dataset.state = "failed";
     this.say(short);
