@@ -30,6 +30,8 @@ suppress_warnings = [
     "toc.not_included",
 ]
 html_theme = "sphinx_book_theme"
+html_static_path = ["static"]
+html_css_files = ["course.css"]
 html_favicon = "icon.svg"
 html_context = {"default_mode": "auto"}
 html_title = "Inpainting by hand"

@@ -28,6 +28,8 @@ def build_course(folder: Path) -> None:
         prepare(source)
         command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", f"{drafts}/doctrees"]
         subprocess.run([*command, str(source), str(folder)], check=True)
+    for page in folder.glob("notebooks/solutions/*.html"):  # a label that hides from screen readers what the fold says
+        page.write_text(page.read_text("utf-8").replace(' aria-label="Toggle hidden content"', ""), "utf-8")
 
 
 def prepare(source: Path) -> None:
@@ -54,6 +56,8 @@ def prepare(source: Path) -> None:
     (source / "api.md").write_text(reference(), encoding="utf-8")
     for name in ("conf.py", "icon.svg"):
         shutil.copy(HERE / name, source)
+    (source / "static").mkdir()
+    shutil.copy(HERE / "course.css", source / "static")
 
 
 def dress(notebook: dict[str, Any], *, folded: bool) -> None:
