@@ -49,7 +49,7 @@ def prepare(source: Path) -> None:
         (source / place).parent.mkdir(parents=True, exist_ok=True)
         (source / place).write_text(json.dumps(notebook), encoding="utf-8")
         names["SOLUTIONS" if solution else "CHAPTERS"].append(place.with_suffix("").as_posix())
-    home = (HERE / "index.md").read_text(encoding="utf-8")
+    home = (HERE / "index.md").read_text(encoding="utf-8").replace("../../", "")
     for kind, places in names.items():
         home = home.replace(kind, "\n".join(places))
     (source / "index.md").write_text(home, encoding="utf-8")
