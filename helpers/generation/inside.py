@@ -113,7 +113,7 @@ def _check_images(pipe: Any, call: dict[str, Any]) -> None:
     if lacks := [name for name in taken if call.get(name) is None]:
         raise ValueError(f"{name_of(pipe)} takes {' and '.join(taken)}, and the call has no {' and no '.join(lacks)}.")
     for name in ("image", "latents"):
-        given = call.get(name)
+        given: Any = call.get(name)
         count = len(given) if isinstance(given, (list, tuple)) or getattr(given, "ndim", 0) == 4 else 1
         if count != 1 and name != control_argument(pipe):  # where there may be one for each ControlNet
             raise ValueError(f"{name} is a batch of {count}: the steps of one image are shown, so pass one.")
