@@ -7,6 +7,7 @@ import io
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from helpers.analysis.record_groups import Group, as_records, distinct, grouped, shown_arguments, value_labels
@@ -15,6 +16,7 @@ from helpers.generation.records import Record
 
 LINE, BAND = "#0072b2", "#56b4e9"  # colour-blind safe, and told apart in print
 LEAST = 2.6  # inches that the axes keep for themselves, however tall the text around them
+APART = 5  # pixels at least between two labels of an axis
 UNITS = {"strength": "0 to 1", "padding_mask_crop": "pixels", "blur_factor": "pixels", "height": "pixels"}
 UNITS |= {"width": "pixels"}
 
@@ -54,7 +56,8 @@ def chart(
     if title:
         figure.suptitle(title, fontsize=12)
     figure.supxlabel(_notes(groups, names), fontsize=9, color="#444444", x=0.02, ha="left")
-    figure.draw_without_rendering()  # only now is the height of the text known
+    figure.draw_without_rendering()  # only now is the size of the text known
+    _rotate_where_they_touch(figure, axes)
     lacking = LEAST - axes.get_window_extent().height / figure.dpi
     figure.set_figheight(figure.get_figheight() + max(0.0, lacking))
     return figure
@@ -78,7 +81,7 @@ def _draw_line(axes: Any, groups: list[Group], name: str, text: str) -> None:
         if len(group.found) > 1:
             axes.plot([x] * len(group.found), group.found, color=LINE, marker=".", linestyle="none", alpha=0.45)
     ticks = [f"{x:g}" for x in across] if scaled else _ticks(groups, name)
-    axes.set_xticks(across, ticks, **_rotation(ticks))
+    axes.set_xticks(across, ticks)
     axes.set(xlabel=_axis_label(name), ylabel=textwrap.fill(text, 30))
     tidy(axes, "y")
 
@@ -96,9 +99,8 @@ def _draw_heat(figure: Any, axes: Any, groups: list[Group], names: list[str], te
         for x, value in enumerate(row):
             ink = "black" if math.isnan(value) or value > middle else "white"
             axes.text(x, y, "–" if math.isnan(value) else f"{value:.3g}", ha="center", va="center", color=ink)
-    across, down = _ticks(columns, names[0]), _ticks(rows, names[1])
-    axes.set_xticks(range(len(columns)), across, **_rotation(across))
-    axes.set_yticks(range(len(rows)), down)
+    axes.set_xticks(range(len(columns)), _ticks(columns, names[0]))
+    axes.set_yticks(range(len(rows)), _ticks(rows, names[1]))
     axes.set(xlabel=_axis_label(names[0]), ylabel=_axis_label(names[1]))
     figure.colorbar(drawn, ax=axes, label=textwrap.fill(text, 30))
 
@@ -125,10 +127,14 @@ def _ticks(groups: list[Group], name: str) -> list[str]:
     return short if len(set(short)) == len(set(texts)) else [textwrap.fill(text, 22) for text in texts]
 
 
-def _rotation(texts: list[str]) -> dict[str, Any]:
-    """Labels that would overlap are rotated."""
-    widest = max(len(line) for text in texts for line in text.splitlines())
-    return {"rotation": 30, "ha": "right"} if len(texts) * widest > 70 else {}
+def _rotate_where_they_touch(figure: Any, axes: Any) -> None:
+    """Turn the labels below the axes where two of them would touch; known once they have been laid out."""
+    labels = [label for label in axes.get_xticklabels() if label.get_text()]
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+    if any(left.x1 + APART > right.x0 for left, right in pairwise(boxes)):
+        for text in labels:
+            text.set(rotation=30, ha="right")
+        figure.draw_without_rendering()
 
 
 def _axis_label(name: str) -> str:

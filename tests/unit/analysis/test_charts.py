@@ -47,6 +47,24 @@ def texts(figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
+def test_labels_below_the_axes_never_touch() -> None:
+    """Those of a heat map have less room, since its bar takes some."""
+    places = [f"{what} in the snow" for what in ("a red boat", "a red house", "an astronaut")]
+    short, long = ["day", "night", "dusk"], ["EulerAncestralDiscreteScheduler", "UniPCMultistepScheduler"]
+    turned = {}
+    for values in (short, places, [*places, "a cat on a park bench"], long, list("abcdefghij")):
+        for over in ({"prompt": values}, {"prompt": values, "guidance_scale": [2.5, 7.5]}):
+            figure = chart(grid_of(**over), "sharpness")
+            labels = figure.axes[0].get_xticklabels()
+            turned[len(values), values[0], len(over)] = labels[0].get_rotation() > 0
+            if not labels[0].get_rotation():
+                figure.draw_without_rendering()
+                edges = [(box.x0, box.x1) for box in (label.get_window_extent() for label in labels)]
+                assert all(left[1] < right[0] for left, right in itertools.pairwise(edges)), values
+    assert not turned[3, "day", 2] and not turned[3, "a red boat in the snow", 1]
+    assert turned[3, "a red boat in the snow", 2]
+
+
 def test_each_quantity_is_that_of_measure():
     one = record(100)
     changed = change(flat(50), one.image, half())
