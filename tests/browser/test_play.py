@@ -16,7 +16,7 @@ from PIL import Image
 
 from docs.site import build
 from helpers import box_mask, ellipse_mask
-from tests.support.served import Served, serve
+from tests.support.served import Served, require, serve
 
 MINUTES = 60_000
 PATIENCE = 3 * MINUTES  # of a busy machine
@@ -24,6 +24,7 @@ PATIENCE = 3 * MINUTES  # of a busy machine
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require("onnx", npm=build.RUNTIME)
     made = tmp_path_factory.mktemp("site")
     build.build_page(made / "play")
     return made
@@ -296,6 +297,7 @@ def test_an_image_of_ones_own_is_painted_and_stays(visit) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(visit, scheme) -> None:
+    require(npm="axe-core")
     opened = visit("#num_inference_steps=2", color_scheme=scheme)
     opened.wait()
     axe = (build.npm_package("axe-core") / "axe.min.js").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 
 import helpers
 from docs.site import build, course
-from tests.support.served import Served, serve
+from tests.support.served import Served, require, serve
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("index", "notebooks/05_parameters", "notebooks/solutions/02_masks", "docs/glossary", "api", "search")
@@ -19,6 +19,7 @@ PAGES = ("index", "notebooks/05_parameters", "notebooks/solutions/02_masks", "do
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require("myst_nb", "sphinx_book_theme", npm="axe-core")
     made = tmp_path_factory.mktemp("course")
     course.build_course(made)
     (made / "play").mkdir()

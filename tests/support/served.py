@@ -5,10 +5,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import importlib.util
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
+
+from docs.site import build
+
+
+def require(*modules: str, npm: str) -> None:
+    """Skip where the extra [site] or npm's packages are missing; fail where a skip must not pass for a success."""
+    lacking = [module for module in modules if importlib.util.find_spec(module) is None]
+    try:
+        build.npm_package(npm)
+    except FileNotFoundError as error:
+        lacking.append(str(error))
+    if lacking:
+        stop = pytest.fail if os.environ.get("COURSE_REQUIRE_BROWSER") == "1" else pytest.skip
+        stop(f"make test installs what the site needs; not here: {', '.join(lacking)}")
 
 
 @dataclass

@@ -23,6 +23,7 @@ class Page {
   settings = defaults("");
   base = new Uint8ClampedArray();  // the image before, RGBA
   result = null;  // { id, pixels }
+  took = "";  // how long it took, in words
   newest = 0;  // the number of the newest call
   ready = false;  // the models are there
   notes = new Model({ _notes: {} });  // what is said of a control's value
@@ -206,7 +207,8 @@ class Page {
     this.result = { id, pixels };
     this.notes.set("_notes", { prompt: cut ? `The text encoder has no room for the last ${cut} tokens of this prompt.` : "" });
     this.root.dataset.state = "done";
-    this.told(`${(milliseconds / 1000).toFixed(2)} s for this image, computed in this tab`);
+    this.took = `${(milliseconds / 1000).toFixed(2)} s for this image, computed in this tab`;
+    this.told(this.took);
     this.show();
     this.refresh();
     for (const name of ["compare", "code"]) if (this.views.has(name)) this.toggle(name, true);
@@ -290,7 +292,7 @@ class Page {
     this.below.prepend(el);
     life.signal.addEventListener("abort", () => el.remove());
     steps.render({ model, el, signal: life.signal });
-    this.told("");
+    this.told(this.took);
     el.scrollIntoView({ behavior: "smooth", block: "nearest" });
   }
 

@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -16,6 +14,9 @@ from docs.site import export
 from helpers import CATALOG, load
 from helpers.catalog import eight_bits
 from helpers.pipelines import runtimes
+
+onnx = pytest.importorskip("onnx", reason="the extra [site] is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [runtime] is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def exported(tmp_path_factory) -> Path:
     return folder
 
 
-def session(packed: Path) -> onnxruntime.InferenceSession:
+def session(packed: Path):
     return onnxruntime.InferenceSession(gzip.decompress(packed.read_bytes()), providers=["CPUExecutionProvider"])
 
 
