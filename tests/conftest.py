@@ -18,7 +18,7 @@ import pytest  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TESTS = REPOSITORY / "tests"
-TIERS = ("unit", "notebooks", "browser", "hub", "gpu")
+TIERS = ("unit", "classroom", "notebooks", "browser", "hub", "gpu")
 # The longest files: with several processes they start first, so that none is left computing alone at the end.
 LONG = tuple(f"notebooks/test_{name}.py" for name in ("claims_03", "chapters", "claims_06", "claims_05", "claims_09"))
 

@@ -58,8 +58,7 @@ def assemble(name: str) -> Path:
     Raises FileNotFoundError when the course ships no such miniature, or when a component of it is missing.
     """
     contents = _contents(name)
-    key = hashlib.sha256(repr([(path, digest) for path, (digest, _) in sorted(contents.items())]).encode())
-    folder = paths.cache_folder() / "miniatures" / f"{name}-{key.hexdigest()[:12]}"
+    folder = _folder(name, contents)
     if not folder.is_dir():
         try:
             _create(folder, contents)
@@ -69,6 +68,16 @@ def assemble(name: str) -> Path:
                 "Set the environment's COURSE_CACHE to a folder that you can write to and that has 100 MB free."
             ) from error
     return folder
+
+
+def place(name: str) -> Path:
+    """The folder that `assemble` returns, named by a hash of what it is made of; nothing is written."""
+    return _folder(name, _contents(name))
+
+
+def _folder(name: str, contents: dict[str, Content]) -> Path:
+    key = hashlib.sha256(repr([(path, digest) for path, (digest, _) in sorted(contents.items())]).encode())
+    return paths.cache_folder() / "miniatures" / f"{name}-{key.hexdigest()[:12]}"
 
 
 def _contents(name: str) -> dict[str, Content]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,12 +63,23 @@ def check(pipe: Any, call: dict[str, Any]) -> dict[str, Any]:
     for name, value in call.items():
         if name in REFUSED:
             raise TypeError(f"{name}: {REFUSED[name]}.")
-        if name not in known and name not in own:
-            hint = did_you_mean(name, [*(one for one in known if one not in REFUSED), *own])
-            raise TypeError(f"{name}={str(value)[:60]!r}: {type(pipe).__name__} does not take it. {hint}")
+        check_known(pipe, name, value, own)
         if value is not None or (name in known and known[name].default is not None):
             checked[name] = check_value(pipe, name, value)
     return checked
+
+
+def check_known(pipe: Any, name: str, value: Any, own: Iterable[str] = ()) -> None:
+    """TypeError for an argument that is neither the pipeline's nor one of `own`, with the name that was meant."""
+    known = parameters_of(pipe)
+    if name not in known and name not in own:
+        hint = did_you_mean(name, [*(one for one in known if one not in REFUSED), *own])
+        raise TypeError(f"{name}={str(value)[:60]!r}: {type(pipe).__name__} does not take it. {hint}")
+
+
+def check_number(name: str, value: Any) -> Any:
+    """Return an argument, checked if it is one of the numbers that any pipeline takes; TypeError or ValueError."""
+    return _check_number(name, value) if value is not None and (name in _NUMBERS or name in _WHOLE) else value
 
 
 def check_value(pipe: Any, name: str, value: Any) -> Any:

@@ -48,8 +48,9 @@ class Job:
         None. on_end(job): called there once, however the job ended. What they raise is logged.
 
     state: "waiting", "running", then for good "done", "failed" or "cancelled". step, steps: how many steps have run, of
-    how many (None before the first). record: the result; that of a failed job may have an image to look at. changes:
-    what was changed about the pipeline after memory ran out. error, traceback: of a failed job.
+    how many (None before the first). before: how many images of others a class's pool makes first. record: the result;
+    that of a failed job may have an image to look at. changes: what was changed about the pipeline after memory ran
+    out. error, traceback: of a failed job.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Job:
         on_end: Callable[[Job], Any] | None = None,
     ) -> None:
         self.call, self.interactive, self.draft, self.values = calls.check(pipe, call), interactive, draft, values
-        self.state, self.step, self.steps = "waiting", 0, None
+        self.state, self.step, self.steps, self.before = "waiting", 0, None, 0
         self.record: Record | None = None
         self.error: BaseException | None = None
         self.traceback, self.changes = "", []
@@ -133,6 +134,7 @@ class Job:
 
     def _attempt(self) -> Record:
         pipe = twin(self._pipe)  # made now, so that a scheduler exchanged meanwhile counts
+        pipe.on_wait = self._wait
         self._check()
         prepare = self._prepare
         more = {} if prepare is None else exclusively(pipe, lambda: prepare(pipe))
@@ -142,9 +144,15 @@ class Job:
         if self._cancelled:
             raise _Cancelled
 
+    def _wait(self, before: int) -> None:
+        self._check()
+        self.before = before
+        if self._on_step is not None:
+            _notify(self._on_step, self, None)
+
     def _watch(self, pipe: Any, step: int, timestep: Any, latents: Any) -> None:
         self._check()
-        self.step, self.steps = step + 1, getattr(pipe, "num_timesteps", None)
+        self.step, self.steps, self.before = step + 1, getattr(pipe, "num_timesteps", None), 0
         if self._on_step is not None:
             preview = latents.detach().clone() if latents is not None and latents.ndim == 4 else None
             _notify(self._on_step, self, preview)

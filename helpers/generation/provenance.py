@@ -15,7 +15,7 @@ from typing import Any
 
 from helpers.catalog import revisions
 from helpers.generation import png_record
-from helpers.pipelines import inspection, runtimes, schedulers
+from helpers.pipelines import inspection, pool, runtimes, schedulers
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 COURSE = "inpainting-course"
@@ -25,6 +25,8 @@ def describe(pipe: Any) -> dict[str, Any]:
     """What a call's result depends on besides its arguments, in JSON types; `check` lists the fields."""
     import torch
 
+    if (elsewhere := pool.origin(pipe)) is not None:
+        return elsewhere | {"pipeline": type(pipe).__name__, "schedulers": schedulers.describe_all(pipe)}
     entry, source = inspection.checkpoint(pipe), _source(pipe)
     net = getattr(pipe, "controlnet", None)
     controlnet = None if net is None else _source(net)

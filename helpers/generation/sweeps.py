@@ -5,14 +5,18 @@ Exact by default: each image is that of its own call. A sweep with a folder can 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
 import re
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -22,6 +26,7 @@ from helpers.generation import calls, compositing, provenance
 from helpers.generation.records import Record, key_of
 from helpers.images import as_json
 from helpers.images.digest import digest_of
+from helpers.pipelines import pool
 from helpers.pipelines.inspection import output_size
 from helpers.pipelines.twins import set_components, twin
 
@@ -31,6 +36,8 @@ PROMPTS = ("prompt", "prompt_2", "negative_prompt", "negative_prompt_2")
 TOGETHER = ("seed", *PROMPTS, "image", "mask_image")  # may differ from image to image of one call
 
 Parameters = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def sweep(
@@ -52,6 +59,8 @@ def sweep(
     folder: where each image is saved as PNG. An image that is there already, from the same call of the same pipeline,
         is read instead of made.
     progress: whether to show a bar with the time left.
+
+    Where a class's pool makes the images (`pipelines.pool`), several are under way at once, in the same order.
 
     The sweep works on a twin, so the pipeline stays as it is. A combination that fails becomes a Record with `.error`,
     and the rest go on. Raised before any model runs: TypeError for an unknown argument; ValueError for no values, too
@@ -85,24 +94,54 @@ def _records(
     """The records in the cells' order; each group of cells, by number, is made when its first one is wanted."""
     from tqdm.auto import tqdm
 
-    used, waiting, sent = twin(pipe), {}, 0
+    waiting, sent, at_once = {}, 0, pool.in_flight(pipe)
+    used = twin(pipe)
     origin = {} if folder is None else provenance.describe(pipe)
-    with tqdm(total=len(cells), unit="image", disable=not progress) as bar:
-        for group in groups:
-            files = [folder and folder / _file_name(cells[i], axes, key_of(cells[i], origin), batch) for i in group]
-            found = [_read(file) for file in files]
-            made = iter(_make(pipe, used, [cells[i] for i, one in zip(group, found, strict=True) if one is None]))
-            for i, file, record in zip(group, files, found, strict=True):
-                if record is None:
-                    record = next(made)
-                    if file is not None and record.error is None:
-                        _write(record, file)
-                record.axes = axes
-                bar.update()
-                waiting[i] = record
+
+    def finished(group: list[int]) -> list[Record]:
+        """The group's records, each read from its file or made."""
+        files = [folder and folder / _file_name(cells[i], axes, key_of(cells[i], origin), batch) for i in group]
+        found = [_read(file) for file in files]
+        lacking = [cells[i] for i, one in zip(group, found, strict=True) if one is None]
+        made = iter(_make(pipe, used if at_once == 1 else twin(pipe), lacking))
+        records = []
+        for file, record in zip(files, found, strict=True):
+            if record is None:
+                record = next(made)
+                if file is not None and record.error is None:
+                    _write(record, file)
+            record.axes = axes
+            records.append(record)
+        return records
+
+    with (
+        tqdm(total=len(cells), unit="image", disable=not progress) as bar,
+        contextlib.closing(_in_order(finished, groups, at_once)) as results,
+    ):
+        for group, records in zip(groups, results, strict=True):
+            bar.update(len(group))
+            waiting |= dict(zip(group, records, strict=True))
             while sent in waiting:
                 yield waiting.pop(sent)
                 sent += 1
+
+
+def _in_order(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Generator[R, None, None]:
+    """The results of `work` in the items' order, up to `at_once` of them made at the same time, each in a thread."""
+    if at_once == 1:
+        yield from map(work, items)
+        return
+    begun: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(at_once) as threads:
+        try:
+            for item in items:
+                begun.append(threads.submit(work, item))
+                if len(begun) > at_once:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _make(pipe: Any, used: Any, cells: list[Parameters]) -> list[Record]:
@@ -137,7 +176,12 @@ def _call(pipe: Any, used: Any, cells: list[Parameters]) -> list[Record]:
     call = {name: value for name, value in first.items() if name not in ("seed", "scheduler")}
     if count > 1:
         call = {name: _repeated(name, [cell[name] for cell in cells]) for name in call}
-    result = calls.run(used, [cell["seed"] for cell in cells], call)
+    while True:
+        try:
+            result = calls.run(used, [cell["seed"] for cell in cells], call)
+            break
+        except pool.PoolBusy as busy:  # others have their turn first
+            time.sleep(busy.retry_after)
     return [
         Record(image, cell, result.seconds / count, result.origin, exact=count == 1, error=error)
         for cell, image, error in zip(cells, result.images, result.errors, strict=True)

@@ -19,7 +19,7 @@ from helpers.catalog.tasks import class_name
 from helpers.common import memory
 from helpers.common.tensors import ordinary_tensors
 from helpers.hub import download
-from helpers.pipelines import runtimes
+from helpers.pipelines import pool, runtimes
 from helpers.pipelines.prompt_reading import teach
 from helpers.pipelines.twins import serialized, set_components
 
@@ -84,6 +84,9 @@ def load(
     checker. On a CPU the models are in channels-last memory format. runtime: "onnxruntime" runs the UNet there, on a
     CPU in a little over half the time and within 1 of 255 of PyTorch's image; the extra `runtime` installs it.
 
+    With COURSE_POOL=http://... in the environment, and neither device nor runtime given, the pipeline's calls are made
+    by a class's engine: see `pipelines.pool`, and its PoolError.
+
     Raises ValueError, before anything is loaded, for an unknown name and for what this checkpoint cannot do;
     ModuleNotFoundError when the runtime is not installed, MemoryError when it does not fit on this machine.
     """
@@ -91,7 +94,10 @@ def load(
     wanted = class_name(checkpoint, task, controlnet)
     device = None if device is None else devices.check_device(device)
     dtype = None if dtype is None else devices.check_dtype(dtype)
+    here = device is not None or runtime is not None
     runtime = runtimes.check_runtime(runtime)
+    if not here and pool.address() is not None:
+        return pool.connect(name, wanted, controlnet=controlnet, dtype=dtype)
     with _lock:
         held = _hold(checkpoint, dtype=dtype, device=device)
         parts = held.components

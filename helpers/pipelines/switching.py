@@ -6,7 +6,7 @@ from typing import Any
 
 from helpers.catalog.tasks import AUTO, class_name
 from helpers.common.tensors import ordinary_tensors
-from helpers.pipelines import inspection
+from helpers.pipelines import inspection, pool
 
 
 @ordinary_tensors
@@ -44,4 +44,4 @@ def switch(pipe: Any, task: str) -> Any:
     made.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
     if inspection.offload_mode(pipe) == "model":  # the new pipeline needs hooks of its own
         made.enable_model_cpu_offload(device=pipe._offload_device)
-    return made
+    return pool.like(made, pipe)

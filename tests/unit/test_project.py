@@ -24,8 +24,8 @@ from helpers.cli import copies, notebook_runner
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = ROOT / "helpers"
 MIB = 2**20
-GROUPS = ("runtime", "site", "dev")
-OURS = {"docs", "helpers", "miniature_training", "tests"}
+GROUPS = ("runtime", "site", "class", "dev")
+OURS = {"docs", "helpers", "miniature_training", "classroom", "tests"}
 
 HEAVY = {"accelerate", "compel", "controlnet_aux", "diffusers", "matplotlib", "torch", "torchvision", "transformers"}
 # What a package is called where it is imported, if not by its own name.
@@ -194,14 +194,17 @@ def test_every_package_says_where_it_is_used() -> None:
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
     names = [requirement.name for requirement in [*declared(), *(one for group in GROUPS for one in declared(group))]]
     for name in names:
-        line = next(line for line in lines if re.match(rf'\s+"{re.escape(name)}[><=]', line))
+        line = next(line for line in lines if re.match(rf'\s+"{re.escape(name)}(\[\w+\])?[><=]', line))
         assert re.search(r"# used (in|by) ", line), line
 
 
 @pytest.mark.parametrize(
     "where, groups",
-    [("helpers", ["runtime"]), ("notebooks", []), ("miniature_training", []), ("docs", ["site"]), ("tests", GROUPS)],
-)
+    [
+        ("helpers", ["runtime"]), ("notebooks", []), ("miniature_training", []), ("docs", ["site"]),
+        ("classroom", ["class"]), ("tests", GROUPS),
+    ],
+)  # fmt: skip
 def test_nothing_is_imported_that_is_not_declared(where: str, groups: list[str]) -> None:
     known = [*declared(), *(entry for group in groups for entry in declared(group))]
     sources = [parsed(path) for path in sorted((ROOT / where).rglob("*.py"))]

@@ -150,7 +150,8 @@ class Explorer(RenderWidget):
             return
         self._told = now
         preview = None if latents is None else latent_preview.step(self._session.pipe, latents)
-        content = {"kind": "step", "step": job.step, "steps": job.steps, "inset": self._session.is_drafted(job)}
+        content = {"kind": "step", "step": job.step, "steps": job.steps, "before": job.before}
+        content["inset"] = self._session.is_drafted(job)
         self.send(content, [] if preview is None else [png_bytes(preview, quick=True)])
 
     def _follow(self) -> None:

@@ -83,7 +83,8 @@ export class Stage {
     bar.max = total ?? 1;
     if (total || !running) bar.value = done;
     else bar.removeAttribute("value");
-    const words = { running: `${state.quick ? "Draft" : "Image"}${total ? ` · step ${done} of ${total}` : " · waiting"}`,
+    const waiting = step?.before ? ` · ${step.before} before you` : " · waiting";
+    const words = { running: `${state.quick ? "Draft" : "Image"}${total ? ` · step ${done} of ${total}` : waiting}`,
       cancelled: "Cancelled", failed: "No new image", invalid: "No new image",
       done: state.draft ? "Draft: a few quick steps" : "Full image" };
     this.status.textContent = words[state.phase] ?? "";

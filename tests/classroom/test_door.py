@@ -1,0 +1,143 @@
+"""Whose turn it is: first come first served, two images a learner, and a slow reader holds nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from classroom.door import FRAMES, Door, Line, Refused
+from tests.classroom.serving import known
+
+
+def refused(line, name, **more) -> int:
+    with pytest.raises(Refused) as raised:
+        line.enter(name, **more)
+    assert raised.value.after >= 1
+    return raised.value.status
+
+
+def test_first_come_first_served_and_places_are_counted() -> None:
+    line = Line(slots=2, each=2, most=10)
+    tickets = [line.enter(name) for name in ("ada", "ben", "ada", "cem")]
+    assert [one.turn.is_set() for one in tickets] == [True, True, False, False]
+    assert [line.before(one) for one in tickets] == [0, 0, 0, 1]
+    assert refused(line, "ada") == 429
+    line.leave(tickets[1])
+    line.leave(tickets[1])
+    assert [one.turn.is_set() for one in tickets] == [True, True, True, False]
+    line.leave(tickets[3])  # its learner went away while it waited
+    line.leave(tickets[0])
+    assert len(line.running) == 1 and not line.waiting
+
+
+def test_the_line_is_bounded_and_the_teacher_may_have_more() -> None:
+    line = Line(slots=1, each=2, most=3)
+    for name in ("ada", "ben", "cem", "dora"):
+        line.enter(name)
+    assert refused(line, "emil") == 503
+    line.leave(next(iter(line.running)))
+    line.enter("ada")
+    assert refused(line, "ada", each=4) == 503
+
+
+class Quick:
+    """An engine that makes nothing of many steps. most: how many calls it had at a time."""
+
+    def __init__(self, replicas: int, steps: int) -> None:
+        self.replicas, self.steps, self.now, self.most = replicas, steps, 0, 0
+
+    async def describe(self, wanted):
+        return {}
+
+    async def call(self, request):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            for step in range(self.steps):
+                await asyncio.sleep(0)
+                yield {"step": step}
+            yield {"output": request["number"]}
+        finally:
+            self.now -= 1
+
+
+def test_two_hundred_learners_on_two_replicas_all_get_their_image() -> None:
+    engine = Quick(2, 3)
+    door = Door(engine, known, waiting=64)
+    order, refusals, longest = [], 0, 0
+
+    async def learner(number: int) -> None:
+        nonlocal refusals, longest
+        while True:
+            try:
+                ticket = door.line.enter(f"learner {number}")
+            except Refused as error:
+                assert error.status == 503
+                refusals += 1
+                await asyncio.sleep(0.01)
+                continue
+            longest = max(longest, len(door.line.waiting))
+            frames = [json.loads(frame) async for frame in door._frames(ticket, {"number": number})]
+            assert frames[-1] == {"output": number}
+            order.append(number)
+            return
+
+    async def everybody() -> None:
+        await asyncio.gather(*(learner(number) for number in range(200)))
+
+    asyncio.run(asyncio.wait_for(everybody(), 60))
+    assert sorted(order) == list(range(200))
+    assert order[:60] == sorted(order[:60])  # as they came
+    assert refusals and longest == 64 and engine.most == 2
+    assert not door.line.running and not door.line.waiting
+
+
+def test_a_reader_who_takes_nothing_frees_the_replica_and_misses_steps_only() -> None:
+    engine = Quick(1, 1000)
+    door = Door(engine, known)
+
+    async def slow() -> list[dict]:
+        frames = door._frames(door.line.enter("ada"), {"number": 7})
+        first = json.loads(await anext(frames))
+        while engine.now or not door._ended:
+            await asyncio.sleep(0)
+        assert not door.line.running
+        return [first, *[json.loads(frame) async for frame in frames]]
+
+    frames = asyncio.run(asyncio.wait_for(slow(), 30))
+    assert frames[-1] == {"output": 7} and len(frames) <= FRAMES + 2
+
+
+def test_a_reader_who_leaves_frees_the_replica_and_the_line() -> None:
+    engine = Quick(1, 10**9)
+    door = Door(engine, known)
+
+    async def leaving() -> None:
+        frames = door._frames(door.line.enter("ada"), {"number": 1})
+        await anext(frames)
+        waiting = door._frames(door.line.enter("ben"), {"number": 2})
+        assert json.loads(await anext(waiting)) == {"before": 1}
+        await waiting.aclose()
+        assert not door.line.waiting
+        await frames.aclose()
+        await asyncio.sleep(0.01)
+        assert engine.now == 0 and not door.line.running
+
+    asyncio.run(asyncio.wait_for(leaving(), 30))
+
+
+def test_what_fails_in_the_engine_is_told_and_frees_the_replica() -> None:
+    class Broken(Quick):
+        async def call(self, request):
+            raise OSError("the disk")
+            yield
+
+    door = Door(Broken(1, 0), known)
+
+    async def failing() -> list[dict]:
+        return [json.loads(frame) async for frame in door._frames(door.line.enter("ada"), {})]
+
+    [told] = asyncio.run(failing())
+    assert "the engine failed (OSError)" in told["error"]["message"] and not door.line.running

@@ -1,0 +1,104 @@
+"""The engine on Ray Serve, in processes of its own: pixels, a cancelled call, a killed replica, nothing left behind."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from helpers.generation.records import make
+from helpers.generation.sweeps import sweep
+from helpers.pipelines import loading, pool
+from tests.classroom.test_pool import CALL, quiet
+from tests.support.tiny import mini_edition
+
+PORT = 8127
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    """The engine's process; it has one replica, and tiny checkpoints."""
+    root = tmp_path_factory.mktemp("engine")
+    tokens = root / "tokens.json"
+    tokens.touch(0o600)
+    tokens.write_text(json.dumps({"secret-a": {"name": "ada"}, "secret-t": {"name": "teacher", "teacher": True}}))
+    with pytest.MonkeyPatch.context() as patch:
+        folder = mini_edition(patch, root)
+        patch.setenv("COURSE_DATA", str(folder.parent))
+        patch.setenv("RAY_TMPDIR", "/tmp")
+        command = [sys.executable, "-m", "classroom.engine", "--port", str(PORT), "--tokens", str(tokens)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert any("answers at" in line for line in process.stdout)
+        patch.setenv(pool.VARIABLE, f"http://127.0.0.1:{PORT}")
+        patch.setenv("COURSE_POOL_TOKEN", "secret-a")
+        family = psutil.Process(process.pid)
+        yield family
+        begun = family.children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        loading.unload()
+        _, left = psutil.wait_procs(begun, timeout=20)
+        for one in left:
+            one.kill()
+        assert left == []
+
+
+def replicas(engine) -> list[psutil.Process]:
+    return [one for one in engine.children(recursive=True) if "engine:Replica" in "".join(one.cmdline()[:1])]
+
+
+def test_local_and_pool_give_equal_pixels(engine) -> None:
+    there, here = quiet("sd15-inpaint"), quiet("sd15-inpaint", runtime="torch")
+    for seed in range(2):
+        assert make(there, seed=seed, **CALL).image.tobytes() == make(here, seed=seed, **CALL).image.tobytes()
+    assert make(there, seed=0, **CALL).origin["threads"] == 1
+
+
+def test_ray_listens_on_loopback_alone_and_asks_for_its_token(engine) -> None:
+    open_ports = [
+        connection.laddr
+        for one in [engine, *engine.children(recursive=True)]
+        for connection in one.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    outside = [address for address in open_ports if not ipaddress.ip_address(address.ip).is_loopback]
+    assert outside == []
+    environment = engine.children()[0].environ()
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert os.stat(environment["RAY_AUTH_TOKEN_PATH"]).st_mode & 0o077 == 0
+
+
+def test_a_cancelled_call_frees_the_replica(engine) -> None:
+    there, steps = quiet("sd15-inpaint"), []
+
+    def stop(*_):
+        steps.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(there, seed=0, watch=stop, **CALL | {"num_inference_steps": 900})
+    assert make(there, seed=0, **CALL).error is None
+    whole = time.monotonic()
+    make(there, seed=0, **CALL | {"num_inference_steps": 900})
+    assert len(steps) == 1 and time.monotonic() - whole > 0
+
+
+def test_a_killed_replica_costs_a_sweep_no_cell_and_no_duplicate(engine, tmp_path) -> None:
+    there, here = quiet("sd15-inpaint"), quiet("sd15-inpaint", runtime="torch")
+    call = CALL | {"num_inference_steps": 60}
+    [victim] = replicas(engine)
+    threading.Timer(0.5, victim.kill).start()
+    with pytest.warns(UserWarning, match="made once more"):
+        records = list(sweep(there, over={"seed": range(6)}, folder=tmp_path, progress=False, **call))
+    expected = list(sweep(here, over={"seed": range(6)}, progress=False, **call))
+    assert [one.error for one in records] == [None] * 6
+    assert [one.image.tobytes() for one in records] == [one.image.tobytes() for one in expected]
+    assert len(list(tmp_path.glob("*.png"))) == 6
