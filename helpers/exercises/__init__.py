@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.common.validation import did_you_mean
+from helpers.exercises import reporting
 from helpers.exercises.kit import Hint, describe
 
 __all__ = ["Result", "as_html", "check", "describe", "discover", "exercise"]
@@ -47,8 +48,8 @@ class Result:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        # The text keeps the page's own colour. Those of the title are as far from white as from a dark theme's black.
-        colour, mark, word = ("#2e8a52", "✓", "right") if self.passed else ("#b8630f", "✗", "not yet")
+        # The text keeps the page's own colour, so that it can be read in a dark theme too.
+        colour, mark, word = ("#2e9e5b", "✓", "right") if self.passed else ("#d9822b", "✗", "not yet")
         title = f"{mark} {self.kind} {self.id}: {word}."
         return (
             f'<div role="status" style="border-left: 4px solid {colour}; padding: 0.4em 0.8em">'
@@ -100,7 +101,9 @@ def check(id: str, answer: Any) -> Result:
         hint = str(raised)
     except Exception as error:  # an answer of a kind that its check did not foresee
         hint = f"This answer could not be checked: got {describe(answer)} ({type(error).__name__}: {error})."
-    return Result(id, True, right) if hint is None else Result(id, False, str(hint))
+    result = Result(id, True, right) if hint is None else Result(id, False, str(hint))
+    reporting.tell(id, result.passed, result.message, describe(answer))
+    return result
 
 
 def discover() -> None:
