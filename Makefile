@@ -18,7 +18,7 @@ FIRST := /lab/tree/my-notebooks/00_welcome.ipynb
 ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-all course site check format doctor clean
+.PHONY: help setup lab class test test-all course site check format doctor clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ setup: $(READY)  ## create .venv and install the course in it
 lab: $(READY)  ## open your own copies of the notebooks in JupyterLab, at chapter 00
 	$(BIN)/course copies
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) --LabApp.default_url=$(FIRST) $(ARGS)
+
+class: $(VENV)/.class-ready  ## start a class on this machine: a hub, a shared engine, results (ARGS=--help)
+	$(BIN)/python -m classroom $(ARGS)
 
 test: $(SITE)  ## run every test
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -78,3 +81,8 @@ $(SITE): $(READY) package.json
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[site]'
 	@PATH="$$PATH:$(abspath $(BIN))" npm install --no-package-lock --ignore-scripts --silent --no-audit --no-fund && touch $(SITE) || \
 	  echo "The JavaScript packages are missing: what needs them cannot be built or tested."
+
+$(VENV)/.class-ready: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,runtime,class]'
+	npm install --no-save --no-package-lock --silent --no-audit --no-fund configurable-http-proxy@5.3.0
+	@touch $@
