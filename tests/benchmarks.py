@@ -8,8 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # Before anything imports huggingface_hub, which reads these once.
@@ -19,9 +22,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import torch
 
-from helpers import Explorer, load, load_image, load_mask, measure_each, sweep
+from helpers import CATALOG, Explorer, load, load_image, load_mask, measure_each, sweep, unload
 from helpers.analysis.benchmark import Costs, Measurement
 from helpers.analysis.benchmark_charts import machine
+from helpers.common import paths
 from helpers.generation import drafts
 from helpers.generation.records import make
 from helpers.pipelines.schedulers import class_named
@@ -113,7 +117,7 @@ def _with_differences(costs: Costs) -> Costs:
 
 
 def floor(*, quick: bool) -> Costs:
-    """The UNet's forward passes of a call alone, the plain call that makes them, and the course's make()."""
+    """CPU time of the UNet's forward passes of a call alone, of the plain call that makes them, and of make()."""
     pipe, given = inpainting(), call(quick=quick)
     forwards = recorded(pipe, given)
 
@@ -123,7 +127,77 @@ def floor(*, quick: bool) -> Costs:
             pipe.unet(*args, **kwargs)
 
     ways = {"forwards": bare, "call": lambda: plain(pipe, **given), "make()": lambda: make(pipe, seed=0, **given)}
-    return measure_each(ways, repeats=2 if quick else 20)
+    return in_turn({name: cpu_of(way) for name, way in ways.items()}, repeats=2 if quick else 20)
+
+
+def start(*, quick: bool) -> Costs:
+    """CPU time of a new process until its first image: plain diffusers as the docs show it, and load()."""
+    steps, folder = 1 if quick else STEPS, paths.ROOT / "data" / "pictures"
+    image, mask = (str(folder / f"seashore{kind}.png") for kind in ("", "_mask"))
+    plainly = f"""
+import torch
+from diffusers import AutoPipelineForInpainting
+from diffusers.utils import load_image
+pipe = AutoPipelineForInpainting.from_pretrained({CATALOG["sd15-inpaint"].source!r}, dtype=torch.float32)
+pipe("a boat", image=load_image({image!r}), mask_image=load_image({mask!r}), num_inference_steps={steps})
+"""
+    ours = f"""
+from helpers import load, load_image, load_mask
+pipe = load("sd15-inpaint")
+pipe("a boat", image=load_image("seashore"), mask_image=load_mask("seashore"), num_inference_steps={steps})
+"""
+    ways = {"plain": lambda: cpu_of_process(plainly), "load()": lambda: cpu_of_process(ours)}
+    return in_turn(ways, repeats=1 if quick else 5, warmup=0)
+
+
+def loading(*, quick: bool) -> Costs:
+    """CPU time of from_pretrained, of load() of what is in memory, and of load() beside another of its family."""
+    import diffusers
+
+    name = "sd15-inpaint"
+    load("sd15")
+    pipe = load(name)
+    source, kind = CATALOG[name].source, getattr(diffusers, type(pipe).__name__)
+
+    def beside() -> float:
+        unload(name)  # sd15 stays, whose VAE and text encoder are the same
+        return cpu_of(lambda: load(name))()
+
+    ways = {
+        "plain": cpu_of(lambda: kind.from_pretrained(source, dtype=torch.float32)),
+        "UNet alone": cpu_of(lambda: type(pipe.unet).from_pretrained(source, subfolder="unet", dtype=torch.float32)),
+        "beside sd15": beside,
+        "again": cpu_of(lambda: load(name)),
+    }
+    return in_turn(ways, repeats=2 if quick else 15)
+
+
+def cpu_of(way: Callable[[], Any]) -> Callable[[], float]:
+    """The way, which tells what CPU time of this process it took, in seconds: a busy machine disturbs that less."""
+
+    def run() -> float:
+        begin = time.process_time()
+        way()
+        return time.process_time() - begin
+
+    return run
+
+
+def cpu_of_process(code: str) -> float:
+    """The CPU time, in seconds, of a Python that runs this code."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=True, capture_output=True)
+    after = os.times()
+    return sum(after[2:4]) - sum(before[2:4])  # of children: user and system
+
+
+def in_turn(ways: Mapping[str, Callable[[], float]], *, repeats: int, warmup: int = 1) -> Costs:
+    """As `measure_each`, of ways that tell themselves what they took."""
+    runs: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(warmup + repeats):
+        for name, way in ways.items():
+            runs[name].append(way())
+    return Costs({name: Measurement(tuple(found[warmup:]), 0) for name, found in runs.items()})
 
 
 def recorded(pipe: Any, given: dict[str, Any]) -> list[tuple[tuple, dict]]:
@@ -184,7 +258,7 @@ def slider(*, quick: bool) -> Costs:
     return costs
 
 
-BENCHMARKS = {one.__name__: one for one in (grid, seeds, prompts, runtime, floor, slider)}
+BENCHMARKS = {one.__name__: one for one in (grid, seeds, prompts, runtime, floor, start, loading, slider)}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -209,9 +209,10 @@ def _read(checkpoint: Checkpoint, source: str, plan: memory_plan.Plan) -> Loaded
 
     kwargs: dict[str, Any] = checkpoint.load_kwargs | {"dtype": plan.dtype, "local_files_only": True}
     hashes: dict[str, str] = {}
-    folder, prior = source, None
+    folder, prior, shared = source, None, {}
     if checkpoint.mini:
         hashes = miniatures.parts(checkpoint.name)
+        shared = _shared(hashes, plan)
         hide_progress_bars()
     else:
         folder, prior, kwargs["variant"] = download.folders(checkpoint)
@@ -223,7 +224,7 @@ def _read(checkpoint: Checkpoint, source: str, plan: memory_plan.Plan) -> Loaded
     else:
         # diffusers would look for a prior on the Hub, at this checkpoint's commit.
         loader = DiffusionPipeline if prior else getattr(diffusers, class_name(checkpoint))
-        pipe = loader.from_pretrained(folder, **(kwargs | _shared(hashes, plan)))
+        pipe = loader.from_pretrained(folder, **(kwargs | shared))
         components = dict(pipe.components)
         config = {key: value for key, value in pipe.config.items() if key not in components}
         if prior:
@@ -231,9 +232,9 @@ def _read(checkpoint: Checkpoint, source: str, plan: memory_plan.Plan) -> Loaded
             components |= {f"prior_{name}": part for name, part in parts.items()}
     if checkpoint.mini:
         teach([part for part in components.values() if isinstance(part, PreTrainedTokenizerBase)])
-    for part in components.values():
+    for name, part in components.items():
         if isinstance(part, torch.nn.Module):
-            if plan.device == "cpu":
+            if plan.device == "cpu" and name not in shared:
                 part.to(memory_format=torch.channels_last)  # makes convolutions faster
             if plan.offload == "none":
                 part.to(plan.device)

@@ -93,6 +93,15 @@ def test_import_helpers_brings_nothing_heavy() -> None:
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
+def test_loading_a_checkpoint_brings_nothing_that_its_call_does_not_need() -> None:
+    unneeded = ["matplotlib", "ipywidgets", "anywidget", "compel", "controlnet_aux", "cv2", "bs4"]
+    unneeded += ["diffusers.pipelines.auto_pipeline", "torch.onnx"]
+    loaded = "from helpers import load; load('sd15-inpaint')"
+    code = f"import sys; {loaded}; print(sorted(set(sys.argv[1:]) & set(sys.modules)))"
+    command = [sys.executable, "-c", code, *unneeded]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
 def test_every_public_name_is_there() -> None:
     for name in helpers.__all__:
         assert callable(getattr(helpers, name)) or name == "CATALOG", f"helpers.{name} is a module, not what it names"
