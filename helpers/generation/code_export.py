@@ -8,8 +8,9 @@ from __future__ import annotations
 import ast
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -25,23 +26,50 @@ from helpers.pipelines import schedulers
 WIDTH = 120
 
 
-def write(
-    parameters: dict[str, Any], origin: dict[str, Any], *, exact: bool = True, folder: str | os.PathLike | None = None
-) -> str:
-    """The script. folder: where the inputs are written first; without, the script opens them beside itself.
+class Step(NamedTuple):
+    """A call of the script: its arguments, its pipeline's origin, the image that it made, and whether made alone."""
 
-    ValueError where no script can make the image: its pipeline came from nowhere, or an argument is no literal.
+    parameters: dict[str, Any]
+    origin: dict[str, Any]
+    image: Image.Image | None
+    exact: bool = True
+
+
+def write(steps: Sequence[Step], *, folder: str | os.PathLike | None = None) -> str:
+    """The script, a call a step; where one's image is an argument of the next, the script hands it on.
+
+    folder: where the other inputs are written first; without, the script opens them beside itself. ValueError where no
+    script can make an image: its pipeline came from nowhere, or an argument is no literal.
     """
-    if not origin["source"]:
-        raise ValueError("this record's pipeline was not loaded from a checkpoint, so no script can load it.")
     files = _Files(None if folder is None else paths.expand(folder, name="folder"))
-    call = {name: value for name, value in parameters.items() if name not in ("seed", "scheduler")}
-    shown = {name: files.expression(name, value) for name, value in call.items() if name not in compositing.NAMES}
-    before, after = _around(origin, call, shown)
+    lines: list[str] = []
+    before: Step | None = None
+    for step in steps:
+        if not step.origin["source"]:
+            raise ValueError("this record's pipeline was not loaded from a checkpoint, so no script can load it.")
+        if before is None or _loaded(before.origin) != _loaded(step.origin):
+            lines += [*_pipeline(step.origin), ""]
+        elif before.origin["schedulers"] != step.origin["schedulers"]:
+            lines += [*_schedulers(step.origin), ""]
+        lines += [*_one_call(step, files, made=before and before.image), ""]
+        before = step
+    notes = dict.fromkeys(note for step in steps for note in _notes(step.origin, step.exact))
+    return "\n".join([*notes, *_imports([step.origin for step in steps], files), "", *lines])
+
+
+def _loaded(origin: dict[str, Any]) -> dict[str, Any]:
+    """What of a pipeline's origin is settled when it is loaded."""
+    return {key: value for key, value in origin.items() if key != "schedulers"}
+
+
+def _one_call(step: Step, files: _Files, *, made: Image.Image | None) -> list[str]:
+    """The lines of one call, which leave its image in `image`; made: what they find there."""
+    call = {name: value for name, value in step.parameters.items() if name not in ("seed", "scheduler")}
+    shown = {name: files.expression(name, value, made) for name, value in call.items() if name not in compositing.NAMES}
+    before, after = _around(step.origin, call, shown)
     arguments = [f"{name}={text}" for name, text in shown.items()]
-    arguments.append(f"generator=torch.Generator('cpu').manual_seed({_literal('seed', parameters['seed'])})")
-    lines = [*_pipeline(origin), "", *before, *_call("image = pipe", arguments, ".images[0]"), *after]
-    return "\n".join([*_notes(origin, exact), *_imports(origin, files), "", *lines]) + "\n"
+    arguments.append(f"generator=torch.Generator('cpu').manual_seed({_literal('seed', step.parameters['seed'])})")
+    return [*before, *_call("image = pipe", arguments, ".images[0]"), *after]
 
 
 def _entry(source: str | None) -> Checkpoint | None:
@@ -105,9 +133,11 @@ class _Files:
         self.folder = folder
         self.kinds: set[str] = set()
 
-    def expression(self, name: str, value: Any) -> str:
-        """The Python expression for an argument's value."""
+    def expression(self, name: str, value: Any, made: Image.Image | None = None) -> str:
+        """The Python expression for an argument's value; made: the image that the script has in `image` by then."""
         if isinstance(value, Image.Image):
+            if made is not None and digest_of(value) == digest_of(made):
+                return "image"
             self.kinds.add("image")
             return f"Image.open({self._place(name, value, '.png')})"
         if hasattr(value, "shape"):
@@ -135,9 +165,10 @@ class _Files:
         return repr((self.folder / file).as_posix())
 
 
-def _imports(origin: dict[str, Any], files: _Files) -> list[str]:
-    names = sorted({origin["pipeline"], *(kept["class"] for kept in origin["schedulers"].values())})
-    if origin["controlnet"]:
+def _imports(origins: list[dict[str, Any]], files: _Files) -> list[str]:
+    schedulers = {kept["class"] for origin in origins for kept in origin["schedulers"].values()}
+    names = sorted({*(origin["pipeline"] for origin in origins), *schedulers})
+    if any(origin["controlnet"] for origin in origins):
         names.insert(0, "ControlNetModel")
     lines = ["import torch", f"from diffusers import {', '.join(names)}"]
     if "image" in files.kinds:
@@ -168,6 +199,12 @@ def _pipeline(origin: dict[str, Any]) -> list[str]:
         lines.append(f"pipe.enable_{origin['offload']}_cpu_offload()")
     elif device != "cpu":
         lines.append(f"pipe.to({_literal('device', device)})")
+    return lines + _schedulers(origin)
+
+
+def _schedulers(origin: dict[str, Any]) -> list[str]:
+    """The lines that give the pipeline the schedulers of this call."""
+    lines, combined = [], "CombinedPipeline" in origin["pipeline"]
     for name, kept in origin["schedulers"].items():
         settings = [f"{key}={_literal(key, value)}" for key, value in schedulers.settings(kept).items()]
         lines += _call(f"pipe.{name} = {kept['class']}", settings)

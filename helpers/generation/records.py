@@ -14,7 +14,7 @@ import re
 import reprlib
 import secrets
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,13 +112,17 @@ class Record:
             warnings.warn(message, UserWarning, stacklevel=2)
         return made
 
-    def code(self, folder: str | os.PathLike | None = None) -> str:
+    def code(self, folder: str | os.PathLike | None = None, *, earlier: Sequence[Record] = ()) -> str:
         """The complete diffusers script that makes this image, without helpers, ready to paste.
 
         It opens the input images as files beside it; folder: write them there, and let the script name that folder.
+        earlier: records whose images this one was made from, oldest first: the script makes them as well.
         """
-        parameters, origin = _checked(self.parameters), provenance.check(self.origin)
-        return code_export.write(parameters, origin, exact=self.exact, folder=folder)
+        made = [
+            code_export.Step(_checked(one.parameters), provenance.check(one.origin), one.image, one.exact)
+            for one in (*earlier, self)
+        ]
+        return code_export.write(made, folder=folder)
 
     def key(self) -> str:
         """A short hash of the parameters and the origin: records with equal keys were made alike."""

@@ -10,9 +10,9 @@ _IMPORT = re.compile(r'^import \{ [\w, ]+ \} from "\./(\w+)\.js";\n', re.MULTILI
 _DEFINED = re.compile(r"^(?:export )?(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 
 
-def css(name: str) -> str:
-    """The stylesheet of one widget, after what all widgets share."""
-    return "".join((FOLDER / f"{part}.css").read_text("utf-8") for part in ("base", name))
+def css(*names: str) -> str:
+    """The stylesheets of a widget and of what it is made of, after what all widgets share."""
+    return "".join((FOLDER / f"{part}.css").read_text("utf-8") for part in ("base", *names))
 
 
 def esm(name: str) -> str:

@@ -26,7 +26,8 @@ class MaskPainter(StillWidget):
 
     image: what `load_image` takes. At most 16 million pixels.
     mask: what to start from, of exactly the image's size: what `load_mask` takes; None is all black.
-        A soft mask stays soft. Later, `painter.mask = ...` takes the same, and the browser follows, undo included.
+        A soft mask stays soft. Later, `painter.mask = ...` takes the same, and the browser follows, undo included;
+        `painter.image = ...` takes another image of the same size.
     tool: "brush", "eraser", "rectangle", "ellipse", "lasso", "fill", "select" (a click on an object, or a box dragged
         around it: `select(image, ...)`) or "hand".
     brush_size: diameter in pixels of the image; None chooses a tenth of its longer side.
@@ -88,6 +89,16 @@ class MaskPainter(StillWidget):
     def image(self) -> Image.Image:
         """The image, "RGB", as the painter shows it."""
         return self._image.copy()
+
+    @image.setter
+    def image(self, image: Any) -> None:
+        image = read_image(image, "image", widget="MaskPainter")
+        if image.size != self._image.size:
+            raise ValueError(
+                f"image is {by(image.size)} pixels, the painter's {by(self._image.size)}: they must be equal. "
+                "Use painter.image = fit(image, painter.image), or make a new MaskPainter."
+            )
+        self._image, self._picture = image, encoded(image)
 
     @property
     def mask(self) -> Image.Image:

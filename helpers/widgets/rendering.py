@@ -132,8 +132,7 @@ class RenderWidget(StillWidget):
 
     def _follow(self) -> None:
         """Show what the session says; with its lock held."""
-        if self.record is not None and self.record.image is not None:
-            self._show_image("_picture", self.record.image)
+        self._show_image("_picture", None if self.record is None else self.record.image)
         self._state = self._session.state
 
     def _show_image(self, trait: str, image: Any) -> None:

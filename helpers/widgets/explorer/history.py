@@ -16,11 +16,12 @@ THUMB = 96  # pixels
 
 
 class Entry(NamedTuple):
-    """One image; values: of the controls that made it; thumb: a small JPEG."""
+    """One image; values: of the controls that made it; thumb: a small JPEG; steps: the images it was painted on."""
 
     record: Record
     values: dict[str, Any]
     thumb: bytes
+    steps: tuple[Record, ...] = ()
 
 
 class History(dict[int, Entry]):
@@ -35,19 +36,23 @@ class History(dict[int, Entry]):
         self.pins: dict[str, int] = {}
         self._numbers = itertools.count(1)
 
-    def add(self, record: Record, values: dict[str, Any]) -> int:
+    def add(self, record: Record, values: dict[str, Any], steps: tuple[Record, ...] = ()) -> int:
         """Keep an image, once; returns its number."""
         image = record.image
         if image is None:
             raise ValueError("record: it has no image, and the history keeps nothing else.")
         for number, entry in self.items():
-            if entry.values == values and digest_of(entry.record.image) == digest_of(image):
+            if entry.values == values and entry.steps == steps and digest_of(entry.record.image) == digest_of(image):
                 return number
         number = next(self._numbers)
-        self[number] = Entry(record, values, _thumb(image))
+        self[number] = Entry(record, values, thumb(image), steps)
         if len(self) > self.limit:
             del self[next(old for old in self if old not in self.pins.values())]
         return number
+
+    def number(self, record: Record | None) -> int | None:
+        """The number of a record that is kept, else None."""
+        return next((number for number, entry in self.items() if entry.record is record), None)
 
     def pin(self, place: str, number: int | None) -> None:
         """Pin an image as "a" or "b", or unpin with None; a pinned one is never dropped."""
@@ -57,7 +62,8 @@ class History(dict[int, Entry]):
             self.pins[place] = number
 
 
-def _thumb(image: Image.Image) -> bytes:
+def thumb(image: Image.Image) -> bytes:
+    """A small JPEG of an image."""
     small = image.convert("RGB")
     small.thumbnail((THUMB, THUMB))
     file = io.BytesIO()

@@ -8,11 +8,12 @@ from typing import Any
 
 from PIL import Image
 
+from helpers.common.validation import whole
 from helpers.generation import calls, provenance
 from helpers.generation.job_queue import Job
 from helpers.generation.png_record import Buffer
 from helpers.generation.records import Record, loaded
-from helpers.images.masks import share
+from helpers.images.masks import by, share
 from helpers.pipelines.prompt_reading import Reading
 from helpers.widgets.explorer.control_image import ControlImage
 from helpers.widgets.explorer.controls import ControlSet
@@ -26,7 +27,9 @@ class ExplorerSession(RenderSession):
     """What an Explorer does, apart from the screen; the arguments are the Explorer's, `others` those of RenderSession.
 
     values: of the controls. locked: whether a change keeps the seed. control_shown: what the ControlNet looks at, with
-    alpha. Wrong pipelines, images, masks and values raise TypeError or ValueError.
+    alpha. painter: what the mask is painted with, None where there is no mask. steps: the accepted images, each painted
+    on the one before it; `at` of them led to the present input image. behind: those that led to the image shown.
+    Wrong pipelines, images, masks and values raise TypeError or ValueError.
     """
 
     def __init__(self, pipe: Any, image: Any, mask: Any, parameters: dict[str, Any], **others: Any) -> None:
@@ -49,11 +52,17 @@ class ExplorerSession(RenderSession):
         self._drafted: dict[str, Any] | None = None  # the values whose draft is shown
         self._spent = False  # whether the seed has made its full image
         self._visible, self._late, self._restoring = True, False, False
-        self._painter = mask if isinstance(mask, MaskPainter) else None
-        if self._painter is None:
+        self.steps: tuple[Record, ...] = ()
+        self.at = 0
+        self.behind: tuple[Record, ...] = ()
+        self.painter = mask if isinstance(mask, MaskPainter) else None
+        self._own_painter = self.painter is None and "mask_image" in self._fixed
+        if self.painter is None:
             self._call(self.values)
-        else:
-            self._painter.observe(self._painted, "mask_bits")
+        if self._own_painter:
+            self.painter = MaskPainter(self._fixed["image"], self._fixed["mask_image"])
+        if self.painter is not None:
+            self.painter.observe(self._painted, "mask_bits")
 
     @property
     def original(self) -> Image.Image | None:
@@ -84,10 +93,8 @@ class ExplorerSession(RenderSession):
     def close(self) -> None:
         """Stop what runs, let go of the painter, and forget the history."""
         super().close()
-        if self._painter is not None:
-            self._painter.unobserve(self._painted, "mask_bits")
-            self._painter = None
-        self.history = History()
+        self._let_go_of_painter()
+        self.history, self.steps, self.behind, self.at = History(), (), (), 0
 
     def change(self, values: dict[str, Any], *, interactive: bool = False, strict: bool = False) -> None:
         """New values; strict: what cannot be called raises, and changes nothing."""
@@ -142,7 +149,38 @@ class ExplorerSession(RenderSession):
         """Bring an image of the history back, with its controls; nothing happens where it was dropped meanwhile."""
         with self.lock:
             if (entry := self.history.get(number)) is not None:
-                self._adopt(entry.record, entry.values)
+                self._adopt(entry.record, entry.values, steps=entry.steps)
+
+    @property
+    def chain(self) -> tuple[Record, ...]:
+        """The accepted images that led to the present input image, oldest first."""
+        return self.steps[: self.at]
+
+    def accept(self) -> None:
+        """Make the image that is shown the input of the next ones; with a mask, painting begins anew on it.
+
+        ValueError for a draft, for an image that is the input already, and for one of another size than its input.
+        """
+        with self.lock:
+            record, given = self.shown(), self._fixed.get("image")
+            if given is None:
+                raise ValueError(f"accept: {self.controls.pipeline} starts from no image, so none can be its input.")
+            if self.state["draft"]:
+                raise ValueError("accept: this is a draft. Wait for the full image, then accept it.")
+            if self.at and record is self.steps[self.at - 1]:
+                raise ValueError("accept: this image is the input already. Make a new one, then accept that.")
+            if record.image is None or (size := record.image.size) != given.size:
+                raise ValueError(
+                    f"accept: the image is {by(size)} pixels, its input {by(given.size)}. Only an image of its "
+                    "input's size can be the next input."
+                )
+            self.steps = (*self.behind, record)
+            self._begin_at(len(self.steps))
+
+    def back(self, number: int) -> None:
+        """Go to an accepted image, 1 and up, or to the first input, 0; later ones stay until another is accepted."""
+        with self.lock:
+            self._begin_at(whole("step", number, least=0, most=len(self.steps)))
 
     def restore(self, what: Record | str | PathLike | Buffer) -> None:
         """See `Explorer.restore`."""
@@ -159,25 +197,25 @@ class ExplorerSession(RenderSession):
         changes = super().finished(job)
         if job.values.get("control") not in (None, "given"):
             self.shown().control = job.values["control"]
-        self._drafted = job.values if job.draft else None
+        self._drafted, self.behind = job.values if job.draft else None, self.chain
         if job.interactive:
             return changes | {"shown": None}
         values = job.values | self._scheduler_of(self.shown())  # it may have been exchanged before the job began
         if self.values == job.values:
             self.values = values
-        return changes | {"shown": self.history.add(self.shown(), values)}
+        return changes | {"shown": self.history.add(self.shown(), values, self.chain)}
 
     def _arguments(self, values: dict[str, Any]) -> dict[str, Any]:
         call = self.controls.arguments(values) | self._fixed
-        if self._painter is not None:
-            call["mask_image"] = self._painter.mask
+        if self.painter is not None:
+            call["mask_image"] = self.painter.mask
         return call if self._control is None else call | self._control.arguments(values["control"], call)
 
     def _call(self, values: dict[str, Any]) -> dict[str, Any]:
         """The arguments, checked together: ValueError where these images and values cannot make a call."""
         call = self._arguments(values)
         calls.check_together(self.pipe, call)
-        if self._painter is not None and not share(call["mask_image"]):
+        if self.painter is not None and not share(call["mask_image"]):
             raise ValueError("Nothing is painted yet: paint white what should be made anew.")
         if self._control is not None:
             self._control.check(call)
@@ -216,19 +254,12 @@ class ExplorerSession(RenderSession):
             values["control"] = record.control if restorable else "given"
         return values
 
-    def _adopt(self, record: Record, values: dict[str, Any], *, text: str = "") -> None:
+    def _adopt(self, record: Record, values: dict[str, Any], *, text: str = "", steps: tuple[Record, ...] = ()) -> None:
         """Show a record, and set the controls and inputs to its own; ValueError, before anything changes."""
         fixed = {name: value for name, value in record.parameters.items() if name not in values}
         call = calls.check(self.pipe, fixed)
-        if self._painter is not None:
-            mask, image = fixed.pop("mask_image", None), fixed.get("image")
-            if any(getattr(one, "size", None) != self._painter.image.size for one in (mask, image)):
-                raise ValueError("this image has another size than the MaskPainter of this Explorer.")
-            self._restoring = True
-            try:
-                self._painter.mask = mask
-            finally:
-                self._restoring = False
+        if self.painter is not None:
+            self._paint(fixed.get("image"), fixed.get("mask_image"))
         self.queue.drop()
         if self._control is not None:
             fixed.pop(self._control.argument, None)
@@ -236,6 +267,51 @@ class ExplorerSession(RenderSession):
                 self._control.given = call.get(self._control.argument)
             self.control_shown = self._control.shown(call)
         self.values, self._fixed, self._spent = values, fixed, True
-        self.record, self._drafted = record, None
-        number = self.history.add(record, values)
+        self.record, self._drafted, self.behind, self.at = record, None, steps, len(steps)
+        if self.chain != steps:
+            self.steps = steps
+        number = self.history.add(record, values, steps)
         self.tell(phase="done", draft=False, quick=False, text=text, details="", shown=number)
+
+    def _begin_at(self, at: int) -> None:
+        """Go on from this accepted image."""
+        if not self.steps:
+            return
+        self.queue.drop()
+        self.at, self._drafted = at, None
+        self.record = self.steps[at - 1] if at else None
+        self.behind = self.steps[: max(0, at - 1)]
+        image = self.record.image if self.record else self.steps[0].parameters["image"]
+        self._fixed = self._fixed | {"image": image}
+        if self.painter is None:
+            self.go()
+            return
+        self._paint(image, None)
+        self.tell(
+            phase="idle", draft=False, quick=False, details="", shown=self.history.number(self.record),
+            text="Paint white what should be made anew next.",
+        )  # fmt: skip
+
+    def _paint(self, image: Any, mask: Any) -> None:
+        """Have the painter show an image and a mask (None: all black), which is no stroke."""
+        sizes = {getattr(one, "size", None) for one in (image, image if mask is None else mask)}
+        if self.painter is None or sizes != {self.painter.image.size}:
+            if not self._own_painter:
+                raise ValueError("this image has another size than the MaskPainter of this Explorer.")
+            painter = MaskPainter(image, mask)
+            self._let_go_of_painter()
+            self.painter = painter
+            painter.observe(self._painted, "mask_bits")
+            return
+        self._restoring = True
+        try:
+            self.painter.image, self.painter.mask = image, mask
+        finally:
+            self._restoring = False
+
+    def _let_go_of_painter(self) -> None:
+        if self.painter is not None:
+            self.painter.unobserve(self._painted, "mask_bits")
+            if self._own_painter:
+                self.painter.close()
+            self.painter = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import traitlets
+from ipywidgets import widget_serialization
 
 from helpers.common.png import png_bytes
 from helpers.generation.job_queue import Job
@@ -19,7 +20,9 @@ from helpers.generation.records import Record
 from helpers.pipelines import latent_preview
 from helpers.widgets.assets import css, esm
 from helpers.widgets.explorer.controls import ControlSet
+from helpers.widgets.explorer.history import thumb
 from helpers.widgets.explorer.session import ExplorerSession
+from helpers.widgets.mask_painter import MaskPainter
 from helpers.widgets.rendering import RenderWidget
 
 UNSEEN = 0.4  # seconds: a younger draft shows no previews, which would flicker between the drafts
@@ -32,7 +35,8 @@ class Explorer(RenderWidget):
 
     pipe: a diffusers pipeline, such as load("sd15-inpaint").
     image: what `load_image` takes, with sides that are multiples of 8 (Kandinsky: 64); text-to-image takes none.
-    mask: for inpainting, what `load_mask` takes, or a MaskPainter: then every stroke makes a new image.
+    mask: for inpainting, what `load_mask` takes, or a MaskPainter. It is painted on the image itself, and every
+        stroke makes a new one; "Accept" makes the result the image that one paints on next.
     control: with a ControlNet, what it looks at: "depth", "canny", "inpaint" (the image with a hole where it is
         masked), or "given", what is passed as control_image. Text-to-image begins with `image` as it is.
     folder: where `code` writes the images that its script opens.
@@ -46,7 +50,7 @@ class Explorer(RenderWidget):
     """
 
     _esm = esm("explorer")
-    _css = css("explorer")
+    _css = css("mask_painter", "explorer")
 
     _controls = traitlets.List().tag(sync=True)
     _values = traitlets.Dict().tag(sync=True)
@@ -56,6 +60,9 @@ class Explorer(RenderWidget):
     _control_png = traitlets.Bytes(help="what the ControlNet looks at, a PNG").tag(sync=True)
     _history = traitlets.List(help="oldest first: number, text, and thumb, a JPEG").tag(sync=True)
     _pins = traitlets.Dict(help="the numbers of the images pinned as a and b").tag(sync=True)
+    _painter = traitlets.Instance(MaskPainter, allow_none=True).tag(sync=True, **widget_serialization)
+    _steps = traitlets.List(help="the first input and the accepted images: text, and thumb, a JPEG").tag(sync=True)
+    _at = traitlets.Int(help="the place among them of the present input").tag(sync=True)
     _a = traitlets.Bytes().tag(sync=True)
     _b = traitlets.Bytes().tag(sync=True)
 
@@ -78,8 +85,9 @@ class Explorer(RenderWidget):
         self._folder = folder
         self._told = 0.0  # when the last preview was sent
         super().__init__(
-            session, layout, _controls=_for_page(session.controls), _values=_exact(session.values), _notes=session.notes
-        )
+            session, layout, _controls=_for_page(session.controls), _values=_exact(session.values),
+            _notes=session.notes, _painter=session.painter,
+        )  # fmt: skip
         session.go()
 
     @property
@@ -91,6 +99,22 @@ class Explorer(RenderWidget):
     def records(self) -> list[Record]:
         """The history, oldest first."""
         return [entry.record for entry in self._session.history.values()]
+
+    @property
+    def steps(self) -> list[Record]:
+        """The accepted images that led to the present input, oldest first: each was painted on the one before it."""
+        return list(self._session.chain)
+
+    def accept(self) -> None:
+        """Make the image on the screen the input of the next ones, as the button does; the mask is then empty.
+
+        ValueError for a draft, for an image that is the input already, and where the pipeline starts from no image.
+        """
+        self._session.accept()
+
+    def back(self, step: int) -> None:
+        """Go back to an accepted image as the input, 1 for the first, or to what was given, 0."""
+        self._session.back(step)
 
     def set(self, **values: Any) -> None:
         """Change controls from Python; the image follows. ValueError or TypeError leave everything as it was."""
@@ -108,8 +132,11 @@ class Explorer(RenderWidget):
         self._session.restore(what)
 
     def code(self) -> str:
-        """The complete script of the image on the screen, without helpers; its inputs are written to `folder`."""
-        return self._session.shown().code(self._folder)
+        """The complete script of the image on the screen, without helpers, the accepted images before it included.
+
+        Its inputs are written to `folder`.
+        """
+        return self._session.shown().code(self._folder, earlier=self._session.behind)
 
     def __repr__(self) -> str:
         session = self._session
@@ -125,6 +152,8 @@ class Explorer(RenderWidget):
             "lock": lambda: session.lock_seed(bool(content["on"])),
             "cancel": self.cancel,
             "recall": lambda: session.recall(content["number"]),
+            "accept": session.accept,
+            "back": lambda: session.back(content["step"]),
             "pin": lambda: session.pin(content["place"], content["number"]),
             "restore": lambda: session.restore(bytes(buffers[0])),
             "save": self._send_file,
@@ -166,9 +195,19 @@ class Explorer(RenderWidget):
                 {"number": number, "text": summary(entry.record.parameters), "thumb": entry.thumb}
                 for number, entry in history.items()
             ]
+            self._steps, self._at, self._painter = _thumbs(session.steps), session.at, session.painter
             self._pins, self._locked, self._values = dict(history.pins), session.locked, _exact(session.values)
             self._controls, self._notes = _for_page(session.controls), session.notes
             super()._follow()
+
+
+def _thumbs(steps: tuple[Record, ...]) -> list[dict[str, Any]]:
+    """The first input and the accepted images for the page; none before the first is accepted."""
+    if not steps:
+        return []
+    given = {"text": "The image that was given", "thumb": thumb(steps[0].parameters["image"])}
+    made = [(record.image, summary(record.parameters)) for record in steps]
+    return [given, *({"text": text, "thumb": thumb(image)} for image, text in made if image is not None)]
 
 
 def _for_page(controls: ControlSet) -> list[dict[str, Any]]:

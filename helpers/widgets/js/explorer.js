@@ -2,7 +2,9 @@
 // A pipeline's parameters as controls, the image they make, and the images before it.
 import { button, copy, element, keepKeys, listen, mark, widget } from "./dom.js";
 import { BUILDERS, exButton, tabbed } from "./explorer_controls.js";
+import { Brush } from "./explorer_brush.js";
 import { setImage, Stage } from "./explorer_stage.js";
+import { Steps } from "./explorer_steps.js";
 import { ExplorerStore } from "./explorer_store.js";
 import { stepsRun } from "./formats.js";
 
@@ -107,6 +109,8 @@ class Actions {
     this.store.restore(this.file.files?.[0]);
     this.file.value = "";
   } });
+  accept = exButton({ name: "accept", text: "Accept", title: "Paint on: this image becomes the input of the next ones",
+    action: () => this.store.accept() });
   compare = exButton({ name: "compare", text: "Compare", title: "Two images behind a divider: A and B, "
     + "or what was before and what is now", action: () => { this.stage.comparing = !this.stage.comparing; this.refreshView(); } });
   code = exButton({ name: "code", text: "Code", title: "The complete diffusers code of this image",
@@ -116,7 +120,7 @@ class Actions {
   open = exButton({ name: "load", text: "Open", title: "Bring back a saved image with its parameters; or drop it here",
     action: () => this.file.click() });
   node = element("div", { class: "ex-line ex-actions", role: "toolbar", "aria-label": "This image" },
-    this.compare, this.code, this.save, this.open, this.file);
+    this.accept, this.compare, this.code, this.save, this.open, this.file);
   text = element("code", { tabindex: 0, "aria-label": "Python code" });
   copy = exButton({ name: "copy", text: "Copy", action: () => copy(this.text, this.copy.lastChild, "Copy") });
   script = element("section", { class: "ex-script", "aria-label": "Code of this image", hidden: "" },
@@ -139,6 +143,9 @@ class Actions {
 
   refresh() {
     const { store, stage: { comparing, pair }, script, text } = this, made = Boolean(store.urls.picture);
+    const { phase, draft } = store.state;
+    this.accept.hidden = !store.urls.before;
+    mark(this.accept, { "aria-disabled": !made || phase !== "done" || draft });
     mark(this.compare, { "aria-pressed": comparing, "aria-disabled": !pair });
     mark(this.save, { "aria-disabled": !made });
     mark(this.code, { "aria-disabled": !made, "aria-pressed": !script.hidden, "aria-expanded": !script.hidden });
@@ -163,12 +170,13 @@ function takeDrops(root, store, signal) {
 }
 
 function render(store, { model, el, signal }) {
-  const stage = new Stage(store), panel = new Panel(store, signal), strip = new Strip(store);
+  const brush = new Brush(store, signal), stage = new Stage(store, brush), panel = new Panel(store, signal);
+  const strip = new Strip(store), steps = new Steps(store);
   const actions = new Actions(store, stage, () => refresh());
-  const refresh = () => { for (const part of [panel, stage, strip, actions]) part.refresh(); };
+  const refresh = () => { for (const part of [panel, stage, steps, strip, actions]) part.refresh(); };
   const root = element("div", { class: "cw explorer", role: "region", "aria-label": "Parameter explorer" },
     element("div", { class: "cw-main" }, element("div", { class: "cw-left ex-stage" }, ...stage.nodes, actions.node), panel.node),
-    strip.node, actions.script, stage.spoken);
+    steps.node, strip.node, actions.script, stage.spoken);
   el.append(root);
   keepKeys(root, signal, (event) => {
     const { key } = event, target = event.target, thumb = target.closest(".ex-thumb");
@@ -176,10 +184,11 @@ function render(store, { model, el, signal }) {
     if (key === "Escape" && store.running) model.send({ kind: "cancel" });
     else if (key === "Enter" && target.matches("textarea")) target.dispatchEvent(new Event("commit"));
     else if (target.role === "tab" && /^(Arrow(Left|Right)|Home|End)$/.test(key)) panel.moveTab?.(key);
-    else taken = thumb instanceof HTMLElement && strip.key(thumb, key);
+    else if (thumb instanceof HTMLElement) taken = (steps.node.contains(thumb) ? steps : strip).key(thumb, key);
+    else taken = brush.key(event);
     if (!taken && target.matches("[type=range]") && /^(Arrow|Page|Home|End)/.test(key)) target.dataset.keys = "1";
     return taken;
-  });
+  }, (event) => brush.command(event));
   takeDrops(root, store, signal);
   store.enter(refresh, signal);
   refresh();

@@ -8,6 +8,7 @@ const ICONS = {
   dice: '<rect x="3.5" y="3.5" width="13" height="13" rx="3"/><g fill="currentColor" stroke="none"><circle cx="7" cy="7" r="1.2"/><circle cx="13" cy="7" r="1.2"/><circle cx="10" cy="10" r="1.2"/><circle cx="7" cy="13" r="1.2"/><circle cx="13" cy="13" r="1.2"/></g>',
   locked: '<rect x="4.5" y="9" width="11" height="7.5" rx="1.6"/><path d="M6.8 9V6.6a3.2 3.2 0 0 1 6.4 0V9"/>',
   open: '<rect x="4.5" y="9" width="11" height="7.5" rx="1.6"/><path d="M6.8 9V6.2a3.2 3.2 0 0 1 6.2-1"/>',
+  accept: '<path d="M4 10.5l4 4 8-9"/>',
   compare: '<rect x="3" y="4.5" width="14" height="11" rx="1.5"/><path d="M10 2.5v15"/><path d="M10 5.2h5.6v9.6H10z" fill="currentColor" stroke="none" opacity=".45"/>',
   code: '<path d="M7 6l-4 4 4 4M13 6l4 4-4 4M11.2 4.8L8.8 15.2"/>',
   save: '<path d="M10 3v9.5M6.3 9L10 12.7 13.7 9M4 16.5h12"/>',

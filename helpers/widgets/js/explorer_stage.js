@@ -32,9 +32,12 @@ export class Stage {
     action: () => this.store.model.send({ kind: "cancel" }) });
   alert = element("div", { class: "ex-alert", role: "alert", hidden: "" });
 
-  constructor(store) {
+  /** `brush`: its mask lies on the images, under the divider. */
+  constructor(store, brush) {
     this.store = store;
-    this.nodes = [this.frame, this.bar, element("div", { class: "ex-line ex-under" }, this.status, this.cancel), this.alert];
+    this.brush = brush;
+    this.preview.after(brush.cover);
+    this.nodes = [this.frame, brush.tools, this.bar, element("div", { class: "ex-line ex-under" }, this.status, this.cancel), this.alert];
     this.divide();
   }
 
@@ -54,13 +57,15 @@ export class Stage {
     this.showImages(state);
     this.showProgress(state);
     this.tell(state);
+    this.brush.refresh();
   }
 
   showImages(state) {
     const { store: { urls, step, running }, picture, frame, pair } = this;
     this.comparing &&= Boolean(pair);
     setImage(picture, this.comparing && pair ? pair.urls[1] : urls.picture || urls.before);
-    picture.classList.toggle("ex-faint", !urls.picture);
+    picture.classList.toggle("ex-faint", !urls.picture && running);
+    frame.classList.toggle("ex-painted", Boolean(this.brush.painter));
     picture.alt = state.shown !== null || urls.picture ? `Image made from ${JSON.stringify(this.store.value("prompt"))}`
       : "The image before";
     frame.classList.toggle("ex-comparing", this.comparing);

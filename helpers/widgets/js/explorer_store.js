@@ -13,6 +13,7 @@ export class ExplorerStore {
   edits = {};  // what Python has not confirmed yet
   outbox = {};
   entries = [];  // the history, oldest first
+  steps = [];  // the first input and the accepted images
   urls = {};
   step = null;  // of the running call
   notice = null;  // why something was refused
@@ -28,9 +29,11 @@ export class ExplorerStore {
     follow(model, ["_values"], () => this.confirm(), signal);
     follow(model, ["_history"], () => { this.list(); this.refresh(); }, signal);
     follow(model, ["_state"], () => this.follow(), signal);
-    follow(model, ["_locked", "_pins", "_controls", "_notes"], () => this.refresh(), signal);
+    follow(model, ["_steps"], () => { this.listSteps(); this.refresh(); }, signal);
+    follow(model, ["_locked", "_at", "_pins", "_controls", "_notes"], () => this.refresh(), signal);
     hear(model, "msg:custom", (content, buffers) => this.receive(content, buffers), signal);
     this.list();
+    this.listSteps();
   }
 
   get state() { return this.model.get("_state"); }
@@ -78,6 +81,11 @@ export class ExplorerStore {
     for (const url of urls.values()) URL.revokeObjectURL(url);
   }
 
+  listSteps() {
+    this.steps.forEach(({ url }) => URL.revokeObjectURL(url));
+    this.steps = this.model.get("_steps").map(({ text, thumb }) => ({ text, url: imageURL(thumb, "image/jpeg") }));
+  }
+
   // -- to Python
 
   /** The value on the screen. */
@@ -112,6 +120,18 @@ export class ExplorerStore {
   recall(number) {
     this.begin();
     this.model.send({ kind: "recall", number });
+    this.refresh();
+  }
+
+  accept() {
+    this.begin();
+    this.model.send({ kind: "accept" });
+    this.refresh();
+  }
+
+  back(step) {
+    this.begin();
+    this.model.send({ kind: "back", step });
     this.refresh();
   }
 

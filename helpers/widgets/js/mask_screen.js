@@ -44,10 +44,21 @@ export class MaskScreen {
     viewport.resize(room, clamp(window.innerHeight * 0.7, 240, 640));
     this.stage.style.width = `${viewport.wide}px`;
     this.stage.style.height = `${viewport.high}px`;
+    this.resize();
+  }
+
+  /** Gives the canvases the frame's size. */
+  resize() {
+    const { viewport } = this;
     for (const canvas of [this.under, this.over, this.whole, this.halo]) {
       canvas.width = Math.round(viewport.wide * this.ratio);
       canvas.height = Math.round(viewport.high * this.ratio);
     }
+  }
+
+  /** Of the mask, 0..1; its outline is always seen. */
+  get opacity() {
+    return this.store.model.get("opacity");
   }
 
   /** Asks for a frame: of a box of the image, of all of it, or (null) of the pointer alone. */
@@ -100,7 +111,7 @@ export class MaskScreen {
     }
     this.place(shape).imageSmoothingEnabled = scale < 1;
     shape.drawImage(this.store.layer.canvas, 0, 0);
-    context.globalAlpha = this.store.model.get("opacity");
+    context.globalAlpha = this.opacity;
     context.drawImage(this.whole, 0, 0);
     context.globalAlpha = 1;
     // A white line with a dark one around it: on an image of any colour, one of the two is seen.

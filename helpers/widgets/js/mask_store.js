@@ -41,7 +41,24 @@ export class MaskStore {
     unpack(bits, this.mask.data);
     this.colour();
     follow(model, ["colour"], () => this.colour(), signal);
+    follow(model, ["_picture"], () => this.look(), signal);
     follow(model, ["mask_bits"], () => this.sending || this.receive(), signal);
+  }
+
+  /** Shows another image. */
+  async look() {
+    this.image = await createImageBitmap(new Blob([this.model.get("_picture")]));
+    this.views.forEach((view) => view.repaint());
+  }
+
+  /** A view of the mask, until the signal. */
+  enter(painter, signal) {
+    const { screen, hand } = painter;
+    const view = { draw: screen.draw.bind(screen), repaint: () => { screen.stale = true; screen.draw(); },
+      refresh: () => painter.refresh(), drop: () => hand.drop() };
+    this.views.add(view);
+    signal.addEventListener("abort", () => this.views.delete(view));
+    painter.refresh();
   }
 
   /** Brings the overlay up to date within a box. */

@@ -14,6 +14,7 @@ export class Viewport {
   high = 0;
   fit = 1;  // the scale that shows all of it
   fitted = true;
+  fixed = false;
 
   /** Of an image of this size; `moved` hears of every change. */
   constructor(width, height, moved) {
@@ -33,6 +34,15 @@ export class Viewport {
     this.pan(shift * (this.wide - wide), shift * (this.high - high));
   }
 
+  /** Gives the frame this width and the image's proportions; from now on all of the image is shown, and nothing zooms. */
+  fill(wide) {
+    this.fit = this.scale = wide / this.width;
+    this.wide = wide;
+    this.high = this.height * this.fit;
+    this.fixed = true;
+    this.pan(0, 0);
+  }
+
   /** Moves the image, as far as it still fills its frame. */
   pan(dx, dy) {
     this.fitted = this.scale <= this.fit * 1.001;
@@ -44,6 +54,7 @@ export class Viewport {
 
   /** Zooms about a point of the frame, its middle if not told: that stays where it is. */
   zoom(factor, { x, y } = { x: this.wide / 2, y: this.high / 2 }) {
+    if (this.fixed) return;
     const scale = clamp(this.scale * factor, this.fit, Math.max(32, 4 * this.fit));
     this.x = x - (x - this.x) * (scale / this.scale);
     this.y = y - (y - this.y) * (scale / this.scale);

@@ -1,0 +1,87 @@
+// @ts-check
+// The brush on an explorer's stage: the mask lies over the image that it makes, with the tools of a mask painter below.
+import { element, follow, onResize } from "./dom.js";
+import { MaskScreen } from "./mask_screen.js";
+import { openMask } from "./mask_store.js";
+import { Painter } from "./mask_tools.js";
+
+const REFERENCE = "IPY_MODEL_";  // what ipywidgets writes before the id of another widget's model
+
+/** A mask as large as what it lies on: coloured while one paints and until its image is there, then a line around it. */
+class Veil extends MaskScreen {
+  settled = false;
+
+  layout() {
+    const wide = this.over.parentElement?.clientWidth;
+    if (!wide) return;
+    this.ratio = window.devicePixelRatio;
+    this.viewport.fill(wide);
+    this.resize();
+  }
+
+  paintImage() {}  // that is the stage's
+
+  get opacity() {
+    return this.settled && !this.hand.gesture ? 0 : super.opacity;
+  }
+}
+
+/** Follows the explorer's MaskPainter, which may be displayed elsewhere as well: both paint one mask. */
+export class Brush {
+  cover = element("div", { class: "mp-stage ex-cover", hidden: "" });
+  tools = element("div", { class: "mask-painter ex-tools", hidden: "" });
+  painter = null;
+  closing = new AbortController();
+
+  constructor(store, signal) {
+    this.store = store;
+    this.signal = signal;
+    follow(store.model, ["_painter"], () => this.open(), signal);
+    signal.addEventListener("abort", () => this.closing.abort());
+    this.open();
+  }
+
+  async open() {
+    this.close();
+    const { store: { model }, closing: { signal } } = this, name = model.get("_painter");
+    if (!name || !model.widget_manager?.get_model) return;
+    const mask = await openMask({ model: await model.widget_manager.get_model(name.slice(REFERENCE.length)), signal });
+    if (signal.aborted) return;
+    const painter = this.painter = new Painter(mask, signal, Veil), { screen } = painter;
+    delete painter.shortcuts.h;  // nothing zooms here, so there is nothing to move
+    this.cover.replaceChildren(screen.over, screen.ring, painter.spoken);
+    this.tools.replaceChildren(painter.bar("tools", "size", "history", "whole"));
+    for (const { tool, node } of painter.tools) if (tool === "hand") node.hidden = true;
+    this.cover.hidden = this.tools.hidden = false;
+    onResize(this.cover, () => screen.layout(), signal);
+    mask.enter(painter, signal);
+    this.refresh();
+  }
+
+  close() {
+    this.closing.abort();
+    this.closing = new AbortController();
+    if (this.signal.aborted) this.closing.abort();
+    this.painter = null;
+    this.cover.hidden = this.tools.hidden = true;
+  }
+
+  refresh() {
+    if (!this.painter) return;
+    const { screen } = this.painter, { phase } = this.store.state, settled = phase === "done";
+    if (screen.settled !== settled) { screen.settled = settled; screen.draw(); }
+  }
+
+  /** Whether a key, on the image or on a tool, was taken. */
+  key(event) {
+    return this.owns(event.target) && Boolean(this.painter?.key(event));
+  }
+
+  command(event) {
+    return this.owns(event.target) && Boolean(this.painter?.command(event));
+  }
+
+  owns(node) {
+    return this.cover.contains(node) || this.tools.contains(node);
+  }
+}
