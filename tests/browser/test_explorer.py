@@ -33,7 +33,7 @@ class Explored:
         self.root.locator(".ex-status", has_text=re.compile(text)).wait_for(timeout=SOON)
 
     def thumbs(self):
-        return self.root.locator(".ex-thumb")
+        return self.root.locator(".ex-thumb[data-number]")
 
     def values(self):
         return json.loads(
@@ -42,6 +42,7 @@ class Explored:
 
     def at(self, name, share):
         """Where a slider's thumb stands when it is at `share` of its way."""
+        self.slider(name).scroll_into_view_if_needed()
         box = self.slider(name).bounding_box()
         return box["x"] + 8 + (box["width"] - 16) * share, box["y"] + box["height"] / 2
 
@@ -285,6 +286,64 @@ def test_an_error_is_shown_with_its_cause_and_work_goes_on(explore) -> None:
     box.fill("0.01")
     box.press("Tab")
     alert.get_by_text("leaves no step to run").wait_for()
+
+
+def test_one_paints_on_the_result_accepts_it_and_goes_back(explore) -> None:
+    explorer = explore(num_inference_steps=4)
+    root, page, python = explorer.root, explorer.page, explorer.notebook.python
+    explorer.status("Full image")
+    first = explorer.made()
+    thumbs, steps = explorer.thumbs(), root.locator(".ex-step")
+    explorer.button("Accept").click()
+    steps.nth(1).wait_for(timeout=SOON)
+    root.locator(".ex-alert", has_text="Paint over").wait_for()
+    assert python("print(explorer.parameters['mask_image'].getbbox())") == "None"
+
+    def drag(start, end):
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        page.mouse.move(box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + end[0] * box["width"], box["y"] + end[1] * box["height"], steps=5)
+        page.mouse.up()
+
+    def painted():
+        return json.loads(python("print([*explorer.record.parameters['mask_image'].getbbox()])"))
+
+    canvas = root.locator(".ex-cover .mp-canvas")
+    drag((0.2, 0.3), (0.5, 0.3))
+    thumbs.nth(1).wait_for(timeout=SOON)
+    assert explorer.shown() == explorer.made() != first
+    assert python("print(explorer.record.parameters['image'] == explorer.steps[0].image)") == "True"
+    left, top, right, bottom = painted()
+    size = json.loads(python("print([*image.size])"))
+    assert left < 0.2 * size[0] < 0.5 * size[0] < right < 0.7 * size[0] and top < 0.3 * size[1] < bottom < 0.5 * size[1]
+
+    explorer.button("Compare").click()  # the divider is dragged at its line, and one paints beside it
+    divider = explorer.slider("Divider: Before to its left, Now to its right")
+    drag((0.5, 0.8), (0.25, 0.8))
+    assert 18 <= int(divider.input_value()) <= 32
+    drag((0.7, 0.8), (0.8, 0.8))
+    assert 18 <= int(divider.input_value()) <= 32
+    thumbs.nth(2).wait_for(timeout=SOON)
+    assert painted()[3] > 0.7 * size[1]
+    canvas.press("Control+z")  # takes the stroke back
+    root.locator(".ex-thumb[data-number='2'][aria-current=true]").wait_for(timeout=SOON)
+    explorer.status("Full image")
+    explorer.button("Compare").click()
+
+    explorer.button("Code").click()
+    root.locator(".ex-script code", has_text="image=image,").wait_for(timeout=SOON)
+    explorer.button("Accept").click()
+    steps.nth(2).wait_for(timeout=SOON)
+    steps.nth(1).click()
+    root.locator(".ex-step[aria-current=true]", has_text="1").wait_for()
+    assert explorer.shown() == first
+    steps.nth(1).focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    root.locator(".ex-step[aria-current=true]", has_text="Start").wait_for()
+    assert steps.count() == 3 and python("print(explorer.steps, explorer.image)") == "[] None"
 
 
 def test_a_stroke_on_the_painter_makes_a_picture(explore) -> None:

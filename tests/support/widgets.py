@@ -32,9 +32,14 @@ class Browser:
     def change(self, *, moving: bool = False, **values: Any) -> str:
         return self.send("change", values=values, moving=moving)
 
+    def paint(self, mask: Image.Image) -> None:
+        """A stroke on the Explorer's image, after which its mask is this one."""
+        self.widget._session.painter.mask = mask
+
     def __getitem__(self, trait: str) -> Any:
         """What the page knows of the widget."""
-        return self.widget.get_state(trait)[trait]
+        known = self.widget.get_state(trait)[trait]
+        return getattr(self.widget, trait) if str(known).startswith("IPY_MODEL_") else known
 
     @property
     def phase(self) -> str:

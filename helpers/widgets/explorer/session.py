@@ -289,7 +289,7 @@ class ExplorerSession(RenderSession):
         self._paint(image, None)
         self.tell(
             phase="idle", draft=False, quick=False, details="", shown=self.history.number(self.record),
-            text="Paint white what should be made anew next.",
+            text="Paint over what should be made anew next.",
         )  # fmt: skip
 
     def _paint(self, image: Any, mask: Any) -> None:

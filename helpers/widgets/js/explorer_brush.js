@@ -9,7 +9,7 @@ const REFERENCE = "IPY_MODEL_";  // what ipywidgets writes before the id of anot
 
 /** A mask as large as what it lies on: coloured while one paints and until its image is there, then a line around it. */
 class Veil extends MaskScreen {
-  settled = false;
+  fresh = true;  // whether its image is still to come
 
   layout() {
     const wide = this.over.parentElement?.clientWidth;
@@ -22,7 +22,7 @@ class Veil extends MaskScreen {
   paintImage() {}  // that is the stage's
 
   get opacity() {
-    return this.settled && !this.hand.gesture ? 0 : super.opacity;
+    return this.fresh || this.hand.gesture ? super.opacity : 0;
   }
 }
 
@@ -50,11 +50,12 @@ export class Brush {
     const painter = this.painter = new Painter(mask, signal, Veil), { screen } = painter;
     delete painter.shortcuts.h;  // nothing zooms here, so there is nothing to move
     this.cover.replaceChildren(screen.over, screen.ring, painter.spoken);
-    this.tools.replaceChildren(painter.bar("tools", "size", "history", "whole"));
+    this.tools.replaceChildren(painter.bar("tools", "history", "size", "whole"));
     for (const { tool, node } of painter.tools) if (tool === "hand") node.hidden = true;
     this.cover.hidden = this.tools.hidden = false;
     onResize(this.cover, () => screen.layout(), signal);
     mask.enter(painter, signal);
+    follow(mask.model, ["mask_bits"], () => this.tint(true), signal);
     this.refresh();
   }
 
@@ -67,9 +68,14 @@ export class Brush {
   }
 
   refresh() {
-    if (!this.painter) return;
-    const { screen } = this.painter, { phase } = this.store.state, settled = phase === "done";
-    if (screen.settled !== settled) { screen.settled = settled; screen.draw(); }
+    if (this.store.state.phase === "done") this.tint(false);
+  }
+
+  tint(fresh) {
+    const screen = this.painter?.screen;
+    if (!screen || screen.fresh === fresh) return;
+    screen.fresh = fresh;
+    screen.draw();
   }
 
   /** Whether a key, on the image or on a tool, was taken. */

@@ -22,7 +22,7 @@ export class Steps {
   }
 
   thumb({ text, url }, number) {
-    const label = number ? `Accepted image ${number}: ${text}` : text;
+    const label = number ? `Step ${number}: ${text}` : text;
     return button("ex-thumb ex-step", () => this.store.back(number), { title: label, "aria-label": label },
       element("img", { src: url, alt: "", draggable: false }),
       element("b", { class: "cw-badge", "aria-hidden": true }, number ? String(number) : "Start"));

@@ -471,3 +471,106 @@ def test_steps_that_a_scheduler_cannot_run_are_said_before_the_model_runs(
     with pytest.raises(ValueError, match="half a character"):
         explorer.set(prompt="a \ud83d")
     assert "half a character" in browser.change(prompt="a \ud83d")
+
+
+# One canvas: paint, accept, paint on
+
+
+@pytest.fixture
+def painted(explore, inpaint):
+    """An Explorer with two accepted images, and a third that was painted on the second."""
+    explorer = explore(inpaint, noise(1), half_mask())
+    for turn in (90, 180):
+        explorer.accept()
+        explorer.browser.paint(half_mask().rotate(turn))
+        assert explorer.wait(LONG)
+    return explorer
+
+
+def test_an_accepted_image_is_the_input_of_the_next_and_painting_begins_anew(explorer, browser) -> None:
+    first = explorer.record
+    assert not browser.send("accept") and browser["_at"] == 1 and explorer.steps == [first]
+    assert browser.phase == "idle" and "Paint over what" in browser.text and browser.shown == 1
+    assert same(browser.image("_before"), first.image) and same(browser.image("_picture"), first.image)
+    assert same(browser["_painter"].image, first.image) and not browser["_painter"].mask.getbbox()
+    browser.paint(half_mask().rotate(90))
+    assert explorer.wait(LONG) and browser.phase == "done" and len(explorer.records) == 2
+    assert same(explorer.record.parameters["image"], first.image)
+    assert same(explorer.record.parameters["mask_image"], half_mask().rotate(90))
+    assert [step["text"] for step in browser["_steps"]][0] == "The image that was given"
+
+
+def test_the_images_are_those_of_plain_calls_one_after_the_other(painted, inpaint) -> None:
+    image = noise(1)
+    for turn in (0, 90, 180):
+        image = inpaint(
+            prompt="a cat", image=image, mask_image=half_mask().rotate(turn), height=SIZE, width=SIZE,
+            num_inference_steps=3, generator=torch.Generator("cpu").manual_seed(0),
+        ).images[0]  # fmt: skip
+    assert same(painted.image, image)
+
+
+def test_one_goes_back_to_any_accepted_image_and_forward_again(painted) -> None:
+    browser, (first, second, third) = painted.browser, painted.records
+    browser.send("back", step=1)
+    assert painted.steps == [first] and same(painted.image, first.image) and browser["_at"] == 1
+    assert same(browser.image("_before"), first.image) and not browser["_painter"].mask.getbbox()
+    browser.send("back", step=0)
+    assert painted.steps == [] and painted.image is None and not browser["_picture"]
+    assert same(browser.image("_before"), noise(1)) and len(browser["_steps"]) == 3
+    browser.send("back", step=2)
+    assert painted.steps == [first, second] and same(browser.image("_before"), second.image)
+    browser.send("recall", number=3)
+    assert same(painted.image, third.image) and painted.steps == [first, second]
+    assert same(browser["_painter"].mask, half_mask().rotate(180)) and same(browser.image("_before"), second.image)
+    browser.send("recall", number=1)
+    assert painted.steps == [] and same(browser.image("_before"), noise(1)) and len(browser["_steps"]) == 3
+    assert not browser.send("accept") and painted.steps == [first] and len(browser["_steps"]) == 2
+
+
+def test_the_code_makes_the_whole_chain(painted, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    painted.set(scheduler="DDIMScheduler")
+    assert painted.wait(LONG)
+    code = painted.code()
+    assert code.count("from_pretrained") == 1 and code.count(".images[0]") == 3
+    assert code.count("    image=image,") == 2 and code.count("image=Image.open(") == 1 + 3
+    assert code.count("pipe.scheduler = DDIMScheduler(") == 1
+    space: dict = {}
+    exec(code, space)  # noqa: S102
+    assert same(space["image"], painted.image)
+    painted.back(1)
+    assert painted.code().count(".images[0]") == 1
+
+
+def test_what_cannot_be_accepted_is_said(explorer, explore, browser, inpaint) -> None:
+    explorer.accept()
+    assert "this image is the input already" in browser.send("accept")
+    explorer.back(0)
+    assert "there is no image yet" in browser.send("accept")
+    with pytest.raises(ValueError, match="step=2"):
+        explorer.back(2)
+    words = explore(quiet("sd15"))
+    assert "starts from no image" in words.browser.send("accept")
+    other = explore(quiet("sd15-inpaint"), noise(1), half_mask(), num_inference_steps=20)
+    other.browser.change(moving=True, guidance_scale=3.0)
+    assert other.wait(LONG) and "this is a draft" in other.browser.send("accept")
+    assert other.steps == []
+
+
+def test_an_accepted_image_of_image_to_image_is_made_anew_at_once(explore) -> None:
+    explorer = explore(quiet("sd15", task="image2image"), noise(1), strength=0.9)
+    first = explorer.image
+    explorer.accept()
+    assert explorer.wait(LONG) and same(explorer.record.parameters["image"], first)
+    explorer.back(0)
+    assert explorer.wait(LONG) and same(explorer.image, first)
+
+
+def test_a_painter_shows_another_image_of_its_size_only() -> None:
+    painter = MaskPainter(noise(1), half_mask())
+    painter.image = noise(2)
+    assert same(painter.image, noise(2)) and same(painter.mask, half_mask())
+    with pytest.raises(ValueError, match="image is 64 x 64 pixels, the painter's 32 x 32"):
+        painter.image = noise(2, size=64)
+    assert same(painter.image, noise(2))
