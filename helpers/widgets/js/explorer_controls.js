@@ -3,7 +3,7 @@
 import { button, element, mark, onResize, svg } from "./dom.js";
 import { schedulerText, seedOf, shown } from "./formats.js";
 
-const ICONS = {
+const DRAWINGS = {
   cancel: '<rect x="5.5" y="5.5" width="9" height="9" rx="1.5" fill="currentColor"/>',
   dice: '<rect x="3.5" y="3.5" width="13" height="13" rx="3"/><g fill="currentColor" stroke="none"><circle cx="7" cy="7" r="1.2"/><circle cx="13" cy="7" r="1.2"/><circle cx="10" cy="10" r="1.2"/><circle cx="7" cy="13" r="1.2"/><circle cx="13" cy="13" r="1.2"/></g>',
   locked: '<rect x="4.5" y="9" width="11" height="7.5" rx="1.6"/><path d="M6.8 9V6.6a3.2 3.2 0 0 1 6.4 0V9"/>',
@@ -16,7 +16,7 @@ const ICONS = {
   copy: '<rect x="7" y="7" width="9.5" height="9.5" rx="1.5"/><path d="M13 4.8A1.5 1.5 0 0 0 11.6 3.5H5A1.5 1.5 0 0 0 3.5 5v6.6A1.5 1.5 0 0 0 4.8 13"/>',
 };
 
-const icon = (name) => svg(ICONS[name]);
+const icon = (name) => svg(DRAWINGS[name]);
 
 /** A button with an icon, a text, or both; `label` is its accessible name where there is no text. */
 export function exButton({ action, name = "", text = "", label = "", title = label }) {

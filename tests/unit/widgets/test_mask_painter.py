@@ -189,6 +189,6 @@ def test_the_brush_starts_at_a_tenth_of_the_longer_side(image):
 
 
 def test_both_sides_know_the_same_tools():
-    script = (assets.FOLDER / "mask_painter.js").read_text("utf-8")
+    script = (assets.FOLDER / "mask_tools.js").read_text("utf-8")
     tools = re.search(r"const TOOLS = \{(.*?)\};", script, re.S)[1]
     assert tuple(re.findall(r"(\w+): \[", tools)) == module.TOOLS
