@@ -29,7 +29,7 @@ class Veil extends MaskScreen {
 /** Follows the explorer's MaskPainter, which may be displayed elsewhere as well: both paint one mask. */
 export class Brush {
   cover = element("div", { class: "mp-stage ex-cover", hidden: "" });
-  tools = element("div", { class: "mask-painter ex-tools", hidden: "" });
+  tools = element("div", { class: "ex-tools", hidden: "" });
   painter = null;
   closing = new AbortController();
 
