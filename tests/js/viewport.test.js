@@ -47,3 +47,15 @@ test("what changes is told", () => {
   viewport.zoom(2);
   assert.equal(told, 3);
 });
+
+test("a frame that is filled shows all of the image, and nothing zooms", () => {
+  const view = new Viewport(128, 96, () => {});
+  view.fill(384);
+  assert.deepEqual([view.scale, view.wide, view.high, view.x, view.y], [3, 384, 288, 0, 0]);
+  view.zoom(2);
+  view.pan(10, 10);
+  assert.deepEqual([view.scale, view.x, view.y], [3, 0, 0]);
+  assert.deepEqual(view.toImage({ x: 192, y: 144 }), { x: 64, y: 48 });
+  view.fill(192);
+  assert.deepEqual([view.scale, view.wide, view.high], [1.5, 192, 144]);
+});
