@@ -146,7 +146,7 @@ def test_the_code_that_the_page_shows_makes_the_pages_image(visit) -> None:
         apart = np.abs(found - np.asarray(names["result"].convert("RGB")).astype(int))
         assert apart.max() <= 1, f"{settings}: {apart.max()} of 255"
         shares[number] = float((apart > 0).mean())
-    assert max(shares.values()) <= 0.002 and np.mean(list(shares.values())) <= 0.001
+    assert {number: share for number, share in shares.items() if share > 0.001} == {}
     print(f"{len(CALLS)} calls: at most {max(shares.values()):.4%} of the values differ, by 1 of 255")
 
 

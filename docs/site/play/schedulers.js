@@ -14,13 +14,17 @@ export function blend(...terms) {
   return result;
 }
 
-/** The share of the image, as variance, that is left at each of the training's timesteps. */
-function alphasOf({ num_train_timesteps: count, beta_start: first, beta_end: last, beta_schedule: schedule }) {
+/**
+ * The share of the image, as variance, that is left at each of the training's timesteps: rounded where torch rounds, as
+ * a thousand roundings add up to what is seen in the image.
+ */
+export function alphasOf({ num_train_timesteps: count, beta_start: first, beta_end: last, beta_schedule: schedule }) {
   if (schedule !== "scaled_linear") throw new Error(`beta_schedule=${schedule}: the page knows scaled_linear alone.`);
+  const { fround } = Math, low = fround(Math.sqrt(first)), high = fround(Math.sqrt(last)), step = fround(fround(high - low) / (count - 1));
   let product = 1;
-  return Float64Array.from({ length: count }, (_, i) => {
-    const root = Math.sqrt(first) + (i / (count - 1)) * (Math.sqrt(last) - Math.sqrt(first));
-    return (product *= 1 - root * root);
+  return Float32Array.from({ length: count }, (_, i) => {
+    const root = fround(i < count / 2 ? low + fround(i * step) : high - fround((count - 1 - i) * step));
+    return (product *= fround(1 - fround(root * root)));
   });
 }
 
