@@ -245,10 +245,14 @@ def test_place_in_the_line_is_told(address, engine) -> None:
     first = threading.Thread(target=make, args=(there,), kwargs=CALL | {"seed": 0})
     first.start()
     time.sleep(0.4)
-    there.on_wait = lambda before: (told.append(before), engine.hold.set())
-    make(there, seed=1, **CALL)
+    queue = JobQueue()
+    job = Job(
+        there, CALL | {"seed": 1}, on_step=lambda job, _: (told.append((job.before, job.step)), engine.hold.set())
+    )
+    queue.submit(job)
+    assert job.wait(60) and job.state == "done" and queue.close(5)
     first.join(60)
-    assert told[0] == 1
+    assert told[0] == (1, 0) and told[-1][0] == 0 and told[-1][1] >= 4
 
 
 def test_other_weights_versions_and_lora_are_refused(address, tiny_course, monkeypatch) -> None:  # noqa: F811
