@@ -140,7 +140,7 @@ def _problem(described: str, steps: int, strength: float, start: float | None, e
             if not _finite(scheduler, steps, left[0], left[-1] + 1):
                 return "ends in NaN"
         except Exception as error:  # IndexError, ValueError, ZeroDivisionError: whatever the arithmetic trips over
-            return f"fails ({type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''})"
+            return f"fails ({': '.join([type(error).__name__, *str(error).splitlines()[:1]])[:100]})"
     return None
 
 
