@@ -41,10 +41,11 @@ class Question:
 
     def _repr_html_(self) -> str:
         """For a page without a kernel: the answer is folded away."""
-        items = "".join(f"<li>{as_html(text)}</li>" for text, _ in self.choices)
+        # The letters are written out: JupyterLab numbers every list with 1, 2, 3, and the answer names a letter.
+        lines = [f"{letter}) {as_html(text)}" for letter, (text, _) in zip(LETTERS, self.choices, strict=False)]
         why = self.choices[LETTERS.index(self.right)][1]
         return (
-            f'{self._asked()}<ol type="a">{items}</ol>'
+            f"{self._asked()}<p>{'<br>'.join(lines)}</p>"
             f"<details><summary>Answer</summary>{self.right}) {as_html(why)}</details>"
         )
 

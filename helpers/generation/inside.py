@@ -18,6 +18,8 @@ from PIL import Image
 
 from helpers.generation import calls
 from helpers.generation.records import Record, make
+from helpers.images.masks import check_mask
+from helpers.pipelines.control_images import control_argument
 from helpers.pipelines.inspection import autoencoder, check_pipeline, family, name_of, parameters_of
 from helpers.pipelines.runtimes import runtime_of
 from helpers.pipelines.twins import exclusively, set_components, twin
@@ -101,7 +103,23 @@ def check(pipe: Any, call: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("the UNet is compiled, and hooks do not reach into compiled code: unload() and load it anew.")
     checked = calls.check(pipe, call)
     calls.check_together(pipe, checked)
+    _check_images(pipe, checked)
     return checked
+
+
+def _check_images(pipe: Any, call: dict[str, Any]) -> None:
+    """ValueError where a step would show nothing, or not what was meant; a plain call stretches such a mask."""
+    taken = [name for name in ("image", "mask_image", "control_image") if name in parameters_of(pipe)]
+    if lacks := [name for name in taken if call.get(name) is None]:
+        raise ValueError(f"{name_of(pipe)} takes {' and '.join(taken)}, and the call has no {' and no '.join(lacks)}.")
+    for name in ("image", "latents"):
+        given: Any = call.get(name)
+        count = len(given) if isinstance(given, (list, tuple)) or getattr(given, "ndim", 0) == 4 else 1
+        if count != 1 and name != control_argument(pipe):  # where there may be one for each ControlNet
+            raise ValueError(f"{name} is a batch of {count}: the steps of one image are shown, so pass one.")
+    image, mask = call.get("image"), call.get("mask_image")
+    if isinstance(mask, Image.Image):
+        check_mask(mask, image if isinstance(image, Image.Image) else None)
 
 
 def run(pipe: Any, *, seed: int = 0, **call: Any) -> tuple[Record, list[Step], Any]:

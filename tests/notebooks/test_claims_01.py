@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 import torch
 
@@ -117,11 +118,13 @@ def test_offload_needs_an_accelerator() -> None:
 @pytest.fixture(scope="module")
 def guides_cats(chapter):
     """Kandinsky's cats with the guide's prompt, one image a seed; and the pair that they began with."""
+    return [chapter.guides, *(guides_cat(chapter, number) for number in SEEDS[1:])], chapter.pair
+
+
+def guides_cat(chapter, number: int, **more):
     size = CATALOG["kandinsky22-inpaint"].size
     call = chapter.pair | {"height": size, "width": size, "num_inference_steps": 25}
-    call["negative_prompt"] = chapter.negative_prompt
-    more = [chapter.kandinsky(GUIDE, **call, generator=seed(number)).images[0] for number in SEEDS[1:]]
-    return [chapter.guides, *more], chapter.pair
+    return chapter.kandinsky(GUIDE, **call, **more, generator=seed(number)).images[0]
 
 
 def test_kandinsky_paints_the_guides_cat_into_the_mask(guides_cats) -> None:
@@ -129,6 +132,55 @@ def test_kandinsky_paints_the_guides_cat_into_the_mask(guides_cats) -> None:
     assert mean(adherence(cat, "a black cat") for cat in cats) > 0.6
     moved = [change(pair["image"], cat, pair["mask_image"]) for cat in cats]
     assert mean(one.inside for one in moved) > 3 * mean(one.outside for one in moved)
+
+
+def test_kandinskys_cat_falls_apart_with_the_guides_negative_prompt_and_not_at_half_the_guidance(
+    chapter, guides_cats
+) -> None:
+    def nearly_black(images) -> float:
+        hole = np.asarray(chapter.pair["mask_image"]) >= 128
+        return mean((np.asarray(image.convert("L"))[hole] < 12).mean() for image in images)
+
+    assert list(chapter.against) == ["no negative prompt", "the guide's", "the guide's, half the guidance"]
+    _, guided, half = ([image] for image in chapter.against.values())
+    against = {"negative_prompt": chapter.negative_prompt}
+    guided += [guides_cat(chapter, number, **against) for number in SEEDS[1:]]
+    half += [guides_cat(chapter, number, **against, guidance_scale=2.0) for number in SEEDS[1:]]
+    assert nearly_black(guides_cats[0]) < 0.05 and 0.2 < nearly_black(guided) < 0.5 and nearly_black(half) < 0.1
+
+
+def test_what_breaks_it_is_the_negative_embedding_and_not_the_prompts(chapter) -> None:
+    """Both from one seed: the prompt's embedding stays; guidance leads away from another image with each seed."""
+    kandinsky, cosine = chapter.kandinsky, torch.nn.functional.cosine_similarity
+    against = {"negative_prompt": chapter.negative_prompt}
+    plain, both = (
+        [kandinsky.prior_pipe(GUIDE, generator=seed(number), **more).to_tuple() for number in SEEDS]
+        for more in ({}, against)
+    )
+    assert min(cosine(one[0], other[0]) for one, other in zip(plain, both, strict=True)) > 0.95
+    assert all(torch.equal(one[1], plain[0][1]) for one in plain)
+    assert mean(float(cosine(both[number][1], both[number - 1][1])) for number in SEEDS) < 0.5
+    apart = [answers_apart(chapter, plain[0][0], negative) for negative in (plain[0][1], both[0][1])]
+    assert apart[1] > 1.3 * apart[0]
+
+
+def answers_apart(chapter, image_embeds, negative_image_embeds) -> float:
+    """How far the UNet's two answers lie apart in a call that guidance does not move, over one of them; a mean."""
+    size, found, decoder = CATALOG["kandinsky22-inpaint"].size, [], chapter.kandinsky.decoder_pipe
+
+    def note(unet, args, output) -> None:
+        without, prompted = (output[0] if isinstance(output, tuple) else output.sample)[:, :4].chunk(2)
+        found.append(float((prompted - without).norm() / prompted.norm()))
+
+    hook = decoder.unet.register_forward_hook(note)
+    try:
+        decoder(
+            image_embeds=image_embeds, negative_image_embeds=negative_image_embeds, **chapter.pair, height=size,
+            width=size, num_inference_steps=10, guidance_scale=1.0001, generator=seed(0),
+        )  # fmt: skip
+    finally:
+        hook.remove()
+    return mean(found)
 
 
 def test_kandinsky_would_paint_512_pixels_in_100_steps() -> None:

@@ -1,5 +1,7 @@
 """check() answers every answer with words, never with a traceback."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -39,10 +41,26 @@ def test_right_and_wrong_answers():
 
 def test_html_is_coloured_escaped_and_formatted():
     right, wrong = check("01.1", 4)._repr_html_(), check("01.1", 5)._repr_html_()
-    assert "#2e9e5b" in right and "<code>4</code>" in right
-    assert "#d9822b" in wrong and "not yet" in wrong
+    assert "#2e8a52" in right and "<code>4</code>" in right
+    assert "#b8630f" in wrong and "not yet" in wrong
     assert "&lt;b&gt;<code>8 // 2</code>&lt;/b&gt;" in wrong and "<b>" not in wrong
     assert "<script>" not in check("01.1", "<script>")._repr_html_()
+
+
+@pytest.mark.parametrize("answer", [4, 5])
+def test_the_title_can_be_read_in_both_themes(answer):
+    colour = re.search(r"color: #(\w{6})\">", check("01.1", answer)._repr_html_())
+    assert colour
+    for page in ("ffffff", "111111"):  # JupyterLab's light and dark
+        light, dark = sorted((luminance(colour[1]), luminance(page)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) > 4.2
+
+
+def luminance(colour: str) -> float:
+    """Of "rrggbb", by WCAG 2."""
+    shares = [value / 255 for value in bytes.fromhex(colour)]
+    linear = [share / 12.92 if share <= 0.03928 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
 def test_an_answer_that_breaks_its_check_says_so():

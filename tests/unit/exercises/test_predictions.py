@@ -74,6 +74,7 @@ def test_a_notebook_gets_buttons_and_a_page_without_a_kernel_a_folded_answer(ask
     data = asked._repr_mimebundle_()
     assert notebook_runner.WIDGET_VIEW in data and data["text/plain"] == repr(asked)
     question_text, folded = data["text/html"].split("<details>")
+    assert "<p>a) 20<br>b) <code>int(12)</code><br>c) A castle</p>" in question_text and "b) Yes, 12." in folded
     assert "Yes, 12." in folded and "Yes" not in question_text and "No:" not in data["text/html"]
 
 

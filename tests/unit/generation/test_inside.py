@@ -15,7 +15,7 @@ from helpers.generation import inside
 from helpers.generation.records import make
 from helpers.pipelines.inspection import models
 from tests.support.calls import CALLS, arguments, half_mask, noise, same
-from tests.support.tiny import quiet, tiny_course  # noqa: F401
+from tests.support.tiny import SIZE, quiet, tiny_course  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_course")
 WATCHED = [one for one in CALLS if one[1] != "upscale"]
@@ -199,6 +199,14 @@ def test_a_cancelled_call_leaves_the_pipeline_as_it_was(error) -> None:
         ("sd15", None, {"num_inference_steps": 0}, ValueError, "num_inference_steps=0: expected a whole number"),
         ("sd15", "image2image", {"strength": 0.1, "num_inference_steps": 5}, ValueError, "leaves no step to run"),
         ("sd15", None, {"guidance": 5}, TypeError, "guidance=.*does not take it. Did you mean 'guidance_scale'"),
+        ("sd15", None, {"latents": torch.zeros(2, 4, 4, 4)}, ValueError, "latents is a batch of 2: the steps of one"),
+        ("sd15", "image2image", {"image": None}, ValueError, "takes image, and the call has no image"),
+        ("sd15", "image2image", {"image": [noise(1), noise(2)]}, ValueError, "image is a batch of 2"),
+        ("sd15", "inpaint", {}, ValueError, "takes image and mask_image, and the call has no mask_image"),
+        ("sd15-inpaint", None, {"image": None}, ValueError, "and the call has no image and no mask_image"),
+        ("sd15", "inpaint", {"mask_image": Image.new("L", (16, 16), 255)}, ValueError, "mask is 16 x 16 pixels"),
+        ("sd15-inpaint", None, {"mask_image": Image.new("L", (SIZE, SIZE))}, ValueError, "mask is all black"),
+        ("kandinsky22-inpaint", None, {"mask_image": Image.new("L", (SIZE, SIZE), 9)}, ValueError, "never reaches"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_before_a_model_runs(name, task, call, error, message) -> None:
