@@ -16,6 +16,7 @@ from PIL import Image
 
 from docs.site import build
 from helpers import box_mask, ellipse_mask
+from tests.browser.waiting import settled
 from tests.support.served import Served, require, serve
 
 MINUTES = 60_000
@@ -177,7 +178,7 @@ def test_a_visitor_paints_drags_and_comes_back_by_the_link(visit) -> None:
     assert np.abs(dragged - painted).max() > 5
 
     page.get_by_role("button", name="Copy link").click()
-    page.wait_for_function("location.hash.includes('mask=')")
+    assert settled(page, lambda: page.evaluate("location.hash.includes('mask=')"), True)
     again = visit(page.evaluate("location.hash"))
     again.wait()
     assert np.array_equal(again.pixels(), dragged)
@@ -190,7 +191,8 @@ def test_the_keyboard_paints_compares_and_looks_inside(visit) -> None:
     page.locator(".mp-canvas").focus()
     for key in ("Delete", *["ArrowUp"] * 3, "Enter", *["ArrowRight"] * 4, "Enter"):
         page.keyboard.press(key)
-    page.wait_for_function("import('./play.js').then(({ page }) => page.painter.mask.some(Boolean))")
+    painted = "import('./play.js').then(({ page }) => page.painter.mask.some(Boolean))"
+    assert settled(page, lambda: page.evaluate(painted), True)
     opened.wait()
     page.get_by_role("button", name="Compare", exact=True).press("Enter")
     handle = page.locator(".cm-handle")
