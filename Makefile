@@ -2,6 +2,10 @@
 PYTHON      ?= python3
 VENV        ?= .venv
 PORT        ?= 8888
+# Where JupyterLab listens; 0.0.0.0 in a container alone
+IP          ?= 127.0.0.1
+# What is installed beside the course itself, of pyproject.toml's extras
+EXTRAS      ?= dev,runtime
 # Where pip takes torch and torchvision from, if not from its usual place (README: machines without a GPU).
 TORCH_INDEX ?=
 # Extra arguments: make test ARGS="-k masks", make course ARGS=01
@@ -27,7 +31,7 @@ setup: $(READY)  ## create .venv and install the course in it
 
 lab: $(READY)  ## open your own copies of the notebooks in JupyterLab, at chapter 00
 	$(BIN)/course copies
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab --ip=127.0.0.1 --port=$(PORT) $(ROOT) --LabApp.default_url=$(FIRST) $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab --ip=$(IP) --port=$(PORT) $(ROOT) --LabApp.default_url=$(FIRST) $(ARGS)
 
 class: $(VENV)/.class-ready  ## start a class on this machine: a hub, a shared engine, results (ARGS=--help)
 	$(BIN)/python -m classroom $(ARGS)
@@ -71,7 +75,7 @@ $(READY): pyproject.toml constraints.txt
 	  { rm -rf $(VENV); echo "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "Installing the course in $(VENV): some minutes the first time, nothing later."
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --no-deps -c constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,runtime]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 || true
 	@mkdir -p $(SETTINGS) && printf '%s\n' '{"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": true}}' > $(SETTINGS)/overrides.json
 	@touch $(READY)
@@ -83,6 +87,6 @@ $(SITE): $(READY) package.json
 	  echo "The JavaScript packages are missing: what needs them cannot be built or tested."
 
 $(VENV)/.class-ready: $(READY)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,runtime,class]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),class]'
 	npm install --no-save --no-package-lock --silent --no-audit --no-fund configurable-http-proxy@5.3.0
 	@touch $@
