@@ -129,10 +129,23 @@ def start(
         )  # fmt: skip
     else:
         ray.init(address)
-    options = {"num_cpus": threads, "num_gpus": gpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(threads)}}}
-    made = Replica.options(num_replicas=replicas, ray_actor_options=options).bind(threads)
+    limits = {"tokens": tokens, "each": each, "waiting": waiting}
     serve.start(http_options={"host": "127.0.0.1", "port": port}, proxy_location="HeadOnly")
-    serve.run(Entrance.bind(made, replicas, tokens, each, waiting), name=NAME, route_prefix="/")
+    serve.run(build({"replicas": replicas, "threads": threads, "gpus": gpus} | limits), name=NAME, route_prefix="/")
+
+
+def build(options: dict[str, Any]) -> serve.Application:
+    """The door and its replicas. options: `start`'s, as a RayService gives them (kubernetes/engine.yaml)."""
+    return _bind(**options)
+
+
+def _bind(
+    *, replicas: int, threads: int, gpus: float, tokens: str | None = None, each: int = 2, waiting: int = 64
+) -> serve.Application:
+    environment = {"env_vars": {"OMP_NUM_THREADS": str(threads)}}
+    actor = {"num_cpus": threads, "num_gpus": gpus, "runtime_env": environment}
+    made = Replica.options(num_replicas=replicas, ray_actor_options=actor).bind(threads)
+    return Entrance.bind(made, replicas, tokens, each, waiting)
 
 
 def stop() -> None:
