@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 STATE = Path(os.environ["COURSE_CLASS_FOLDER"])
 HUB, PROXY, SERVED, ENGINE, RESULTS = (int(os.environ["COURSE_CLASS_PORT"]) + place for place in range(5))
 IDLE = 3600  # seconds after which a learner's server ends
+# The hub starts everything without its own environment: of that, this is for the engine, and the edition for learners.
+KEPT = ("COURSE_EDITION", "COURSE_CACHE", "HF_", "CUDA_", "RAY_AUTH_")
+kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
 
 c = get_config()  # noqa: F821  (JupyterHub's)
 
@@ -43,12 +46,12 @@ c.Spawner.environment = {
     "COURSE_POOL": elsewhere or f"http://127.0.0.1:{ENGINE}",
     "COURSE_RESULTS": f"http://127.0.0.1:{HUB}/services/results",
     "PYTHONPATH": str(ROOT),
-}
+} | {name: value for name, value in kept.items() if name == "COURSE_EDITION"}
 
 python = [sys.executable, "-m"]
 engine = [*python, "classroom.engine", "--port", str(ENGINE), *os.environ.get("COURSE_ENGINE", "").split()]
 c.JupyterHub.services = [
-    {"name": "engine"} if elsewhere else {"name": "engine", "command": engine, "cwd": str(ROOT)},
+    {"name": "engine"} if elsewhere else {"name": "engine", "command": engine, "cwd": str(ROOT), "environment": kept},
     {
         "name": "results",
         "url": f"http://127.0.0.1:{RESULTS}",

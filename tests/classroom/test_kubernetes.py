@@ -1,4 +1,7 @@
-"""The files for Kubernetes say what the engine, the hub's configuration and the results say. No cluster is asked."""
+"""The hub's configuration, and the files for Kubernetes, which say what it, the engine and the results say.
+
+No hub is started here, and no cluster is asked.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ def results() -> dict[str, Any]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
-    """The configuration of a class on one server."""
+    """The configuration of a class on one server, started with COURSE_EDITION=mini."""
+    monkeypatch.setenv("COURSE_EDITION", "mini")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
     for name, value in {"FOLDER": str(tmp_path), "PORT": "8000", "ACCOUNTS": "native", "TEACHERS": "teacher"}.items():
         monkeypatch.setenv(f"COURSE_CLASS_{name}", value)
     monkeypatch.delenv("COURSE_POOL", raising=False)
@@ -74,6 +79,13 @@ def in_engine(kind: type, name: str) -> Any:
         return next(node for node in tree.body if isinstance(node, kind) and node.name == name)
     found = (node for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == name)
     return ast.literal_eval(next(found).value)
+
+
+def test_one_server_tells_the_engine_and_the_learners_what_it_was_started_with(server, tmp_path: Path) -> None:
+    [engine] = [one for one in server.JupyterHub.services if one["name"] == "engine"]
+    assert {"COURSE_EDITION": "mini", "HF_HOME": str(tmp_path)}.items() <= engine["environment"].items()
+    assert not any(name.startswith("COURSE_CLASS") for name in engine["environment"])
+    assert server.Spawner.environment["COURSE_EDITION"] == "mini" and "HF_HOME" not in server.Spawner.environment
 
 
 def test_every_object_has_a_kind_and_a_name_of_its_own() -> None:
@@ -141,6 +153,8 @@ def test_the_learners_reach_the_engines_door_and_no_port_of_rays(hub, engine, se
     environment = hub["singleuser"]["extraEnv"]
     assert environment["COURSE_POOL"] == f"http://{engine['metadata']['name']}-serve-svc:{port}"
     assert set(environment) == set(server.Spawner.environment) - {"PYTHONPATH"}  # which the image has
+    for one in containers(engine):  # or every call would be refused
+        assert {"name": "COURSE_EDITION", "value": environment["COURSE_EDITION"]} in one["env"]
     way, _ = hub["singleuser"]["networkPolicy"]["egress"]
     [policy] = [one for one in read("engine.yaml") if one["kind"] == "NetworkPolicy"]
     labels = policy["spec"]["podSelector"]["matchLabels"]
@@ -174,6 +188,7 @@ def test_the_hub_gives_the_rights_that_the_server_gives(hub, server) -> None:
 def test_a_learners_server_starts_as_on_one_server(hub, server) -> None:
     assert hub["singleuser"]["cmd"][1:] == server.Spawner.cmd[1:]
     assert hub["singleuser"]["defaultUrl"] == server.Spawner.default_url
+    assert hub["hub"]["config"]["Spawner"] == {"notebook_dir": hub["singleuser"]["storage"]["homeMountPath"]}
 
 
 def test_the_services_ask_the_hub_with_its_own_tokens(hub, engine, results) -> None:
@@ -197,7 +212,7 @@ def test_the_results_are_where_the_hub_looks_for_them(hub, results, server) -> N
     assert environment["JUPYTERHUB_SERVICE_URL"] == f"http://0.0.0.0:{port}"
     assert results["ports"] == [{"containerPort": port}]
     [told] = [one for one in server.JupyterHub.services if one["name"] == "results"]
-    assert results["command"][1:] == told["command"][1:] and told["url"].endswith(f":{port}")
+    assert results["command"][1:] == told["command"][1:]
     path = server.Spawner.environment["COURSE_RESULTS"].partition(":8000")[2]
     assert environment["JUPYTERHUB_SERVICE_PREFIX"] == f"{path}/"
     assert hub["singleuser"]["extraEnv"]["COURSE_RESULTS"] == f"http://{service['metadata']['name']}:{port}{path}"
