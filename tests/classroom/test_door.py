@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
+from starlette.requests import Request
 
-from classroom.door import FRAMES, Door, Line, Refused
+from classroom.door import FRAMES, Door, Line, Lost, Refused
 from tests.classroom.serving import known
 
 
@@ -141,3 +143,55 @@ def test_what_fails_in_the_engine_is_told_and_frees_the_replica() -> None:
 
     [told] = asyncio.run(failing())
     assert "the engine failed (OSError)" in told["error"]["message"] and not door.line.running
+
+
+def asked(door: Door, token: str) -> tuple[int, dict]:
+    """What GET /status answers to whoever has this token."""
+    headers = [(b"authorization", f"token {token}".encode())] if token else []
+    request = Request({"type": "http", "method": "GET", "path": "/status", "headers": headers})
+    response = asyncio.run(door.status(request))
+    return response.status_code, json.loads(response.body)
+
+
+def test_the_teacher_alone_is_told_how_the_engine_does() -> None:
+    door = Door(Quick(2, 3), known)
+    for token, status in {"": 401, "nobody": 401, "eve": 403, "ada": 403}.items():
+        told, body = asked(door, token)
+        assert told == status and set(body) == {"error"}, token
+    assert asked(door, "ada")[1]["error"]["message"] == "the engine's state is for the teacher."
+    assert asked(door, "teacher")[0] == 200
+
+
+def test_the_teacher_sees_what_runs_what_waits_and_what_became_of_the_calls(monkeypatch) -> None:
+    class Mixed(Quick):
+        async def call(self, request):
+            if request["number"] == 1:
+                raise OSError("the disk")
+            if request["number"] == 2:
+                raise Lost
+            async for frame in super().call(request):
+                yield frame
+
+    door = Door(Mixed(2, 3), known)
+
+    async def made() -> None:
+        for number in range(5):
+            async for _ in door._frames(door.line.enter("ada"), {"number": number}):
+                pass
+
+    asyncio.run(made())
+    for name in ("ada", "ben", "cem"):
+        door.line.enter(name)
+    counts = {"images": 3, "errors": 1, "lost": 1, "refused": 0}
+    now = {"replicas": 2, "running": 2, "waiting": 1, "images_a_minute": 3}
+    assert asked(door, "teacher") == (200, counts | now)
+    later = time.monotonic() + 61
+    monkeypatch.setattr("classroom.door.time.monotonic", lambda: later)
+    assert asked(door, "teacher") == (200, counts | now | {"images_a_minute": 0})
+
+
+def test_the_teacher_sees_how_many_requests_were_refused() -> None:
+    door = Door(Quick(1, 3), known)
+    request = Request({"type": "http", "method": "POST", "path": "/calls", "headers": []})
+    assert asyncio.run(door.call(request)).status_code == 401
+    assert asked(door, "teacher")[1]["refused"] == 1
