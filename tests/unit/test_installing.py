@@ -38,7 +38,7 @@ def given(kind: str) -> list[str]:
 
 
 def copied() -> list[tuple[list[str], str]]:
-    """The Dockerfile's COPYs: sources and target."""
+    """What the Dockerfile copies: sources and target."""
     words = [[word for word in rest.split() if not word.startswith("--")] for rest in given("COPY")]
     return [(sources, target) for *sources, target in words]
 
