@@ -222,7 +222,7 @@ def _answers(where: str, door: str, request: dict[str, Any], *, patience: float)
             if "error" in frame:
                 raise _told(frame["error"])
             yield frame
-    except (ConnectionRefusedError, OSError) as error:
+    except OSError as error:
         if isinstance(error, (ConnectionResetError, BrokenPipeError)):
             raise _Lost from error
         raise PoolError(
