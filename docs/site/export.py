@@ -204,8 +204,8 @@ def pack_bytes(data: bytes, file: Path) -> dict[str, Any]:
 def shrink(graph: Any, stored: dict[str, np.ndarray]) -> None:
     """Keep a graph's large weights as they are stored, in float16 or int8, and let nodes make float32 of them.
 
-    ONNX Runtime folds these nodes when it loads the graph, so a step costs nothing more. A weight that float16 does not
-    hold exactly stays as it is.
+    ONNX Runtime folds these nodes when it loads the graph, so a step costs nothing more; DequantizeLinear it would keep,
+    and compute at every step. A weight that float16 does not hold exactly stays as it is.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -219,10 +219,11 @@ def shrink(graph: Any, stored: dict[str, np.ndarray]) -> None:
             continue
         name = weight.name
         if parts := eight.get(_key(half)):
-            whole, scale, axis = parts
+            whole, scale = parts
             kept += [numpy_helper.from_array(whole, f"{name}.int8"), numpy_helper.from_array(scale, f"{name}.scale")]
             nodes += [
-                helper.make_node("DequantizeLinear", [f"{name}.int8", f"{name}.scale"], [f"{name}.exact"], axis=axis),
+                helper.make_node("Cast", [f"{name}.int8"], [f"{name}.whole"], to=TensorProto.FLOAT),
+                helper.make_node("Mul", [f"{name}.whole", f"{name}.scale"], [f"{name}.exact"]),
                 helper.make_node("Cast", [f"{name}.exact"], [f"{name}.half"], to=TensorProto.FLOAT16),
             ]
         else:
@@ -239,15 +240,16 @@ def _key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:
     return array.shape, hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
 
 
-def _by_bytes(stored: dict[str, np.ndarray]) -> dict[tuple, tuple[np.ndarray, np.ndarray, int]]:
-    """By the float16 array that they make: eight bits, scales and the axis of the scales; matrices also transposed."""
+def _by_bytes(stored: dict[str, np.ndarray]) -> dict[tuple, tuple[np.ndarray, np.ndarray]]:
+    """By the float16 array that they make: eight bits and scales that broadcast with them; matrices also transposed."""
     found = {}
     for name in (key.removesuffix(".int8") for key in stored if key.endswith(".int8")):
         whole, scale = stored[f"{name}.int8"], stored[f"{name}.scale"]
         full = eight_bits.unpacked({f"{name}.int8": whole, f"{name}.scale": scale})[name]
-        found[_key(full)] = (whole, scale, 0)
+        scale = scale.reshape(-1, *(1,) * (whole.ndim - 1))
+        found[_key(full)] = (whole, scale)
         if whole.ndim == 2:
-            found[_key(full.T)] = (np.ascontiguousarray(whole.T), scale, 1)
+            found[_key(full.T)] = (np.ascontiguousarray(whole.T), np.ascontiguousarray(scale.T))
     return found
 
 
