@@ -204,8 +204,8 @@ def pack_bytes(data: bytes, file: Path) -> dict[str, Any]:
 def shrink(graph: Any, stored: dict[str, np.ndarray]) -> None:
     """Keep a graph's large weights as they are stored, in float16 or int8, and let nodes make float32 of them.
 
-    ONNX Runtime folds these nodes when it loads the graph, so a step costs nothing more; DequantizeLinear it would keep,
-    and compute at every step. A weight that float16 does not hold exactly stays as it is.
+    ONNX Runtime folds these nodes when it loads the graph, so a step costs nothing more. DequantizeLinear it would keep
+    and compute again at every step. A weight that float16 does not hold exactly stays as it is.
     """
     from onnx import TensorProto, helper, numpy_helper
 
