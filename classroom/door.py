@@ -343,8 +343,9 @@ def _check_call(request: dict[str, Any]) -> None:
         for description in request["schedulers"].values():
             schedulers.build(description)
         for state in request["generators"]:
-            if getattr(as_json.decode(state), "nbytes", None) != _STATE:
-                raise ValueError("generators: expected the states of torch's generators")
+            seed = type(state) is int and 0 <= state < 2**64
+            if not seed and getattr(as_json.decode(state), "nbytes", None) != _STATE:
+                raise ValueError("generators: expected seeds, or the states of torch's generators")
         if not request["generators"]:
             raise ValueError("generators: expected one state or more")
     except (TypeError, ValueError, RecursionError) as error:

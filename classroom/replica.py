@@ -43,7 +43,8 @@ def describe(pipe: Any) -> dict[str, Any]:
     """All of the pipeline but its weights, in JSON types: `helpers.pipelines.pool` builds one like it."""
     parts = {name: None if part is None else _described(part) for name, part in pipe.components.items()}
     config = {name: value for name, value in pipe.config.items() if name not in parts and not name.startswith("_")}
-    return {"components": parts, "config": config, "origin": provenance.describe(pipe)}
+    call = {"parameters": list(parameters_of(pipe))}
+    return {"components": parts, "config": config, "origin": provenance.describe(pipe)} | call
 
 
 def make(pipe: Any, request: dict[str, Any], emit: Callable[[Frame], None], stop: threading.Event) -> None:
@@ -81,10 +82,9 @@ def _made(pipe: Any, request: dict[str, Any], emit: Callable[[Frame], None], sto
     pipe = twin(pipe)
     set_components(pipe, {name: schedulers.build(told) for name, told in request["schedulers"].items()})
     arguments = {name: as_json.decode(value) for name, value in request["arguments"].items()}
-    states = [as_json.decode(state) for state in request["generators"]]
-    generators = [torch.Generator("cpu") for _ in states]
-    for generator, state in zip(generators, states, strict=True):
-        generator.set_state(state)
+    generators = [torch.Generator("cpu") for _ in request["generators"]]
+    for generator, told in zip(generators, request["generators"], strict=True):
+        generator.manual_seed(told) if isinstance(told, int) else generator.set_state(as_json.decode(told))
 
     def seen(name: str, step: int, timestep: Any, latents: Any) -> None:
         if stop.is_set():

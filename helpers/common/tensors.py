@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,9 +19,8 @@ def ordinary_tensors(function: F) -> F:
 
     @functools.wraps(function)
     def ordinary(*args: Any, **kwargs: Any) -> Any:
-        import torch
-
-        if not torch.is_inference_mode_enabled():
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.is_inference_mode_enabled():
             return function(*args, **kwargs)
         with torch.inference_mode(False):
             return function(*args, **kwargs)

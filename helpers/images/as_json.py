@@ -122,14 +122,14 @@ def decode(value: Any, *, depth: int = DEPTH + 2) -> Any:
 
 
 def _opened(kind: str, content: str) -> Any:
-    from safetensors.torch import load
-
     try:
         data = base64.b64decode(content, validate=True)
         if kind == "image":
             image = open_image(data, name="input")
             image.info.clear()
             return image
+        from safetensors.torch import load
+
         tensor = load(data)["value"]
         return tensor.numpy() if kind == "array" else tensor
     except Exception as error:  # safetensors and torch have errors of their own

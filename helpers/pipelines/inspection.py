@@ -22,7 +22,7 @@ _FAMILIES = {"Kandinsky": "kandinsky22", "LatentUpscale": "upscale-x2", "Upscale
 def parameters_of(pipe: Any) -> dict[str, inspect.Parameter]:
     """The named parameters of the pipeline's call, in order."""
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    found = inspect.signature(type(pipe).__call__).parameters
+    found = inspect.signature(pipe.__class__.__call__).parameters  # a pool's pipeline is of this class, once looked at
     return {name: value for name, value in found.items() if name != "self" and value.kind not in variadic}
 
 

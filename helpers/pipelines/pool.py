@@ -1,7 +1,8 @@
 """A class's pool: pipelines whose calls are made by an engine elsewhere, while everything around the call stays here.
 
 With COURSE_POOL=http://... load() returns one. It is a pipeline of diffusers' own class, with real schedulers and
-tokenizers, and models that have a configuration but no weights. Its call sends the arguments, the schedulers and the
+tokenizers, and models that have a configuration but no weights; until somebody looks into it, it can be called, and
+nothing of torch, diffusers or transformers is imported. Its call sends the arguments, the schedulers and the
 generators' states, and gets back each step's latents, the output and the generators' new states: the pixels are those
 that the pool's machine makes of the same call. The wire carries JSON, with images as PNG and tensors as safetensors
 (`images.as_json`); nothing on it is a program.
@@ -10,7 +11,6 @@ that the pool's machine makes of the same call. The wire carries JSON, with imag
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import http.client
@@ -18,7 +18,11 @@ import importlib
 import inspect
 import json
 import os
+import reprlib
+import secrets
+import sys
 import tempfile
+import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -88,8 +92,7 @@ def connect(name: str, pipeline: str, *, controlnet: str | None = None, dtype: A
         "sources": [_source(one) for one in (name, controlnet) if one is not None],
         "versions": versions(),
     }
-    [described] = _answers(str(address()), "describe", wanted, patience=LOADING)
-    return _built(described, wanted)
+    return type(pipeline, (_Unbuilt,), {})(_description(wanted), wanted)
 
 
 def versions() -> dict[str, str]:
@@ -113,9 +116,8 @@ def like(made: Any, pipe: Any) -> Any:
     """`made`, a pipeline on the models of `pipe`: its calls are made by the pool as well if those of `pipe` are."""
     if (known := vars(pipe).get("_pool")) is not None:
         wanted = known["wanted"] | {"pipeline": type(made).__name__}
-        [described] = _answers(str(address()), "describe", wanted, patience=LOADING)
         made.__class__ = pooled(type(made))
-        made._pool = _kept(described, wanted)
+        made._pool = _kept(_description(wanted), wanted)
     return made
 
 
@@ -134,24 +136,76 @@ def pooled(kind: type) -> type:
     return type(kind.__name__, (kind,), body)
 
 
-def _call(pipe: Any, arguments: dict[str, Any]) -> Any:
-    import torch
+class _Unbuilt:
+    """A pipeline that nobody has looked into: it can be called, and asked for no progress bar.
 
+    Whatever else is asked of it turns it, for good, into the pipeline of diffusers' class that it stands for.
+    """
+
+    def __init__(self, described: dict[str, Any], wanted: dict[str, Any]) -> None:
+        vars(self).update(_pool=_kept(described, wanted), _described=described)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        names = vars(self).get("_described", {}).get("parameters", ())[: len(args)]
+        if len(names) < len(args) or kwargs.keys() & {*names, *CALLBACKS}:  # too many, twice, or shown this pipeline
+            return _build(self)(*args, **kwargs)
+        return _call(self, dict(zip(names, args, strict=True)) | kwargs)
+
+    def set_progress_bar_config(self, **config: Any) -> None:
+        vars(self)["_progress_bar_config"] = config
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_build(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(_build(self), name, value)
+
+    def __repr__(self) -> str:
+        return repr(_build(self))
+
+    def __dir__(self) -> list[str]:
+        return dir(_build(self))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:  # copies, such as twins
+        return _build(self).__reduce_ex__(protocol)
+
+    __class__ = property(lambda self: type(_build(self)))  # isinstance() asks for it
+
+
+_building = threading.RLock()
+
+
+def _build(pipe: Any) -> Any:
+    """Turn an `_Unbuilt` into what it stands for, and return it; another thread may have done so."""
+    with _building:
+        if (described := vars(pipe).get("_described")) is not None:
+            made = _built(described, pipe._pool["wanted"])
+            vars(pipe).update(vars(made) | vars(pipe))
+            del vars(pipe)["_described"]
+            object.__dict__["__class__"].__set__(pipe, type(made))
+    return pipe
+
+
+def _call(pipe: Any, arguments: dict[str, Any]) -> Any:
+    built = "_described" not in vars(pipe)
     callbacks = {name: given for name in CALLBACKS if (given := arguments.pop(name, None)) is not None}
     as_dict = arguments.pop("return_dict", True)
     for name in ("callback_on_step_end_tensor_inputs", "prior_callback_on_step_end_tensor_inputs"):
         if (tensors := arguments.pop(name, None)) not in (None, ["latents"]):
             raise TypeError(f"{name}={tensors!r}: the pool sends the latents alone. {_HERE}")
-    if changed := [one for one, part in pipe.components.items() if getattr(part, "peft_config", None)]:
+    parts = pipe.components if built else {}
+    if changed := [one for one, part in parts.items() if getattr(part, "peft_config", None)]:
         raise PoolError(f"{changed[0]} has a LoRA here, which the pool's weights have not. {_HERE}")
     given = arguments.pop("generator", None)
-    generators = given if isinstance(given, (list, tuple)) else [torch.default_generator if given is None else given]
+    if given is None and (torch := sys.modules.get("torch")) is not None:
+        given = torch.default_generator
+    generators = given if isinstance(given, (list, tuple)) else [given]
     values = {name: as_json.snapshot_argument(value, name=name) for name, value in arguments.items()}
     request = pipe._pool["wanted"] | {
         "origin": pipe._pool["origin"],
-        "schedulers": schedulers.describe_all(pipe),
+        "schedulers": schedulers.describe_all(pipe) if built else {},
         "arguments": {name: as_json.encode(value) for name, value in values.items()},
-        "generators": [as_json.encode(one.get_state()) for one in generators],
+        "generators": [secrets.randbits(63) if one is None else as_json.encode(one.get_state()) for one in generators],
         "many": isinstance(given, (list, tuple)),
         "watch": list(callbacks),
     }
@@ -165,10 +219,13 @@ def _call(pipe: Any, arguments: dict[str, Any]) -> Any:
             raise PoolError(
                 f"the pool lost this image twice. Try again in a minute, or tell your teacher. {_HERE}"
             ) from error
-    for generator, state in zip(generators, answer["generators"], strict=True):
-        generator.set_state(as_json.decode(state))
     output = _output(answer["output"])
-    return output if as_dict else tuple(getattr(output, field.name) for field in dataclasses.fields(output))
+    if len(answer["generators"]) != len(generators):
+        raise _stranger(answer["generators"])
+    for generator, state in zip(generators, answer["generators"], strict=True):
+        if generator is not None:
+            generator.set_state(as_json.decode(state))
+    return output if as_dict else tuple(getattr(output, name) for name in answer["output"]["values"])
 
 
 def _made(pipe: Any, request: dict[str, Any], callbacks: dict[str, Callable]) -> dict[str, Any]:
@@ -235,6 +292,23 @@ def _answers(where: str, door: str, request: dict[str, Any], *, patience: float)
         connection.close()
 
 
+def _description(wanted: dict[str, Any]) -> dict[str, Any]:
+    """All of a pipeline but its weights, as the pool has it."""
+    described = next(_answers(str(address()), "describe", wanted, patience=LOADING), {})
+    if "components" not in described:
+        raise _stranger(described)
+    return described
+
+
+# What a frame has besides its first entry, of which kinds.
+_FRAMES = {
+    "error": {"error": dict},
+    "output": {"output": dict, "generators": list},
+    "step": {"step": int, "callback": str, "latents": dict, "timestep": (int, float)},
+    "components": {"components": dict, "config": dict, "origin": dict, "parameters": list, "in_flight": int},
+}
+
+
 def _frame(line: bytes) -> dict[str, Any]:
     try:
         frame = json.loads(line)
@@ -242,9 +316,14 @@ def _frame(line: bytes) -> dict[str, Any]:
         frame = None
     if not line.endswith(b"\n"):  # cut off
         raise _Lost
-    if not isinstance(frame, dict):
-        raise PoolError(f"what answers at {address()} is not the course's engine: it said {line[:60]!r}.")
+    fields = [one for first, known in _FRAMES.items() if first in (frame or ()) for one in known.items()]
+    if not isinstance(frame, dict) or not all(isinstance(frame.get(name), kind) for name, kind in fields):
+        raise _stranger(line)
     return frame
+
+
+def _stranger(said: Any) -> PoolError:
+    return PoolError(f"what answers at {address()} is not the course's engine: it said {reprlib.repr(said)}.")
 
 
 def _error(status: int, headers: Any, body: bytes) -> Exception:
@@ -341,12 +420,33 @@ def _no_weights(*_: Any) -> None:
 
 
 def _output(told: dict[str, Any]) -> Any:
-    """diffusers' own output object."""
+    """diffusers' own output object; where diffusers is not imported, one that is read in the same ways."""
+    if not isinstance(told.get("values"), dict):
+        raise _stranger(told)
+    values = {name: as_json.decode(value) for name, value in told["values"].items()}
+    if "diffusers" not in sys.modules:
+        return _Output(values)
     from diffusers.utils.outputs import BaseOutput
 
     kind = None
-    if str(told["module"]).startswith("diffusers.pipelines."):
-        kind = getattr(importlib.import_module(told["module"]), told["class"], None)
+    with contextlib.suppress(ImportError):
+        if str(module := told.get("module")).startswith("diffusers.pipelines."):
+            kind = getattr(importlib.import_module(module), str(told.get("class")), None)
     if not isinstance(kind, type) or not issubclass(kind, BaseOutput):
-        raise PoolError(f"the pool returned {told['class']!r}, which is no output of a pipeline.")
-    return kind(**{name: as_json.decode(value) for name, value in told["values"].items()})
+        raise PoolError(f"the pool returned {told.get('class')!r}, which is no output of a pipeline.")
+    return kind(**values)
+
+
+class _Output(dict):
+    """output.images, output["images"] and output[0]."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        raise AttributeError(f"this output has {', '.join(self)}, and no {name!r}.", name=name, obj=self)
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        return tuple(value for value in self.values() if value is not None)

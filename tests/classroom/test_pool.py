@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import http.client
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -13,6 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
+from classroom.door import Door
+from helpers.common import paths
 from helpers.generation.job_queue import Job, JobQueue
 from helpers.generation.records import Record, make
 from helpers.generation.sweeps import sweep
@@ -20,6 +26,7 @@ from helpers.images.masks import box_mask
 from helpers.pipelines import pool
 from helpers.pipelines.loading import load
 from helpers.pipelines.switching import switch
+from helpers.pipelines.twins import twin
 from tests.classroom.serving import Threads, serving
 from tests.support.tiny import SIZE, tiny_course  # noqa: F401  (a fixture)
 
@@ -84,6 +91,136 @@ def test_a_plain_call_gives_the_same_pixels(address, name, more, call) -> None:
     assert np.array_equal(np.asarray(made.images[0]), np.asarray(expected.images[0]))
     assert torch.equal(generators[0].get_state(), generators[1].get_state())  # the next draw is the same as well
     assert all(part.device.type == "meta" for part in there.components.values() if isinstance(part, torch.nn.Module))
+
+
+ASKING = """
+import sys
+from helpers import load, load_image, load_mask, show
+from helpers.pipelines import pool
+pool.secrets.randbits = lambda bits: 7
+pipe = load("sd15-inpaint")
+pipe.set_progress_bar_config(disable=True)
+image, mask = load_image("image.png"), load_mask("mask.png")
+call = {"image": image, "mask_image": mask, "num_inference_steps": 4, "height": 32, "width": 32}
+output = pipe("a red boat", **call)
+[same], flags = pipe("a red boat", return_dict=False, **call)
+assert flags is None and output.nsfw_content_detected is None and not hasattr(output, "videos")
+assert output.images[0] is output["images"][0] is output[0][0] and output.to_tuple() == (output.images,)
+assert same.tobytes() == output.images[0].tobytes()
+show(image, output.images[0])
+for wrong, said in [({"strenght": 0.5}, "Did you mean 'strength'?"), ({"strength": 1.5}, "from 0 to 1")]:
+    try:
+        pipe("a red boat", **call, **wrong)
+    except (TypeError, ValueError) as error:
+        assert said in str(error)
+    else:
+        raise AssertionError(said)
+print(sorted({"torch", "diffusers", "transformers", "scipy"} & sys.modules.keys()))
+output.images[0].save("made.png")
+pipe.unet  # diffusers' own from here on
+import diffusers
+assert type(pipe).__mro__[1] is diffusers.StableDiffusionInpaintPipeline and pipe._progress_bar_config["disable"]
+"""
+
+
+def test_a_kernel_that_only_asks_imports_no_torch(address, tmp_path) -> None:
+    IMAGE.save(tmp_path / "image.png")
+    MASK.save(tmp_path / "mask.png")
+    environment = os.environ | {"COURSE_DATA": str(paths.DATA), "PYTHONPATH": str(paths.ROOT)}
+    command = [sys.executable, "-c", ASKING]
+    asked = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.splitlines()[-1] == "[]"
+    here = quiet("sd15-inpaint", runtime="torch")(**CALL, generator=seeded(7)).images[0]
+    assert Image.open(tmp_path / "made.png").tobytes() == here.tobytes()
+
+
+def unbuilt(pipe) -> bool:
+    return not hasattr(type(pipe), "from_pretrained")
+
+
+LOOKS = [
+    lambda pipe: pipe.scheduler, repr, dir, lambda pipe: isinstance(pipe, int), twin, copy.deepcopy,
+    lambda pipe: setattr(pipe, "scheduler", pipe.scheduler), lambda pipe: switch(pipe, "inpaint"),
+    lambda pipe: pipe(**CALL, callback_on_step_end=lambda pipe, step, time, tensors: tensors, generator=seeded()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_pipeline_is_diffusers_own_once_somebody_looks(address, look) -> None:
+    there, here = both("sd15-inpaint")
+    assert unbuilt(there) and type(there).__name__ == "StableDiffusionInpaintPipeline"
+    made = there(**CALL, generator=seeded()).images[0]
+    assert unbuilt(there)
+    look(there)
+    assert not unbuilt(there) and isinstance(there, type(here)) and there._progress_bar_config == {"disable": True}
+    for pipe in (there, here):
+        assert pipe(**CALL, generator=seeded()).images[0].tobytes() == made.tobytes()
+
+
+def test_arguments_by_place_and_too_many_of_them(address) -> None:
+    there, here = both("sd15-inpaint")
+    few = {name: value for name, value in CALL.items() if name not in ("prompt", "image")}
+    made, expected = (pipe("a red boat", IMAGE, generator=seeded(), **few).images[0] for pipe in (there, here))
+    assert unbuilt(there) and made.tobytes() == expected.tobytes()
+    with pytest.raises(TypeError, match="multiple values for argument 'prompt'"):
+        there("a red boat", **CALL)
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        quiet("sd15-inpaint")(*range(99))
+
+
+def test_a_pipeline_is_built_once_where_many_look_at_a_time(address, monkeypatch) -> None:
+    there, built, found = quiet("sd15-inpaint"), [], []
+    original = pool._built
+    monkeypatch.setattr(pool, "_built", lambda *args: built.append(1) or original(*args))
+    threads = [threading.Thread(target=lambda: found.append(there.unet)) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert built == [1] and len(set(map(id, found))) == 1 and len(found) == 8
+
+
+NO_ENGINE, NO_OUTPUT = "not the course's engine", "no output of a pipeline"
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        (b"<html>", NO_ENGINE),
+        (b"[1]", NO_ENGINE),
+        (b"null", NO_ENGINE),
+        (b"[" * 9999 + b"]" * 9999, NO_ENGINE),
+        (b'{"error": "no"}', NO_ENGINE),
+        (b'{"error": {}}', "None"),
+        (b'{"step": "1"}', NO_ENGINE),
+        (b'{"output": {}}', NO_ENGINE),
+        (b'{"output": {}, "generators": []}', NO_ENGINE),
+        (
+            b'{"output": {"module": "os", "class": "system", "values": {}}, "generators": [3]}',
+            NO_OUTPUT,
+        ),
+        (
+            b'{"output": {"module": "diffusers.pipelines.x", "values": {}}, "generators": [3]}',
+            NO_OUTPUT,
+        ),
+        (b'{"output": {"values": {}}, "generators": []}', NO_OUTPUT),
+        (b'{"output": {"values": {"images": {"image": "x"}}}, "generators": [3]}', "damaged"),
+    ],
+)
+def test_malformed_frames_are_said_and_break_nothing(address, engine, monkeypatch, line, said) -> None:
+    there, generator = quiet("sd15-inpaint"), seeded(3)
+    before = generator.get_state()
+
+    async def frames(self, ticket, request):
+        self.line.leave(ticket)
+        yield line + b"\n"
+
+    with monkeypatch.context() as patch, pytest.raises((pool.PoolError, ValueError), match=said):
+        patch.setattr(Door, "_frames", frames)
+        there(**CALL, generator=generator)
+    assert torch.equal(generator.get_state(), before)
+    assert make(there, seed=1, **CALL).error is None
 
 
 def test_another_scheduler_and_several_generators_and_none(address) -> None:
