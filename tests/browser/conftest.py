@@ -143,7 +143,7 @@ class Notebook:
         assert self.errors == [], "the page logged errors"
 
 
-def _browser_path() -> str | None:
+def browser_path() -> str | None:
     named = os.environ.get("COURSE_CHROMIUM")
     if named:
         return named
@@ -168,7 +168,7 @@ def chromium() -> Iterator:
     except ImportError:
         _unavailable("the Python package playwright is missing")
     with sync_playwright() as playwright:
-        path = _browser_path()
+        path = browser_path()
         flags = [*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
         try:
             browser = playwright.chromium.launch(executable_path=path, args=flags)

@@ -284,20 +284,61 @@ def test_bad_input_gets_a_sentence(visit) -> None:
     assert "Nothing is painted yet" in opened.status
 
 
+def own_image() -> dict[str, Any]:
+    mine = io.BytesIO()
+    Image.fromarray(np.full((90, 160, 3), (200, 40, 90), np.uint8)).save(mine, "PNG")
+    return {"name": "mine.png", "mimeType": "image/png", "buffer": mine.getvalue()}
+
+
 def test_an_image_of_ones_own_is_painted_and_stays(visit) -> None:
     opened = visit("#num_inference_steps=2")
     opened.wait()
-    mine = io.BytesIO()
-    Image.fromarray(np.full((90, 160, 3), (200, 40, 90), np.uint8)).save(mine, "PNG")
     sent: list[str] = []
     opened.page.on("request", lambda request: sent.append(request.method))
-    opened.page.locator('input[type="file"]').set_input_files(
-        {"name": "mine.png", "mimeType": "image/png", "buffer": mine.getvalue()}
+    opened.page.locator('input[type="file"]').set_input_files(own_image())
+    opened.wait("refused")
+    box = np.asarray(box_mask((128, 128), (40, 40, 80, 80)))
+    opened.paint({"num_inference_steps": 2}, box)
+    painted = opened.pixels()
+    assert (painted[0, 0] == (200, 40, 90)).all()
+    assert set(sent) <= {"GET"}
+
+    opened.page.get_by_role("button", name="Copy link").click()
+    assert settled(opened.page, lambda: "Your image stays in this tab" in opened.status, True)
+    again = visit(opened.page.evaluate("location.hash"))
+    again.wait()
+    assert "an image of its sender's own, which no link carries" in again.alert
+    again.page.locator('input[type="file"]').set_input_files(own_image())
+    mask = "import('./play.js').then(({ page }) => page.settings.image === 'own' && [...page.painter.mask])"
+    assert settled(again.page, lambda: again.page.evaluate(mask), box.ravel().tolist())
+    again.wait()
+    assert np.array_equal(again.pixels(), painted)
+
+
+# What reads and writes image files, and what of it the page's main thread did.
+COUNTED = """window.onMain = [];
+for (const [owner, name] of [[OffscreenCanvas.prototype, "convertToBlob"], [HTMLCanvasElement.prototype, "toBlob"],
+                             [window, "createImageBitmap"]]) {
+    const real = owner[name];
+    owner[name] = function (...given) { window.onMain.push(name); return real.apply(this, given); };
+}"""
+
+
+def test_the_worker_reads_and_writes_image_files(visit) -> None:
+    opened = visit("#num_inference_steps=2", script=COUNTED)
+    page = opened.page
+    opened.wait()
+    assert "createImageBitmap" in page.evaluate("onMain"), (
+        "the course's images are small, and shown before the worker runs"
+    )
+    page.evaluate("onMain.length = 0")
+    page.get_by_role("button", name="Look inside").click()
+    page.locator(".st-panel img").first.wait_for()
+    page.locator('input[type="file"]').set_input_files(
+        {"name": "large.png", "mimeType": "image/png", "buffer": large_png(4000, 3000)}
     )
     opened.wait("refused")
-    opened.paint({"num_inference_steps": 2}, np.asarray(box_mask((128, 128), (40, 40, 80, 80))))
-    assert (opened.pixels()[0, 0] == (200, 40, 90)).all()
-    assert set(sent) <= {"GET"}
+    assert page.evaluate("onMain") == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

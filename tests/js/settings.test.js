@@ -8,15 +8,23 @@ const IMAGES = ["seashore", "castle"];
 test("a link carries every setting there and back", () => {
   const settings = { mode: "image2image", image: "castle", prompt: "a cat & a dog, 50 % #1", negative_prompt: "blurry", strength: 0.35,
     guidance_scale: 3.5, num_inference_steps: 7, seed: 4294967295, scheduler: "Euler", keep_unmasked: false, mask: "eJz-_9" };
-  assert.deepEqual(fromLink(`#${toLink(settings)}`, IMAGES), { settings, refused: [] });
-  assert.deepEqual(fromLink("", IMAGES), { settings: defaults("seashore"), refused: [] });
-  assert.ok(!toLink({ ...settings, image: OWN }).includes("image=own"));
+  assert.deepEqual(fromLink(`#${toLink(settings)}`, IMAGES), { settings, own: null, refused: [] });
+  assert.deepEqual(fromLink("", IMAGES), { settings: defaults("seashore"), own: null, refused: [] });
+});
+
+test("a link to an image of one's own says that there was one, and keeps its mask apart", () => {
+  const settings = { ...defaults("seashore"), prompt: "a cat", strength: 0.5 };
+  const link = (changes) => `#${toLink({ ...settings, image: OWN, mask: "eJz-_9", ...changes })}`;
+  assert.deepEqual(fromLink(link({}), IMAGES), { settings, own: "eJz-_9", refused: [] });
+  assert.equal(fromLink(link({ mode: "image2image", mask: "" }), IMAGES).own, "");
+  assert.equal(fromLink(link({ mode: "text2image", mask: "" }), IMAGES).own, null);
+  assert.equal(fromLink(link({ mask: "<b>" }), IMAGES).refused.length, 1);
 });
 
 for (const [link, reason] of [
   ["strength=2", "expected a number from 0.05 to 1"], ["strength=", "expected a number"], ["seed=1.5", "expected a whole number"],
   ["seed=-1", "expected a number from 0"], ["num_inference_steps=1e9", "expected a number from 1 to 50"], ["mode=video", "expected one of inpaint"],
-  ["keep_unmasked=yes", "expected true or false"], ["scheduler=constructor", "expected one of UniPC"], ["image=own", "expected one of seashore"],
+  ["keep_unmasked=yes", "expected true or false"], ["scheduler=constructor", "expected one of UniPC"], ["image=owl", "expected one of seashore"],
   ["__proto__=1", "no such setting"], ["toString=1", "no such setting"], ["mask=<b>", "expected a mask"], [`prompt=${"x".repeat(1001)}`, "1,001 characters"],
 ]) {
   test(`a link that says ${link.slice(0, 30)} is refused, and the default stays`, () => {

@@ -6,10 +6,9 @@ import { button, copy, element, imageURL, mark } from "../../../helpers/widgets/
 import { BUILDERS, exButton } from "../../../helpers/widgets/js/explorer_controls.js";
 import { stepsRun } from "../../../helpers/widgets/js/formats.js";
 import steps from "../../../helpers/widgets/js/steps.js";
-import { canvasOf, fromFile, fromURL, png } from "./images.js";
+import { canvasOf, check, fromURL, png } from "./images.js";
 import { Model } from "./model.js";
 import { Painter } from "./painter.js";
-import { keepUnmasked } from "./pipeline.js";
 import { CONTROLS, defaults, fromLink, MODES, OWN, PROMPTS, python, refusal, toLink } from "./settings.js";
 
 const here = (path) => new URL(path, import.meta.url).href;
@@ -17,11 +16,16 @@ const text64 = (bytes) => btoa(String.fromCharCode(...bytes));
 const bytes64 = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (letter) => letter.charCodeAt(0));
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
+const STAYS = " Your image stays in this tab: the link has the mask and all settings, and asks who opens it for the image.";
+const ASKED_FOR = "This link was made with an image of its sender's own, which no link carries. Open that image with “Yours”, and the "
+  + "link's mask lies over it; or go on with this one.";
+
 const INSIDE = { noised: "Noised latents", clean: "Predicted clean image", guidance: "What guidance changed" };
 
 class Page {
   settings = defaults("");
   base = new Uint8ClampedArray();  // the image before, RGBA
+  own = null;  // the mask that a link has for an image of its sender's own
   result = null;  // { id, pixels }
   took = "";  // how long it took, in words
   newest = 0;  // the number of the newest call
@@ -91,10 +95,9 @@ class Page {
 
   /** Takes settings from a link, `#name=value&…`, or the defaults. */
   async open(fragment) {
-    const { settings, refused } = fromLink(fragment, this.facts.images);
-    this.settings = settings;
-    await this.loadImage();
-    this.say(refused.join("\n"), true);
+    const { settings, own, refused } = fromLink(fragment, this.facts.images), said = own === null ? [] : [ASKED_FOR];
+    Object.assign(this, { settings, own });
+    this.say([...said, ...refused, await this.loadImage()].filter(Boolean).join("\n"), true);
     this.refresh();
     this.ask();
   }
@@ -105,6 +108,7 @@ class Page {
     Object.assign(settings, values);
     this.say("");
     if (values.image) {
+      this.own = null;
       settings.mask = "";
       await this.loadImage();
     }
@@ -114,42 +118,61 @@ class Page {
     this.ask();
   }
 
+  /** Shows an image of the course with the link's mask, or its own. Returns a sentence where the link's cannot be read. */
   async loadImage() {
     const { facts: { size }, settings, painter } = this, { image } = settings;
-    if (image === OWN) return;
+    if (image === OWN) return "";
     this.base = await fromURL(here(`models/${image}.png`), size);
-    const mask = new Uint8Array(size * size);
-    try {
-      if (settings.mask) unpack(await inflate(bytes64(settings.mask)), mask);
-    } catch {
+    let mask = await this.levels(settings.mask);
+    const unread = !mask;
+    if (unread || !settings.mask) {
       settings.mask = "";
-      this.say("The link's mask cannot be read: the image's own is used.", true);
-    }
-    if (!settings.mask) {
       const levels = await fromURL(here(`models/${image}_mask.png`), size);
-      mask.forEach((_, i) => { mask[i] = levels[4 * i]; });
+      mask = new Uint8Array(size * size).map((_, i) => levels[4 * i]);
     }
     this.result = null;
     painter.setMask(mask);
     this.show();
+    return unread ? "The link's mask cannot be read: the image's own is used." : "";
+  }
+
+  /** A link's mask as levels 0..255, empty for ""; null for one that cannot be read. */
+  async levels(text) {
+    const mask = new Uint8Array(this.facts.size ** 2);
+    if (!text) return mask;
+    const bits = await Promise.resolve(text).then(bytes64).then(inflate).catch(() => []);
+    if (bits.length !== mask.length && bits.length !== mask.length / 8) return null;
+    unpack(bits, mask);
+    return mask;
   }
 
   /** A file of the visitor's. */
   async take(file) {
     try {
-      this.base = await fromFile(file, this.facts.size);
+      await check(file);
+      this.base = await this.read(file);
     } catch (error) {
       this.say(error.message);
       return;
     }
     Object.assign(this.settings, { image: OWN, mask: "" });
     if (this.settings.mode === "text2image") this.settings.mode = "inpaint";
-    this.say("");
-    this.result = null;
-    this.painter.setMask(new Uint8Array(this.facts.size ** 2));
+    const mask = await this.levels(this.own ?? "");
+    this.say(mask ? "" : "The link's mask cannot be read. Paint one.", true);
+    this.painter.setMask(mask ?? new Uint8Array(this.facts.size ** 2));
+    Object.assign(this, { own: null, result: null });
     this.show();
     this.refresh();
     this.ask();
+  }
+
+  /** A file's pixels: the worker decodes it, which takes a while for a large one. */
+  read(file) {
+    const { port1, port2 } = new MessageChannel();
+    this.worker.postMessage({ kind: "read", file, size: this.facts.size }, [port2]);
+    return new Promise((done, fail) => {
+      port1.onmessage = ({ data }) => (data ? done(data) : fail(new Error(`${file.name} is damaged, or there is not enough memory to decode it.`)));
+    });
   }
 
   drop(event) {
@@ -191,16 +214,11 @@ class Page {
     this.told(this.ready ? "Starting the models …" : `Downloading the models, once: ${megabytes(got)} of ${megabytes(all)}`);
   }
 
-  showStep({ number, count, pixels, side }) {
+  showStep({ number, count, pixels }) {
     this.ready = true;
     this.bar.value = number / count;
     this.told(`Step ${number} of ${count}`);
-    const coming = canvasOf(pixels, side);
-    if (this.settings.mode !== "inpaint" || !this.settings.keep_unmasked) return this.painter.show(coming);
-    const { size } = this.facts, canvas = element("canvas", { width: size, height: size });
-    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
-    context.drawImage(coming, 0, 0, size, size);
-    this.painter.show(canvasOf(keepUnmasked(this.base, context.getImageData(0, 0, size, size).data, this.asked.mask)));
+    this.painter.show(canvasOf(pixels));
   }
 
   finish(id, { pixels, milliseconds, cut }) {
@@ -279,14 +297,13 @@ class Page {
     this.refresh();
   }
 
-  async showInside({ steps: seen, side }) {
+  showInside({ steps: seen, result }) {
     const life = this.views.get("inside");
     if (!life) return;
-    const all = (name) => Promise.all(seen.map((step) => png(step[name])));
     const guided = Boolean(seen[0].guidance), names = Object.keys(INSIDE).filter((name) => guided || name !== "guidance");
-    const pictures = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await all(name)])));
+    const pictures = Object.fromEntries(names.map((name) => [name, seen.map((step) => step[name])]));
     const model = new Model({ _steps: seen.map(({ timestep, kept }) => [timestep, kept, Math.sqrt(1 - kept * kept)]), _words: [],
-      _attention: new Uint8Array(), _ramp: new Uint8Array(), _titles: INSIDE, _pictures: pictures, _result: await png(this.result.pixels),
+      _attention: new Uint8Array(), _ramp: new Uint8Array(), _titles: INSIDE, _pictures: pictures, _result: result,
       _missing: guided ? {} : { guidance: "Not available here, because guidance is off: the UNet is asked once a step." }, step: seen.length, word: 0 });
     const el = element("section", { class: "play-inside", "aria-label": "Inside this image" });
     this.below.prepend(el);
@@ -310,10 +327,10 @@ class Page {
   }
 
   async copyLink() {
-    const { settings } = this, bits = settings.mode === "inpaint" && settings.image !== OWN ? await this.maskBits() : "";
+    const { settings } = this, bits = settings.mode === "inpaint" ? await this.maskBits() : "";
     const mask = bits.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
     history.replaceState(null, "", `#${toLink({ ...settings, mask })}`);
-    const own = settings.image === OWN ? " Your image stays in this tab: the link opens without it." : "";
+    const own = settings.image === OWN && settings.mode !== "text2image" ? STAYS : "";
     try {
       await navigator.clipboard.writeText(location.href);
       this.told(`Link copied.${own}`);
@@ -335,7 +352,8 @@ class Page {
 /** What this browser lacks, in a sentence; "" where it has all that the page needs. */
 function lacking() {
   if (typeof WebAssembly !== "object") return "WebAssembly is switched off in this browser, and the models run in it. Allow it for this page, or use another browser.";
-  const needed = { Worker: window.Worker, DecompressionStream: window.DecompressionStream, ResizeObserver: window.ResizeObserver };
+  const needed = { Worker: window.Worker, DecompressionStream: window.DecompressionStream, ResizeObserver: window.ResizeObserver,
+    OffscreenCanvas: window.OffscreenCanvas };
   const missing = Object.entries(needed).filter(([, value]) => !value).map(([name]) => name);
   return missing.length ? `This browser has no ${missing.join(" and no ")}. Use a newer one.` : "";
 }

@@ -57,15 +57,19 @@ export function refusal(settings, painted) {
   return "";
 }
 
-/** Settings as the fragment of a link; the visitor's own image stays in the tab. */
-export const toLink = (settings) => new URLSearchParams(Object.entries(settings).filter(([name, value]) => value !== "" && !(name === "image" && value === OWN))
+/** Settings as the fragment of a link. The visitor's own image stays in the tab: the link says that there was one. */
+export const toLink = (settings) => new URLSearchParams(Object.entries(settings).filter(([, value]) => value !== "")
   .map(([name, value]) => [name, String(value)])).toString();
 
-/** A link's settings over the defaults, and a sentence for each that is refused. */
+/**
+ * A link's settings over the defaults, and a sentence for each that is refused. `own`: the mask over an image that its
+ * sender had and the link has not, "" for none; null for an image of the course.
+ */
 export function fromLink(fragment, images) {
-  const given = new URLSearchParams(fragment.replace(/^#/, "")), refused = [];
+  const given = new URLSearchParams(fragment.replace(/^#/, "")), refused = [], isOwn = given.get("image") === OWN;
   const image = images.includes(given.get("image") ?? "") ? given.get("image") : images[0], settings = defaults(image);
   for (const [name, text] of given) {
+    if (name === "image" && isOwn) continue;
     const kind = typeof settings[name];
     const value = kind === "number" ? (text.trim() ? Number(text) : NaN) : kind === "boolean" ? { true: true, false: false }[text] : text;
     const reason = Object.hasOwn(settings, name) ? wrong(name, value, images) : wrong(name, value, []) || "this page has no such setting";
@@ -73,7 +77,8 @@ export function fromLink(fragment, images) {
     if (reason) refused.push(`The link says ${name}=${shown}: ${reason}.`);
     else settings[name] = value;
   }
-  return { settings, refused };
+  const own = isOwn && settings.mode !== "text2image" ? settings.mask : null;
+  return { settings: isOwn ? { ...settings, mask: "" } : settings, own, refused };
 }
 
 const quoted = (text) => JSON.stringify(text);

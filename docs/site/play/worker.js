@@ -1,5 +1,7 @@
 // @ts-check
 // The worker: runs calls for the page, one at a time, and drops the running one at its next step when a newer one comes.
+// It reads files and makes the images that the page shows as well: the page itself only draws.
+import { enlarged, png, read } from "./images.js";
 import { Models } from "./models.js";
 import { decoded, keepUnmasked, run } from "./pipeline.js";
 import { apart, preview } from "./preview.js";
@@ -24,32 +26,34 @@ const namesFor = ({ mode }) => ["text_encoder", "vae_decoder", ...(mode === "tex
 
 async function paint({ id, call }) {
   await models.load(namesFor(call));
-  const steps = [], side = models.facts.size / models.facts.pixels_a_latent, started = performance.now();
+  const { size, pixels_a_latent: scale, preview: map } = models.facts, steps = [], started = performance.now();
+  const kept = (pixels) => (call.mode === "inpaint" && call.keep_unmasked ? keepUnmasked(call.pixels, pixels, call.mask) : pixels);
   for await (const state of run(models, models.facts, call)) {
     if (wanted) return;
     if (state.pixels) {
-      const pixels = call.mode === "inpaint" && call.keep_unmasked ? keepUnmasked(call.pixels, state.pixels, call.mask) : state.pixels;
+      const pixels = kept(state.pixels);
       last = { id, steps, pixels };
       post({ kind: "done", id, pixels, milliseconds: performance.now() - started, cut: models.tokenize(call.prompt).cut });
     } else {
       steps.push(state);
-      post({ kind: "step", id, number: state.number, count: state.count, pixels: preview(state.clean, side, models.facts.preview), side });
+      post({ kind: "step", id, number: state.number, count: state.count, pixels: kept(enlarged(preview(state.clean, size / scale, map), size)) });
     }
     await breathe();
   }
 }
 
-/** What happened at each step of the finished call, as RGBA bytes: small squares, and decoded images. */
+/** What happened at each step of the finished call, as PNG files: small squares, and decoded images. */
 async function lookInside({ id }) {
   const { facts } = models, side = facts.size / facts.pixels_a_latent, small = (latents) => preview(latents, side, facts.preview);
   const seen = [];
   for (const { timestep, kept, noised, clean, prompted } of last.steps) {
     if (wanted) return;
-    seen.push({ timestep, kept, noised: small(noised), clean: await decoded(models, facts, clean), guidance: prompted && apart(small(clean), small(prompted)) });
+    seen.push({ timestep, kept, noised: await png(small(noised)), clean: await png(await decoded(models, facts, clean)),
+      guidance: prompted && await png(apart(small(clean), small(prompted))) });
     post({ kind: "looking", id, number: seen.length, count: last.steps.length });
     await breathe();
   }
-  post({ kind: "inside", id, steps: seen, side });
+  post({ kind: "inside", id, steps: seen, result: await png(last.pixels) });
 }
 
 async function work() {
@@ -68,11 +72,14 @@ async function work() {
   busy = false;
 }
 
-self.onmessage = ({ data }) => {
-  if (data.kind === "facts") {
-    models = new Models(data.facts, (got, all) => post({ kind: "download", got, all }));
-    return;
+/** A file's pixels, to who asked; null for one that cannot be decoded. */
+const answer = async ({ file, size }, port) => port.postMessage(await read(file, size).catch(() => null));
+
+self.onmessage = ({ data, ports }) => {
+  if (data.kind === "facts") models = new Models(data.facts, (got, all) => post({ kind: "download", got, all }));
+  else if (data.kind === "read") answer(data, ports[0]);
+  else {
+    wanted = data;
+    work();
   }
-  wanted = data;
-  work();
 };
