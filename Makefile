@@ -18,6 +18,8 @@ SITE  := $(VENV)/.site
 BIN   := $(VENV)/bin
 # A saved notebook keeps its widgets' state, so that a painter shows its mask before any kernel runs.
 SETTINGS := $(VENV)/share/jupyter/lab/settings
+# JupyterLab's own images among outputs have no alternative text; this extension gives them one.
+DESCRIBED := $(VENV)/share/jupyter/labextensions/inpainting-course-alt-text
 FIRST := /lab/tree/my-notebooks/00_welcome.ipynb
 ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -78,6 +80,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 || true
 	@mkdir -p $(SETTINGS) && printf '%s\n' '{"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": true}}' > $(SETTINGS)/overrides.json
+	@mkdir -p $(dir $(DESCRIBED)) && ln -sfn $(CURDIR)/helpers/widgets/lab/inpainting-course-alt-text $(DESCRIBED)
 	@touch $(READY)
 
 # What only the site and the tests need. npm is the machine's own, or the one in .venv; package.json pins what it installs.

@@ -73,12 +73,18 @@ def dress(notebook: dict[str, Any], *, folded: bool) -> None:
             ]
             said = plain(paragraphs[-1]) if paragraphs else ""
         elif cell["cell_type"] == "code":
-            alternative = f"{heading}: {said}" if said else heading
+            alternative = ": ".join(filter(None, (heading, titles(cell) or said)))
             if len(alternative) > LONGEST:
                 alternative = alternative[:LONGEST].rsplit(" ", 1)[0] + " …"
             cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": alternative or "The result of this cell"}
             if folded:
                 cell["metadata"].setdefault("tags", []).append("hide-cell")
+
+
+def titles(cell: dict[str, Any]) -> str:
+    """What the images of a cell are called in their outputs' metadata, as `show` and the charts write it."""
+    told = [kind for output in cell.get("outputs", []) for kind in output.get("metadata", {}).values()]
+    return "; ".join(kind["alt"] for kind in told if isinstance(kind, dict) and kind.get("alt"))
 
 
 def plain(text: str) -> str:

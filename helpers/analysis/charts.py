@@ -175,9 +175,12 @@ def _figure_class() -> type:
     class Chart(Figure):
         numbers: Any
 
-        def _repr_png_(self) -> bytes:
+        def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+            """The chart, and an alternative text made of its titles and of what its axes say."""
             buffer = io.BytesIO()
             self.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-            return buffer.getvalue()
+            said = [text for axes in self.axes for text in (axes.get_title(), axes.get_ylabel(), axes.get_xlabel())]
+            parts = dict.fromkeys(" ".join(text.split()) for text in (self.get_suptitle(), *said))
+            return buffer.getvalue(), {"alt": "Chart: " + "; ".join(filter(None, parts))}
 
     return Chart

@@ -16,6 +16,24 @@ MARGIN, GAP, FONT_SIZE, LINE = 12, 12, 15, 20
 INK, FRAME = (34, 34, 34), (208, 208, 208)
 
 
+class _Sheet(Image.Image):
+    """An image that notebooks show with its titles as alternative text."""
+
+    titles = ""
+
+    def __init__(self, image: Image.Image, titles: str) -> None:
+        super().__init__()
+        vars(self).update(vars(image))
+        self.titles = titles
+
+    def _repr_png_(self) -> Any:
+        data = super()._repr_png_()
+        return (data, {"alt": self.titles}) if self.titles else data
+
+    def _repr_jpeg_(self) -> None:
+        """Pillow sends one beside the PNG, of which nothing is seen."""
+
+
 def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int | None = None) -> Image.Image:
     """Return one "RGB" image with all `images` side by side, each over its title.
 
@@ -59,7 +77,7 @@ def show(*images: Any, titles: str | Sequence[Any] | None = None, columns: int |
                 font.write(draw, at, text, fill=INK, anchor="ma")
             left += width + GAP
         top += height + caption_height + GAP
-    return sheet
+    return _Sheet(sheet, "; ".join(" ".join(str(caption).split()) for caption in captions))
 
 
 def _for_display(image: Image.Image) -> Image.Image:

@@ -227,6 +227,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[
     command += ["--IdentityProvider.token=", "--allow-root"]
     command += [f"--ServerApp.root_dir={root}", "--ServerApp.disable_check_xsrf=True"]
     command += ["--LabApp.extension_manager=readonly"]
+    command += [f"--LabApp.extra_labextensions_path={repository / 'helpers' / 'widgets' / 'lab'}"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     with _started(command, Path(environment["JUPYTER_RUNTIME_DIR"]), cwd=root, env=environment) as url:
         running = Lab(url, root)

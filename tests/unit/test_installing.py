@@ -127,7 +127,10 @@ def test_binder_installs_torchs_cpu_build_and_no_tools_for_developers() -> None:
     assert text.startswith("#!/usr/bin/env bash\n")
     assert os.name == "nt" or file.stat().st_mode & stat.S_IXUSR
     lines = [line for line in text.splitlines() if not line.startswith(("#", "set", "export"))]
+    described = lines.pop(2)
     assert lines == [TORCH, "python -m pip install -c constraints.txt -e .", "course copies"]
+    extension = re.fullmatch(r'ln -sfn "\$PWD/(\S+)" "\$\(.+\)/share/jupyter/labextensions/"', described)
+    assert extension and (ROOT / extension[1] / "package.json").is_file()
     runtime = (ROOT / ".binder" / "runtime.txt").read_text(encoding="utf-8").strip()
     assert re.fullmatch(r"python-3\.1[1-9]", runtime)
     assert [path.name for path in sorted(file.parent.iterdir())] == ["postBuild", "runtime.txt"]

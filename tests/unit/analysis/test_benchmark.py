@@ -203,7 +203,7 @@ def test_bars_have_the_lengths_of_the_table():
     assert [text.get_text() for text in left.texts] == ["2 s", "1 s  (× 0.50)"]
     whiskers = [path for lines in left.collections for path in lines.get_segments()]
     assert [tuple(path[:, 0]) for path in whiskers] == [(1.0, 4.0), (0.5, 2.0)]
-    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert figure._repr_png_()[0].startswith(b"\x89PNG")
 
 
 def test_further_panels_are_drawn_in_the_order_of_the_variants():
@@ -234,7 +234,7 @@ def test_the_note_says_how_and_where_it_was_measured():
 
 def test_a_variant_that_takes_no_time_and_no_memory_can_be_drawn():
     figure = Costs({"nothing": found(0.0, resident=0), "nothing too": found(0.0, resident=0)}).chart()
-    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert figure._repr_png_()[0].startswith(b"\x89PNG")
     assert math.isnan(figure.numbers[1]["ratio"])
 
 

@@ -236,9 +236,10 @@ def test_long_texts_are_shortened_where_they_stay_apart():
 @pytest.mark.parametrize("values", [{"strength": [0.4, 0.8]}, {"strength": [0.4, 0.8], "guidance_scale": [2.5, 7.5]}])
 def test_a_notebook_shows_it_as_the_same_png_each_time(values):
     first, second = (chart(grid_of(seeds=2, **values), "change")._repr_png_() for _ in range(2))
-    picture = Image.open(io.BytesIO(first))
+    picture = Image.open(io.BytesIO(first[0]))
     assert picture.format == "PNG" and picture.width >= 600
     assert first == second
+    assert "change" in first[1]["alt"].lower() and "strength" in first[1]["alt"], "what its title and axes say"
 
 
 def test_charts_leave_pyplot_alone():

@@ -1,5 +1,7 @@
 """show() lays images out on one sheet, over their titles."""
 
+import pickle
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -35,6 +37,19 @@ def test_show_puts_titles_under_the_images():
     assert abs((columns[0] + columns[-1]) / 2 - titled.width / 2) < 3  # centred
     wrapped = show(scene(256, 64), titles=["a black cat with glowing eyes, cute, adorable, disney, pixar " + "x" * 80])
     assert wrapped.height > titled.height and wrapped.width == titled.width
+
+
+def test_a_notebook_is_told_the_titles():
+    from IPython.core.formatters import DisplayFormatter
+
+    one, other = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), "red")
+    formatter = DisplayFormatter()
+    data, metadata = formatter.format(show(one, other, titles=["a mask", "a red\nboat"]))
+    assert metadata == {"image/png": {"alt": "a mask; a red boat"}}
+    assert {kind for kind in data if kind.startswith("image/")} == {"image/png"}
+    assert formatter.format(show(one))[1] == {}, "the text before it says what it is"
+    again = pickle.loads(pickle.dumps(show(one, titles="a")))  # as to another process
+    assert again.tobytes() == show(one, titles="a").tobytes() and "image/png" in formatter.format(again)[0]
 
 
 def test_show_reads_arrays_and_outputs():
