@@ -29,6 +29,7 @@ RECIPES: dict[str, Callable[..., None]] = {
     "comic": lazily("recipes.styles:train", style="comic"),
     "pixel-art": lazily("recipes.styles:train", style="pixel-art"),
     "elden-ring": lazily("recipes.styles:train", style="elden-ring"),
+    "lcm": lazily("recipes.lcm:train"),
     "depth-estimator": lazily("recipes.depth:train"),
     "controlnet-depth": lazily("recipes.controls:train", kind="depth"),
     "controlnet-inpaint": lazily("recipes.controls:train", kind="inpaint"),

@@ -34,7 +34,7 @@ class Checkpoint:
     hub_id: str
     licence: str | None  # None: the publisher names none
     download_size: int  # bytes, approximately, the safety checker (never fetched) not counted
-    family: str  # which classes fit: "sd", "sdxl", "kandinsky22", "upscale-x2", "upscale-x4", "controlnet", "depth" …
+    family: str  # which classes fit: "sd", "sdxl", "kandinsky22", "upscale-x2", "controlnet", "lora", "depth" …
     latent_space: str  # latents pass only between checkpoints with equal names here
     tasks: tuple[str, ...]  # the first is what it is for; none for what makes no images itself
     parameters: Mapping[str, int]  # millions, by model
@@ -182,12 +182,15 @@ CATALOG = Catalog(
         _controlnet("controlnet-depth", "lllyasviel/control_v11f1p_sd15_depth"),
         Checkpoint("depth-estimator", "depth-anything/Depth-Anything-V2-Small-hf", "apache-2.0", int(0.1 * GB), "depth",
                    "none", (), {"model": 25}, 518, chapters=("08",)),
+        Checkpoint("lcm", "latent-consistency/lcm-lora-sdv1-5", _OPENRAIL_PP, int(0.135 * GB), "lora", "sd15", (),
+                   {"lora": 67}, 512, chapters=("09",)),
         Checkpoint("segmenter", "facebook/sam-vit-base", "apache-2.0", int(0.375 * GB), "segmentation", "none", (),
                    {"model": 94}, 1024, chapters=("02",)),
     )
 )  # fmt: skip
 
 DEPTH_ESTIMATOR = "depth-estimator"  # what depth_map() loads
+FEW_STEPS = "lcm"  # what an Explorer's live images are made with
 SEGMENTER = "segmenter"  # what select() loads in the full edition
 
 

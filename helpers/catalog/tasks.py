@@ -38,6 +38,11 @@ def class_name(checkpoint: Checkpoint, task: str | None = None, controlnet: str 
             f"{name!r} is a ControlNet and makes no images alone. Join it to a checkpoint: "
             f"load('sd15-inpaint', controlnet={name!r})."
         )
+    if checkpoint.family == "lora":
+        raise ValueError(
+            f"{name!r} is a LoRA and makes no images alone. Add it to a pipeline: "
+            f"load('sd15-inpaint').load_lora_weights(CATALOG[{name!r}].source)."
+        )
     if checkpoint.family == "depth":
         raise ValueError(f"{name!r} makes no images. depth_map(image) asks it how near everything is.")
     if checkpoint.family == "segmentation":

@@ -15,6 +15,7 @@ from helpers.common.tensors import ordinary_tensors
 from helpers.common.validation import MOST_STEPS, check_strength, did_you_mean, number, whole
 from helpers.generation import compositing, input_images, provenance
 from helpers.images import as_json
+from helpers.pipelines import few_steps
 from helpers.pipelines.inspection import parameters_of
 from helpers.pipelines.schedulers import check_steps, class_named
 from helpers.pipelines.twins import exclusively, set_components, twin
@@ -141,6 +142,7 @@ def check_together(pipe: Any, call: dict[str, Any], *, scheduler: Any = None) ->
     strength = 1.0 if strength is None or start is not None else strength
     check_strength(strength, steps)
     scheduler = scheduler or chosen_scheduler(pipe, call).get("scheduler") or pipe.components.get("scheduler")
+    few_steps.check_guidance(scheduler, value_of("guidance_scale"))
     check_steps(scheduler, steps, strength=strength, start=start, end=end)
     if (prior := value_of("prior_num_inference_steps")) is not None:
         check_steps(pipe.components.get("prior_scheduler"), prior, name="prior_num_inference_steps")

@@ -99,9 +99,19 @@ def _notes(origin: dict[str, Any], exact: bool) -> list[str]:
         notes.append(f"Published as pickles only; this copy was made by: course download {entry.name} --pickles")
     if entry and entry.prior and origin["revisions"]:
         notes.append("The course pins this and its prior; diffusers takes one revision for both, so here it is main.")
-    if origin["adapters"]:
-        notes.append(f"LoRA adapters were active, with these scales: {origin['adapters']!r}. Load them as well.")
+    if active := {model: left for model, names in origin["adapters"].items() if (left := _unknown(names))}:
+        notes.append(f"LoRA adapters were active, with these scales: {active!r}. Load them as well.")
     return [f"# {note}" for note in notes]
+
+
+def _lora(source: str) -> str | None:
+    """What load_lora_weights takes of a LoRA that the course fused; None for an adapter that a cell named."""
+    place = _place(source)
+    return place if place != source or _entry(source) else None
+
+
+def _unknown(names: dict[str, float]) -> dict[str, float]:
+    return {name: scale for name, scale in names.items() if _lora(name) is None}
 
 
 def _around(origin: dict[str, Any], call: dict[str, Any], shown: dict[str, str]) -> tuple[list[str], list[str]]:
@@ -192,6 +202,9 @@ def _pipeline(origin: dict[str, Any]) -> list[str]:
     if combined:
         arguments.append("load_connected_pipeline=True")
     lines += _call(f"pipe = {origin['pipeline']}.from_pretrained", arguments)
+    for name in origin["adapters"].get("unet", {}):
+        if (lora := _lora(name)) is not None:
+            lines += [f"pipe.load_lora_weights({lora!r})", "pipe.fuse_lora()", "pipe.unload_lora_weights()"]
     if origin["memory_format"] == "channels_last":  # sums in another order: pixels may differ by one of 255 as well
         lines += ["for part in pipe.components.values():", "    if isinstance(part, torch.nn.Module):"]
         lines.append("        part.to(memory_format=torch.channels_last)")

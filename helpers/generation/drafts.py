@@ -1,6 +1,7 @@
 """Drafts: quick images while a value is still being chosen, and the full one once it is.
 
-`draft_arguments(pipe, call)` is the same call with few steps of a fast scheduler. `RenderQueue` keeps the calls of one
+`draft_arguments(pipe, call)` is the same call with few steps of a fast scheduler; where there is a LoRA for it, a draft
+may be a live image instead, which is finished in four (`few_steps`). `RenderQueue` keeps the calls of one
 widget in order: a full image replaces whatever runs; drafts let each other finish, so that images keep coming while a
 slider moves, and only the newest value waits.
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 from helpers.generation import job_queue
 from helpers.generation.job_queue import Job
+from helpers.pipelines import few_steps
 from helpers.pipelines.inspection import parameters_of
 from helpers.pipelines.schedulers import compatible_schedulers
 
@@ -60,14 +62,19 @@ class RenderQueue:
         self._next: Job | None = None
         self._lock, self._on_step, self._on_end = lock, on_step, on_end
 
-    def start(self, call: dict[str, Any], *, interactive: bool = False, **others: Any) -> Job:
+    def start(self, call: dict[str, Any], *, interactive: bool = False, live: bool = False, **others: Any) -> Job:
         """Make this image, or a draft of it while `interactive`, in place of what was asked for before.
 
-        others: `prepare` and `values` of the Job. Arguments that the pipeline does not take raise TypeError.
+        live: the draft is to be a live image. others: `prepare` and `values` of the Job. Arguments that the pipeline
+        does not take raise TypeError.
         """
-        short = draft_arguments(self.pipe, call, steps=self.draft_steps) if interactive else None
+        live, short = live and interactive, None
+        if live:
+            short = few_steps.arguments(call)
+        elif interactive:
+            short = draft_arguments(self.pipe, call, steps=self.draft_steps)
         job = Job(
-            self.pipe, short or call, interactive=interactive, draft=short is not None,
+            self.pipe, short or call, interactive=interactive, draft=short is not None, live=live,
             on_step=self._stepped, on_end=self._ended, **others,
         )  # fmt: skip
         with self._lock:

@@ -20,6 +20,7 @@ from helpers.common.memory import release_traceback
 from helpers.generation import calls
 from helpers.generation.oom import retry_on_oom
 from helpers.generation.records import Record, make
+from helpers.pipelines import few_steps
 from helpers.pipelines.twins import exclusively, twin
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ class Job:
     pipe, call: what `make(pipe, **call)` takes; TypeError for arguments that the pipeline does not.
     prepare: makes further arguments in the worker thread, from the twin; for what itself needs a model.
     interactive: whether the value is still being changed. draft: whether it runs fewer steps than were asked for.
-    values: of the widget's controls, for the widget. All four stay with the job.
+    live: whether that is a finished image all the same, by the few-step LoRA. values: of the widget's controls, for the
+    widget. All of these stay with the job.
     on_step(job, latents): called in the worker thread after each step, with a copy of the latents, (B, 4, H/8, W/8), or
         None. on_end(job): called there once, however the job ended. What they raise is logged.
 
@@ -61,11 +63,13 @@ class Job:
         prepare: Callable[[Any], dict[str, Any]] | None = None,
         interactive: bool = False,
         draft: bool = False,
+        live: bool = False,
         values: Any = None,
         on_step: Callable[[Job, Any], Any] | None = None,
         on_end: Callable[[Job], Any] | None = None,
     ) -> None:
-        self.call, self.interactive, self.draft, self.values = calls.check(pipe, call), interactive, draft, values
+        self.call, self.interactive, self.values = calls.check(pipe, call), interactive, values
+        self.draft, self.live = draft or live, live
         self.state, self.step, self.steps, self.before = "waiting", 0, None, 0
         self.record: Record | None = None
         self.error: BaseException | None = None
@@ -133,7 +137,8 @@ class Job:
             release_traceback(error)
 
     def _attempt(self) -> Record:
-        pipe = twin(self._pipe)  # made now, so that a scheduler exchanged meanwhile counts
+        # Made now, so that a scheduler exchanged meanwhile counts.
+        pipe = few_steps.fused(self._pipe) if self.live else twin(self._pipe)
         pipe.on_wait = self._wait
         self._check()
         prepare = self._prepare

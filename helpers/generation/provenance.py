@@ -48,7 +48,7 @@ def describe(pipe: Any) -> dict[str, Any]:
         "offload": offload,
         "threads": torch.get_num_threads(),
         "runtime": runtimes.runtime_of(parts["unet"]) if "unet" in parts and net is None else "torch",
-        "adapters": _adapters(parts),
+        "adapters": {name: found for name, part in parts.items() if (found := inspection.adapters(part))},
         "versions": versions(),
     }
 
@@ -117,17 +117,6 @@ def _revisions(*repositories: str | None) -> dict[str, str]:
     """The commits of those repositories that are pinned."""
     pins = revisions.read() if any("/" in (repo or "") for repo in repositories) else {}
     return {repo: pins[repo] for repo in repositories if repo in pins}
-
-
-def _adapters(models: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """The active LoRA adapters of each model with their scales (of the first layer, where layers differ)."""
-    found: dict[str, dict[str, float]] = {}
-    for name, model in models.items():
-        if getattr(model, "peft_config", None):
-            layer = next((one for one in model.modules() if hasattr(one, "lora_A")), None)
-            if layer is not None and not layer.disable_adapters:
-                found[name] = {adapter: float(layer.scaling[adapter]) for adapter in layer.active_adapters}
-    return found
 
 
 @functools.cache

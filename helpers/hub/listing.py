@@ -18,6 +18,7 @@ COMPLETE = 0.8  # of a download's size is taken for all of it: the catalogue's s
 NOTHING = "–"
 ROLES = {
     "controlnet": "joins another",
+    "lora": "joins another",
     "depth": "depth maps",
     "segmentation": "masks",
 }  # of what makes no images itself

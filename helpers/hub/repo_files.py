@@ -14,7 +14,10 @@ INDEX = "model_index.json"
 SKIPPED = ("safety_checker",)  # components that the course never loads
 WEIGHTS = (".safetensors", ".bin", ".msgpack", ".onnx", ".pb", ".h5", ".ckpt", ".pt", ".pth")
 CODE = (".py", ".so", ".dll", ".exe", ".sh")
-STEMS = {".safetensors": "diffusion_pytorch_model|model", ".bin": "diffusion_pytorch_model|pytorch_model"}
+STEMS = {
+    ".safetensors": "diffusion_pytorch_model|model|pytorch_lora_weights",
+    ".bin": "diffusion_pytorch_model|pytorch_model",
+}
 
 
 def choose(

@@ -123,6 +123,7 @@ EVALUATIONS: dict[str, Callable[..., dict[str, float]]] = {
     "comic": lazily("recipes.styles:figures", style="comic"),
     "pixel-art": lazily("recipes.styles:figures", style="pixel-art"),
     "elden-ring": lazily("recipes.styles:figures", style="elden-ring"),
+    "lcm": lazily("recipes.lcm:figures"),
     "depth-estimator": lazily("recipes.depth:figures"),
     "controlnet-depth": lazily("evaluation.control_figures:figures", kind="depth"),
     "controlnet-inpaint": lazily("evaluation.control_figures:figures", kind="inpaint"),

@@ -125,6 +125,7 @@ SHEETS: dict[str, Callable[[], Image.Image]] = {
     "comic": lazily("recipes.styles:sheet", style="comic"),
     "pixel-art": lazily("recipes.styles:sheet", style="pixel-art"),
     "elden-ring": lazily("recipes.styles:sheet", style="elden-ring"),
+    "lcm": lazily("recipes.lcm:sheet"),
     "depth-estimator": lazily("recipes.depth:sheet"),
     "controlnet-depth": lazily("evaluation.control_figures:sheet", kind="depth"),
     "controlnet-inpaint": lazily("evaluation.control_figures:sheet", kind="inpaint"),

@@ -1,6 +1,7 @@
-"""A small critic of patches for decoders: it tells drawings from what a decoder makes of their latents.
+"""A small critic of patches: it tells drawings from what a decoder makes of their latents, or finished latents from
+a student's.
 
-Hinge loss (https://arxiv.org/abs/1705.02894) on spectrally normalised convolutions; the decoder also matches what the
+Hinge loss (https://arxiv.org/abs/1705.02894) on spectrally normalised convolutions; the model also matches what the
 critic's layers see, which says more than its verdict (https://arxiv.org/abs/1512.09300).
 """
 
@@ -17,13 +18,19 @@ GAIN = 3.0  # spectral norms let no layer enlarge what it is given, and blur is 
 
 
 class Critic(nn.Module):
-    """Images (B, 3, H, W) in -1..1 -> verdicts (B, 1, H/8, W/8), each on a patch of 54 pixels, and the layers' maps."""
+    """Images (B, 3, H, W) in -1..1 -> verdicts (B, 1, H/8, W/8), each on a patch of 54 pixels, and the layers' maps.
 
-    def __init__(self, width: int = 32) -> None:
+    latent: of latents (B, 4, h, w) instead, a verdict on each patch of 11 of them.
+    """
+
+    def __init__(self, width: int = 32, *, latent: bool = False) -> None:
         super().__init__()
-        widths = (3, width, 2 * width, 4 * width, 4 * width)
-        kinds = zip(widths, widths[1:], (4, 4, 4, 3), (2, 2, 2, 1), strict=False)
-        self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, k, stride, 1)) for a, b, k, stride in kinds)
+        widths = (4 if latent else 3, width, 2 * width, 4 * width, 4 * width)
+        strides = (1, 1, 1, 1) if latent else (2, 2, 2, 1)
+        kinds = zip(widths, widths[1:], strides, strict=False)
+        self.layers = nn.ModuleList(
+            spectral_norm(nn.Conv2d(a, b, 3 + (stride > 1), stride, 1)) for a, b, stride in kinds
+        )
         self.verdict = spectral_norm(nn.Conv2d(4 * width, 1, 3, 1, 1))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -44,7 +51,7 @@ def _frozen(critic: nn.Module):
 def losses(critic: Critic, made: torch.Tensor, drawn: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The critic's own loss; how far the layers' maps are apart; how little the critic believes what was made.
 
-    The first teaches the critic alone, the other two the decoder alone, so one backward pass serves both.
+    The first teaches the critic alone, the other two the model alone, so one backward pass serves both.
     """
     drawn_verdict, drawn_maps = critic(drawn)
     own = F.relu(1 - drawn_verdict).mean() + F.relu(1 + critic(made.detach())[0]).mean()

@@ -14,6 +14,7 @@ from helpers.generation.job_queue import Job
 from helpers.generation.png_record import Buffer
 from helpers.generation.records import Record, loaded
 from helpers.images.masks import by, share
+from helpers.pipelines import few_steps
 from helpers.pipelines.prompt_reading import Reading
 from helpers.widgets.explorer.control_image import ControlImage
 from helpers.widgets.explorer.controls import ControlSet
@@ -22,18 +23,27 @@ from helpers.widgets.explorer.inputs import input_images, task
 from helpers.widgets.mask_painter import MaskPainter
 from helpers.widgets.rendering import RenderSession
 
+# Controls that a live image does not follow: it is guided without guidance, in four steps. They are seen in drafts.
+UNSEEN_LIVE = {"guidance_scale", "negative_prompt", "num_inference_steps", "scheduler"}
+
 
 class ExplorerSession(RenderSession):
     """What an Explorer does, apart from the screen; the arguments are the Explorer's, `others` those of RenderSession.
 
-    values: of the controls. locked: whether a change keeps the seed. control_shown: what the ControlNet looks at, with
-    alpha. painter: what the mask is painted with, None where there is no mask. steps: the accepted images, each painted
-    on the one before it; `at` of them led to the present input image. behind: those that led to the image shown.
+    values: of the controls. live: whether live images are made while a value is changed, None where none can be.
+    locked: whether a change keeps the seed. control_shown: what the ControlNet looks at, with alpha. painter: what the
+    mask is painted with, None where there is no mask. steps: the accepted images, each painted on the one before it;
+    `at` of them led to the present input image. behind: those that led to the image shown.
     Wrong pipelines, images, masks and values raise TypeError or ValueError.
     """
 
-    def __init__(self, pipe: Any, image: Any, mask: Any, parameters: dict[str, Any], **others: Any) -> None:
+    def __init__(
+        self, pipe: Any, image: Any, mask: Any, parameters: dict[str, Any], *, live: bool | None = None, **others: Any
+    ) -> None:
         task(pipe)
+        lacking = few_steps.lacking(pipe) if live is not False else ""
+        if live and lacking:
+            raise ValueError(f"live=True: {lacking}. Without live images: leave live out.")
         super().__init__(pipe, **others)
         if twice := {"image", "mask_image"} & parameters.keys():
             raise TypeError(f"{min(twice)}: pass it by position, Explorer(pipe, image, mask).")
@@ -47,6 +57,7 @@ class ExplorerSession(RenderSession):
         self.values = self.controls.defaults | self.controls.check(given)
         self._reading, self._notes = Reading(pipe), {}
         self.locked = True
+        self.live = None if lacking or live is False else True
         self.control_shown: Image.Image | None = None
         self.history = History()
         self._drafted: dict[str, Any] | None = None  # the values whose draft is shown
@@ -107,11 +118,12 @@ class ExplorerSession(RenderSession):
             if strict:
                 self._call(new)
             self.values = new
+            live = bool(self.live) and not checked.keys() & UNSEEN_LIVE
             if "control" in checked:  # making another kind may take seconds
-                self.tell(phase="running", quick=False, text="", details="")
-            self.go(interactive=interactive)
+                self.tell(phase="running", quick="", text="", details="")
+            self.go(interactive=interactive, live=live)
 
-    def go(self, *, interactive: bool = False) -> None:
+    def go(self, *, interactive: bool = False, live: bool = False) -> None:
         """Make the image of the present values, or say why that cannot be."""
         with self.lock:
             self._follow_scheduler()
@@ -119,7 +131,7 @@ class ExplorerSession(RenderSession):
                 call = self._call(self.values)
                 if self._control is not None:
                     self.control_shown = self._control.shown(call)
-                self.render(call, interactive=interactive, values=self.values)
+                self.render(call, interactive=interactive, live=live, values=self.values)
                 self._spent = not interactive
             except (TypeError, ValueError, RuntimeError, OSError) as error:
                 self.refuse(error)
@@ -133,6 +145,12 @@ class ExplorerSession(RenderSession):
             if visible and self._late:
                 self._late = False
                 self.go()
+
+    def set_live(self, on: bool) -> None:
+        """Make live images, or drafts, from the next change on; nothing where there is no LoRA for it."""
+        with self.lock:
+            self.live = None if self.live is None else on
+            self.tell()
 
     def lock_seed(self, on: bool) -> None:
         with self.lock:
@@ -166,7 +184,8 @@ class ExplorerSession(RenderSession):
             if given is None:
                 raise ValueError(f"accept: {self.controls.pipeline} starts from no image, so none can be its input.")
             if self.state["draft"]:
-                raise ValueError("accept: this is a draft. Wait for the full image, then accept it.")
+                kind = "live image" if self.state["live"] else "draft"
+                raise ValueError(f"accept: this is a {kind}. Wait for the full image, then accept it.")
             if self.at and record is self.steps[self.at - 1]:
                 raise ValueError("accept: this image is the input already. Make a new one, then accept that.")
             if record.image is None or (size := record.image.size) != given.size:
@@ -248,6 +267,10 @@ class ExplorerSession(RenderSession):
             raise ValueError(f"this record has no image: {record.error}")
         if record.origin.get("pipeline") != mine:
             raise ValueError(f"this image was made by {record.origin.get('pipeline')}; this Explorer has a {mine}.")
+        if record.parameters.get("scheduler") == few_steps.SCHEDULER:
+            raise ValueError(
+                "this is a live image, whose controls were still moving: make the full one, and save that."
+            )
         values = self.controls.values(record.parameters) | self._scheduler_of(record)
         if self._control is not None:
             restorable = self._control.source is None and record.control in self._control.kinds
@@ -271,7 +294,7 @@ class ExplorerSession(RenderSession):
         if self.chain != steps:
             self.steps = steps
         number = self.history.add(record, values, steps)
-        self.tell(phase="done", draft=False, quick=False, text=text, details="", shown=number)
+        self.tell(phase="done", draft=False, quick="", text=text, details="", shown=number)
 
     def _begin_at(self, at: int) -> None:
         """Go on from this accepted image."""
@@ -288,7 +311,7 @@ class ExplorerSession(RenderSession):
             return
         self._paint(image, None)
         self.tell(
-            phase="idle", draft=False, quick=False, details="", shown=self.history.number(self.record),
+            phase="idle", draft=False, quick="", details="", shown=self.history.number(self.record),
             text="Paint over what should be made anew next.",
         )  # fmt: skip
 

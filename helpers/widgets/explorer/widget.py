@@ -1,4 +1,4 @@
-"""Explore a pipeline's parameters by hand: drafts while a slider moves, a history, the plain code of every image."""
+"""Explore a pipeline's parameters by hand: quick images while a slider moves, a history, the code of every image."""
 
 from __future__ import annotations
 
@@ -39,13 +39,17 @@ class Explorer(RenderWidget):
         stroke makes a new one; "Accept" makes the result the image that one paints on next.
     control: with a ControlNet, what it looks at: "depth", "canny", "inpaint" (the image with a hole where it is
         masked), or "given", what is passed as control_image. Text-to-image begins with `image` as it is.
+    live: while a value is changed, make finished images of four steps with the few-step LoRA, CATALOG["lcm"], instead
+        of drafts; by itself where the pipeline has one. A value that such images do not follow (guidance, the negative
+        prompt, steps, scheduler) is seen in drafts. True raises ValueError, with the reason, where there is none.
     folder: where `code` writes the images that its script opens.
     parameters: what the controls start with, under diffusers' names: negative_prompt, strength, guidance_scale,
         num_inference_steps (25), seed (0), scheduler (a class name), padding_mask_crop, controlnet_conditioning_scale,
         control_guidance_start and _end; blur_factor (pixels) and keep_unmasked, which `make` takes too. Any other
         argument of the pipeline's call is passed on as it is.
 
-    record, image: the image on the screen, a draft as well, and how it was made. parameters: as the controls stand.
+    record, image: the image on the screen, a draft or a live image as well, and how it was made. parameters: as the
+    controls stand.
     Wrong pipelines, images, masks and values raise TypeError or ValueError before any model runs.
     """
 
@@ -55,6 +59,7 @@ class Explorer(RenderWidget):
     _controls = traitlets.List().tag(sync=True)
     _values = traitlets.Dict().tag(sync=True)
     _notes = traitlets.Dict(help="what is not read of each text, in words").tag(sync=True)
+    _live = traitlets.Bool(None, allow_none=True, help="None: no live images here").tag(sync=True)
     _locked = traitlets.Bool(True).tag(sync=True)
     _before = traitlets.Bytes(help="the input image, a PNG").tag(sync=True)
     _control_png = traitlets.Bytes(help="what the ControlNet looks at, a PNG").tag(sync=True)
@@ -75,18 +80,19 @@ class Explorer(RenderWidget):
         mask: Any = None,
         *,
         prompt: str = "",
+        live: bool | None = None,
         folder: str | PathLike = "outputs",
         layout: Any = None,
         **parameters: Any,
     ) -> None:
         session = ExplorerSession(
-            pipe, image, mask, {"prompt": prompt, **parameters}, on_change=self._follow, on_step=self._step
+            pipe, image, mask, {"prompt": prompt, **parameters}, live=live, on_change=self._follow, on_step=self._step
         )
         self._folder = folder
         self._told = 0.0  # when the last preview was sent
         super().__init__(
             session, layout, _controls=_for_page(session.controls), _values=_exact(session.values),
-            _notes=session.notes, _painter=session.painter,
+            _notes=session.notes, _painter=session.painter, _live=session.live,
         )  # fmt: skip
         session.go()
 
@@ -149,6 +155,7 @@ class Explorer(RenderWidget):
         session = self._session
         asked = {
             "change": lambda: session.change(_whole_seed(content["values"]), interactive=bool(content.get("moving"))),
+            "live": lambda: session.set_live(bool(content["on"])),
             "lock": lambda: session.lock_seed(bool(content["on"])),
             "cancel": self.cancel,
             "recall": lambda: session.recall(content["number"]),
@@ -197,7 +204,7 @@ class Explorer(RenderWidget):
             ]
             self._steps, self._at, self._painter = _thumbs(session.steps), session.at, session.painter
             self._pins, self._locked, self._values = dict(history.pins), session.locked, _exact(session.values)
-            self._controls, self._notes = _for_page(session.controls), session.notes
+            self._controls, self._notes, self._live = _for_page(session.controls), session.notes, session.live
             super()._follow()
 
 

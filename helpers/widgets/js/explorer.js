@@ -113,6 +113,8 @@ class Actions {
     action: () => this.store.accept() });
   compare = exButton({ name: "compare", text: "Compare", title: "Two images behind a divider: A and B, "
     + "or what was before and what is now", action: () => { this.stage.comparing = !this.stage.comparing; this.refreshView(); } });
+  live = exButton({ name: "live", text: "Live", title: "While a value is changed: finished images of four steps, instead of "
+    + "drafts", action: () => this.store.model.send({ kind: "live", on: !this.store.model.get("_live") }) });
   code = exButton({ name: "code", text: "Code", title: "The complete diffusers code of this image",
     action: () => this.toggleCode() });
   save = exButton({ name: "save", text: "Save", title: "Save as PNG, with all parameters in it",
@@ -120,7 +122,7 @@ class Actions {
   open = exButton({ name: "load", text: "Open", title: "Bring back a saved image with its parameters; or drop it here",
     action: () => this.file.click() });
   node = element("div", { class: "ex-line ex-actions", role: "toolbar", "aria-label": "This image" },
-    this.accept, this.compare, this.code, this.save, this.open, this.file);
+    this.accept, this.compare, this.live, this.code, this.save, this.open, this.file);
   text = element("code", { tabindex: 0, "aria-label": "Python code" });
   copy = exButton({ name: "copy", text: "Copy", action: () => copy(this.text, this.copy.lastChild, "Copy") });
   script = element("section", { class: "ex-script", "aria-label": "Code of this image", hidden: "" },
@@ -147,6 +149,9 @@ class Actions {
     this.accept.hidden = !store.urls.before;
     mark(this.accept, { "aria-disabled": !made || phase !== "done" || draft });
     mark(this.compare, { "aria-pressed": comparing, "aria-disabled": !pair });
+    const live = store.model.get("_live");
+    this.live.hidden = live === null;
+    mark(this.live, { "aria-pressed": live });
     mark(this.save, { "aria-disabled": !made });
     mark(this.code, { "aria-disabled": !made, "aria-pressed": !script.hidden, "aria-expanded": !script.hidden });
     if (!script.hidden && text.textContent !== store.code) text.textContent = store.code;

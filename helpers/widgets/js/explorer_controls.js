@@ -10,6 +10,7 @@ const DRAWINGS = {
   open: '<rect x="4.5" y="9" width="11" height="7.5" rx="1.6"/><path d="M6.8 9V6.2a3.2 3.2 0 0 1 6.2-1"/>',
   accept: '<path d="M4 10.5l4 4 8-9"/>',
   compare: '<rect x="3" y="4.5" width="14" height="11" rx="1.5"/><path d="M10 2.5v15"/><path d="M10 5.2h5.6v9.6H10z" fill="currentColor" stroke="none" opacity=".45"/>',
+  live: '<path d="M11 2.5L4.5 11.5H10l-1 6 6.5-9H10z"/>',
   code: '<path d="M7 6l-4 4 4 4M13 6l4 4-4 4M11.2 4.8L8.8 15.2"/>',
   save: '<path d="M10 3v9.5M6.3 9L10 12.7 13.7 9M4 16.5h12"/>',
   load: '<path d="M10 13V3.5M6.3 7.2L10 3.5l3.7 3.7M4 16.5h12"/>',

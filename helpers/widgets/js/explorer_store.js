@@ -30,7 +30,7 @@ export class ExplorerStore {
     follow(model, ["_history"], () => { this.list(); this.refresh(); }, signal);
     follow(model, ["_state"], () => this.follow(), signal);
     follow(model, ["_steps"], () => { this.listSteps(); this.refresh(); }, signal);
-    follow(model, ["_locked", "_at", "_pins", "_controls", "_notes"], () => this.refresh(), signal);
+    follow(model, ["_locked", "_live", "_at", "_pins", "_controls", "_notes"], () => this.refresh(), signal);
     hear(model, "msg:custom", (content, buffers) => this.receive(content, buffers), signal);
     this.list();
     this.listSteps();

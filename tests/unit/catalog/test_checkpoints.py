@@ -15,7 +15,7 @@ from helpers.pipelines import loading
 NAMES = [
     "sd15", "sd15-inpaint", "sdxl-inpaint", "sdxl-refiner", "kandinsky22", "kandinsky22-inpaint", "comic", "pixel-art",
     "elden-ring", "upscale-x2", "upscale-x4", "controlnet-inpaint", "controlnet-depth",
-    "depth-estimator", "segmenter",
+    "depth-estimator", "lcm", "segmenter",
 ]  # fmt: skip
 
 

@@ -1,0 +1,133 @@
+"""Live images: finished in four steps while a value is changed, and the full one once it is chosen."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from helpers import Explorer
+from helpers.generation.records import make
+from helpers.pipelines import few_steps
+from helpers.widgets.explorer.controls import ControlSet
+from helpers.widgets.explorer.session import UNSEEN_LIVE
+from tests.support.calls import half_mask, noise
+from tests.support.few_steps import lora  # noqa: F401
+from tests.support.queue import LONG, Hold
+from tests.support.tiny import SIZE, quiet
+from tests.support.widgets import same
+
+pytestmark = pytest.mark.usefixtures("lora")
+
+
+@pytest.fixture
+def live(explore, inpaint) -> Explorer:
+    return explore(inpaint, noise(1), half_mask(), num_inference_steps=20)
+
+
+def test_a_moving_value_makes_a_live_image_and_the_chosen_one_the_full_image(live, inpaint) -> None:
+    browser, first = live.browser, live.image
+    assert browser["_live"] is True and same(first, make(inpaint, **live.parameters).image)
+    browser.change(moving=True, strength=0.6)
+    assert live.wait(LONG) and browser.phase == "done" and browser.shown is None and len(live.records) == 1
+    assert browser["_state"]["draft"] and browser["_state"]["live"]
+    record = live.record
+    used = {name: record.parameters[name] for name in ("scheduler", "num_inference_steps", "guidance_scale", "seed")}
+    assert used == {"scheduler": "LCMScheduler", "num_inference_steps": 7, "guidance_scale": 1.0, "seed": 0}
+    assert same(record.image, make(few_steps.fused(inpaint), **record.parameters).image)
+    assert live.parameters["num_inference_steps"] == 20 and "scheduler" not in live.parameters
+
+    browser.change(strength=0.6)
+    assert live.wait(LONG) and not browser["_state"]["draft"] and not browser["_state"]["live"]
+    assert len(live.records) == 2 and same(live.image, make(inpaint, **live.parameters).image)
+    assert same(make(inpaint, **live.records[0].parameters).image, first)  # nothing of the LoRA stays
+
+
+@pytest.mark.parametrize(("name", "value"), [("guidance_scale", 3.0), ("negative_prompt", "a dog"),
+                                             ("num_inference_steps", 30), ("scheduler", "DDIMScheduler")])  # fmt: skip
+def test_what_a_live_image_would_not_show_is_seen_in_a_draft(live, name, value) -> None:
+    live.browser.change(moving=True, **{name: value})
+    assert live.wait(LONG) and live.browser["_state"]["draft"] and not live.browser["_state"]["live"]
+    assert live.record.parameters["scheduler"] == "UniPCMultistepScheduler"
+    assert live.record.origin["adapters"] == {}
+
+
+def test_the_controls_that_live_images_do_not_follow_are_controls(inpaint) -> None:
+    assert ControlSet(inpaint, side=SIZE).controls.keys() > UNSEEN_LIVE
+
+
+def test_the_page_switches_live_images_off_and_on(live) -> None:
+    for on in (False, True):
+        assert live.browser.send("live", on=on) == "" and live.browser["_live"] is on
+        live.browser.change(moving=True, strength=0.4 + on / 4)
+        assert live.wait(LONG) and live.browser["_state"]["live"] is on
+
+
+def test_a_live_image_gives_way_to_the_full_one_and_can_be_cancelled(live, inpaint) -> None:
+    browser = live.browser
+    browser.change(moving=True, strength=0.9)
+    assert live.wait(LONG)
+    hold = Hold(few_steps.fused(inpaint))
+    try:
+        browser.change(moving=True, strength=0.5)
+        assert hold.reached.wait(LONG) and browser["_state"]["quick"] == "live"
+        browser.change(strength=0.8)
+        hold.opened.set()
+        assert live.wait(LONG) and hold.calls == 1 and not browser["_state"]["draft"]
+        assert [record.parameters.get("strength") for record in live.records][1:] == [0.8]
+
+        hold.reached.clear()
+        hold.opened.clear()
+        browser.change(moving=True, strength=0.3)
+        assert hold.reached.wait(LONG) and live.cancel()
+        hold.opened.set()
+        assert live.wait(LONG) and browser.phase == "cancelled" and hold.calls == 2 and len(live.records) == 2
+    finally:
+        hold.opened.set()
+        hold.hook.remove()
+
+
+def test_a_live_image_is_neither_accepted_nor_restored(live, tmp_path) -> None:
+    live.browser.change(moving=True, strength=0.6)
+    assert live.wait(LONG) and "this is a live image" in live.browser.send("accept")
+    file = live.save(tmp_path / "live.png")
+    before = live.parameters
+    with pytest.raises(ValueError, match="this is a live image, whose controls were still moving"):
+        live.restore(file)
+    assert live.parameters == before
+
+
+@pytest.mark.parametrize("controlnet", ["controlnet-inpaint", "controlnet-depth"])
+def test_a_controlnet_steers_live_images_too(explore, controlnet) -> None:
+    pipe = quiet("sd15-inpaint", controlnet=controlnet)
+    explorer = explore(pipe, noise(1), half_mask(), control_image=noise(2), num_inference_steps=20)
+    images = []
+    for scale in (0.0, 2.0):
+        explorer.browser.change(moving=True, controlnet_conditioning_scale=scale)
+        assert explorer.wait(LONG) and explorer.browser["_state"]["live"], explorer.browser.text
+        images.append(explorer.image)
+    assert not same(*images)
+
+
+def test_without_live_images_there_is_no_switch_and_drafts_as_before(explore, inpaint, monkeypatch) -> None:
+    off = explore(inpaint, noise(1), half_mask(), num_inference_steps=20, live=False)
+    sdxl = explore(quiet("sdxl-inpaint"), noise(1), half_mask(), num_inference_steps=20)
+    found = importlib.util.find_spec
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None if name == "peft" else found(name))
+        lacking = explore(inpaint, noise(1), half_mask(), num_inference_steps=20)
+        with pytest.raises(ValueError, match=r"live=True: peft is not installed.*Without live images: leave live out"):
+            explore(inpaint, noise(1), half_mask(), live=True)
+    for explorer in (off, sdxl, lacking):
+        assert explorer.browser["_live"] is None
+        explorer.browser.send("live", on=True)
+        assert explorer.browser["_live"] is None
+        explorer.browser.change(moving=True, strength=0.6)
+        assert explorer.wait(LONG) and explorer.browser["_state"]["draft"] and not explorer.browser["_state"]["live"]
+
+
+def test_live_is_refused_where_there_is_none(explore, inpaint) -> None:
+    pipe = quiet("sdxl-inpaint")
+    pipe.unet.register_forward_pre_hook(lambda *_: pytest.fail("the UNet ran"))
+    with pytest.raises(ValueError, match=r"live=True: the few-step LoRA 'lcm' was trained for sd15, .* does not fit"):
+        explore(pipe, noise(1), half_mask(), live=True)
