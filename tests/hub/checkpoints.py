@@ -42,6 +42,7 @@ COMIC, PIXEL_ART, ELDEN_RING = (
 UPSCALE_X2, UPSCALE_X4 = "stabilityai/sd-x2-latent-upscaler", "stabilityai/stable-diffusion-x4-upscaler"
 CONTROL_INPAINT, CONTROL_DEPTH = "lllyasviel/control_v11p_sd15_inpaint", "lllyasviel/control_v11f1p_sd15_depth"
 DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
+LCM_LORA = "latent-consistency/lcm-lora-sdv1-5"
 SEGMENTER = "facebook/sam-vit-base"
 PICTURES, MORE_PICTURES = "huggingface/documentation-images", "YiYiXu/testing-images"
 
@@ -130,6 +131,7 @@ def repositories(sizes: dict[str, int]) -> dict[str, dict[str, Data]]:
                 "size": {"height": 518, "width": 518}, "size_divisor": None,
             }),
         },
+        LCM_LORA: {**_card(), "pytorch_lora_weights.safetensors": _lora},
         SEGMENTER: {
             **_card(), **_model("", "segmenter", forms=no_half), "tf_model.h5": NOT_TO_BE_FETCHED,
             "preprocessor_config.json": _json({
@@ -268,6 +270,14 @@ def _weights(name: str, size: int, form: str) -> bytes:
         torch.save(state, file)
         return file.getvalue()
     return safetensors.torch.save(state, {"format": "pt"})
+
+
+def _lora() -> bytes:
+    """A LoRA for one layer of sd15's UNet, named and scaled by an alpha as the publisher's file does it."""
+    torch.manual_seed(5)
+    layer = "lora_unet_down_blocks_2_attentions_0_transformer_blocks_0_attn1_to_q"
+    weights = {"lora_down.weight": torch.randn(2, 32), "lora_up.weight": torch.randn(32, 2), "alpha": torch.tensor(1.0)}
+    return safetensors.torch.save({f"{layer}.{key}": value.half() for key, value in weights.items()}, {"format": "pt"})
 
 
 def _shard(name: str, size: int, number: int, *, half: bool) -> bytes:
