@@ -69,10 +69,10 @@ def _hub_auth() -> Any:
 
 
 def _learner(model: dict[str, Any]) -> Learner | None:
-    """The owner of a token; a service that acts for nobody is none."""
-    if model.get("kind") != "user":
-        return None
+    """The owner of a token; a service is one where the hub's configuration lets it ask the engine, as results may."""
     scopes = set(model.get("scopes", []))
+    if model.get("kind") != "user":
+        return Learner(model["name"], teacher=True) if model.get("kind") == "service" and SCOPE in scopes else None
     allowed = SCOPE in scopes or "access:services" in scopes
     return Learner(
         model["name"], teacher=bool(model.get("admin")) or TEACHERS in model.get("groups", []), allowed=allowed

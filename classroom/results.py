@@ -13,13 +13,15 @@ import contextlib
 import csv
 import html
 import io
+import json
 import os
 import re
 import sqlite3
 import statistics
 import urllib.parse
+import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +97,18 @@ class Results:
                 yield database
 
 
-def application(results: Results, identify: Identify, *, prefix: str = "/", login: Any = None) -> Starlette:
-    """The service. login: jupyterhub's HubOAuth, for browsers; None where tokens alone are known, as in tests."""
+def application(
+    results: Results,
+    identify: Identify,
+    *,
+    prefix: str = "/",
+    login: Any = None,
+    engine: Callable[[], dict[str, Any]] | None = None,
+) -> Starlette:
+    """The service. login: jupyterhub's HubOAuth, for browsers; None where tokens alone are known, as in tests.
+
+    engine: how the engine does, as its GET /status says; OSError or ValueError where it does not answer.
+    """
 
     async def visitor(request: Request) -> Learner | None:
         token = request.headers.get("Authorization", "").partition(" ")[2].strip()
@@ -133,7 +145,8 @@ def application(results: Results, identify: Identify, *, prefix: str = "/", logi
         if request.url.path.endswith(".csv"):
             headers = {"Content-Disposition": 'attachment; filename="results.csv"'}
             return Response(as_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
-        return HTMLResponse(page(rows, await asyncio.to_thread(results.by_exercise)))
+        state = "" if engine is None else await asyncio.to_thread(_state, engine)
+        return HTMLResponse(page(rows, await asyncio.to_thread(results.by_exercise), state))
 
     async def logged_in(request: Request) -> Response:
         state, known = request.query_params.get("state"), request.cookies.get(login.state_cookie_name)
@@ -160,8 +173,6 @@ def _refused(status: int, message: str) -> Response:
 
 def _answer(data: bytes) -> dict[str, Any] | None:
     """The posted answer, None where it is none."""
-    import json
-
     try:
         answer = json.loads(data)
     except (ValueError, RecursionError):
@@ -194,8 +205,17 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def page(rows: list[dict[str, Any]], exercises: list[dict[str, Any]]) -> str:
-    """The teacher's page: learners by exercises, and each exercise's most common hint."""
+def _state(engine: Callable[[], dict[str, Any]]) -> str:
+    """How the engine does, as HTML."""
+    try:
+        told = engine()
+    except (OSError, ValueError):
+        return "<h2>The engine</h2><p>It does not answer.</p>"
+    return f"<h2>The engine</h2>{_table([name.replace('_', ' ') for name in told], [list(told.values())])}"
+
+
+def page(rows: list[dict[str, Any]], exercises: list[dict[str, Any]], state: str = "") -> str:
+    """The teacher's page: learners by exercises, each exercise's most common hint, and how the engine does (HTML)."""
     names = [one["exercise"] for one in exercises]
     cells: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in rows:
@@ -208,7 +228,7 @@ def page(rows: list[dict[str, Any]], exercises: list[dict[str, Any]]) -> str:
         "th,td{border:1px solid #999;padding:.3em .6em;text-align:left}</style><h1>Results</h1>"
         f'<p>✓ solved, ✗ not yet, with the number of tries. <a href="table.csv">As CSV</a></p>'
         f"{_table(['learner', *names], body)}<h2>Exercises</h2>"
-        f"{_table(['exercise', 'solved', 'tries (median)', 'most common hint'], details)}"
+        f"{_table(['exercise', 'solved', 'tries (median)', 'most common hint'], details)}{state}"
     )
 
 
@@ -224,6 +244,13 @@ def _table(head: list[str], body: list[list[Any]]) -> str:
     return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{lines}</tbody></table>"
 
 
+def _ask_engine() -> dict[str, Any]:
+    headers = {"Authorization": f"token {os.environ['JUPYTERHUB_API_TOKEN']}"}
+    asked = urllib.request.Request(f"{os.environ['COURSE_POOL']}/status", headers=headers)
+    with urllib.request.urlopen(asked, timeout=3) as answer:
+        return json.load(answer)
+
+
 def main() -> None:
     """Serve where the hub says, from the file that COURSE_RESULTS_FILE names."""
     import uvicorn
@@ -232,7 +259,11 @@ def main() -> None:
     where = urllib.parse.urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
     results = Results(Path(os.environ["COURSE_RESULTS_FILE"]))
     app = application(
-        results, from_hub(), prefix=os.environ["JUPYTERHUB_SERVICE_PREFIX"], login=HubOAuth(cache_max_age=60)
+        results,
+        from_hub(),
+        prefix=os.environ["JUPYTERHUB_SERVICE_PREFIX"],
+        login=HubOAuth(cache_max_age=60),
+        engine=_ask_engine if "COURSE_POOL" in os.environ else None,
     )
     uvicorn.run(app, host=str(where.hostname), port=int(where.port or 0), log_level="warning")
 

@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
+from classroom.door import SCOPE
 from classroom.identity import from_hub
 from classroom.results import Results, application
 from helpers.exercises import check, reporting
@@ -81,6 +82,18 @@ def test_the_table_is_for_the_teacher_and_escapes_what_learners_wrote(client) ->
     assert [row["last hint"] for row in rows] == ["<script>alert(1)</script>", "'=HYPERLINK(1)"]
 
 
+def test_the_teachers_page_tells_how_the_engine_does(results) -> None:
+    def away() -> dict:
+        raise OSError
+
+    told = {"replicas": 2, "images_a_minute": 14}
+    for engine, expected in ((lambda: told, "<td>2</td><td>14</td>"), (away, "It does not answer.")):
+        client = TestClient(application(results, known, engine=engine))
+        text = client.get("/", headers={"Authorization": "token teacher"}).text
+        assert "The engine" in text and expected in text
+        assert client.get("/", headers={"Authorization": "token ada"}).status_code == 403
+
+
 def test_a_class_posts_at_the_same_time(results) -> None:
     learners = [
         threading.Thread(target=lambda n=n: [results.add(f"l{n}", answer(at=i)) for i in range(10)]) for n in range(20)
@@ -123,6 +136,9 @@ def test_a_disk_that_is_full_does_not_stop_check(monkeypatch, tmp_path) -> None:
     assert not check("01.1", 1)
 
 
+PAGE = {"kind": "service", "name": "results", "scopes": [SCOPE]}
+
+
 def test_learners_stay_known_while_the_hub_is_restarted(monkeypatch) -> None:
     import asyncio
 
@@ -136,7 +152,9 @@ def test_learners_stay_known_while_the_hub_is_restarted(monkeypatch) -> None:
         hub["asked"] += 1
         if not hub["up"]:
             raise OSError("the hub is away")
-        return {"good": model, "service": model | {"kind": "service"}, "out": model | {"scopes": []}}.get(token)
+        return {"good": model, "service": model | {"kind": "service"}, "page": PAGE, "out": model | {"scopes": []}}.get(
+            token
+        )
 
     monkeypatch.setattr(identity, "monotonic", lambda: now[0])
     identify = from_hub(ask)
@@ -151,7 +169,7 @@ def test_learners_stay_known_while_the_hub_is_restarted(monkeypatch) -> None:
     now[0] = 10_000.0
     assert who("good").name == "ada" and who("good").teacher and who("good").allowed
     assert hub["asked"] == 1
-    assert who("service") is None and who("bad") is None and not who("out").allowed
+    assert who("page").teacher and who("service") is None and who("bad") is None and not who("out").allowed
     hub["up"] = False
     now[0] += 120
     assert who("good").name == "ada" and who("unheard") is None
