@@ -4,7 +4,6 @@
 """
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -24,9 +23,7 @@ c.JupyterHub.db_url = f"sqlite:///{STATE}/hub.sqlite"
 c.JupyterHub.cookie_secret_file = str(STATE / "cookie-secret")
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{PROXY}"
 c.ConfigurableHTTPProxy.pid_file = str(STATE / "proxy.pid")
-c.ConfigurableHTTPProxy.command = [
-    shutil.which("configurable-http-proxy") or str(ROOT / "node_modules/.bin/configurable-http-proxy")
-]
+c.ConfigurableHTTPProxy.command = [os.environ.get("COURSE_CLASS_PROXY", "configurable-http-proxy")]
 
 # pam: the machine's own accounts. native: accounts that learners ask for, and a teacher lets in.
 accounts = os.environ.get("COURSE_CLASS_ACCOUNTS", "pam")
@@ -36,14 +33,16 @@ c.Authenticator.allow_all = True  # whom PAM or the teacher lets in
 
 if accounts == "dummy":  # tests alone: everybody is one Unix user
     c.JupyterHub.spawner_class = "simple"
+    c.SimpleLocalProcessSpawner.home_dir_template = f"{STATE}/homes/{{username}}"
     c.Spawner.args = ["--allow-root"]
     c.DummyAuthenticator.password = os.environ["COURSE_CLASS_TEST_PASSWORD"]
 c.Spawner.cmd = [sys.executable, "-m", "classroom.learner"]
 c.Spawner.default_url = "/lab/tree/inpainting-course/my-notebooks/00_welcome.ipynb"
 c.Spawner.start_timeout = 120
 elsewhere = os.environ.get("COURSE_POOL")  # an engine that runs already
+pool = elsewhere or f"http://127.0.0.1:{ENGINE}"
 c.Spawner.environment = {
-    "COURSE_POOL": elsewhere or f"http://127.0.0.1:{ENGINE}",
+    "COURSE_POOL": pool,
     "COURSE_RESULTS": f"http://127.0.0.1:{HUB}/services/results",
     "PYTHONPATH": str(ROOT),
 } | {name: value for name, value in kept.items() if name == "COURSE_EDITION"}
@@ -57,7 +56,7 @@ c.JupyterHub.services = [
         "url": f"http://127.0.0.1:{RESULTS}",
         "command": [*python, "classroom.results"],
         "cwd": str(ROOT),
-        "environment": {"COURSE_RESULTS_FILE": str(STATE / "results.sqlite")},
+        "environment": {"COURSE_RESULTS_FILE": str(STATE / "results.sqlite"), "COURSE_POOL": pool},
         "oauth_no_confirm": True,
     },
     {"name": "idle-culler", "command": [*python, "jupyterhub_idle_culler", f"--timeout={IDLE}"]},
@@ -68,6 +67,7 @@ c.JupyterHub.load_groups = {"teachers": {"users": sorted(c.Authenticator.admin_u
 c.JupyterHub.load_roles = [
     {"name": "user", "scopes": ["self", *services]},
     {"name": "server", "scopes": ["users:activity!user", "access:servers!server", *services]},
+    {"name": "results", "scopes": services[:1], "services": ["results"]},  # the teacher's page tells of the engine
     {
         "name": "idle-culler",
         "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],

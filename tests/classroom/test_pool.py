@@ -310,7 +310,7 @@ def test_wrong_arguments_are_refused_before_a_replica_is_used(address, engine) -
         b"",
         b"[]",
         b"\x80",
-        json.dumps(request | {"generators": ["x"]}).encode(),
+        *(json.dumps(request | {"generators": [one]}).encode() for one in ("x", -1, 2**64, True, 1.5, None)),
         b'{"checkpoint": "sd15"}',
     ):
         assert ask(address, body=broken)[0] == 422
