@@ -111,3 +111,13 @@ def test_a_page_is_quiet_and_accessible(chromium, served, name, scheme) -> None:
     assert (errors, strays) == ([], [])
     serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
     assert serious == []
+
+
+@pytest.mark.parametrize("name", ["01_basics", "03_popular_models", "05_parameters"])
+def test_a_chapter_is_no_wider_than_a_phone(chromium, served, name) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(f"{served.url}notebooks/{name}.html")
+    width = page.evaluate("document.documentElement.scrollWidth")
+    context.close()
+    assert width == 390
