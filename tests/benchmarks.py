@@ -21,6 +21,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import torch
+from diffusers import LCMScheduler
 
 from helpers import CATALOG, Explorer, load, load_image, load_mask, measure_each, sweep, unload
 from helpers.analysis.benchmark import Costs, Measurement
@@ -28,6 +29,7 @@ from helpers.analysis.benchmark_charts import machine
 from helpers.common import paths
 from helpers.generation import drafts
 from helpers.generation.records import make
+from helpers.pipelines import few_steps
 from helpers.pipelines.schedulers import class_named
 
 STEPS = 25
@@ -211,12 +213,33 @@ def recorded(pipe: Any, given: dict[str, Any]) -> list[tuple[tuple, dict]]:
     return found
 
 
-def slider(*, quick: bool) -> Costs:
+def live(*, quick: bool) -> Costs:
+    """A finished image of four steps, with the LoRA fused, against the plain call of 25 guided ones."""
+    given, theirs = call(quick=quick), inpainting()
+    arguments = {name: value for name, value in few_steps.arguments(given).items() if name != "scheduler"}
+    ways: dict[str, Callable[[], Any]] = {"plain": lambda: plain(theirs, **given)}
+    for name, runtime in (("live", "torch"), ("live, ONNX", "onnxruntime")):
+        ours = few_steps.fused(load("sd15-inpaint", runtime=runtime))
+        ours.scheduler = LCMScheduler.from_config(ours.scheduler.config)
+        ways[name] = lambda ours=ours: plain(ours, **arguments)
+    return measure_each(ways, repeats=1 if quick else 15)
+
+
+def live_slider(*, quick: bool) -> Costs:
+    """As `slider`, of live images: what passes beyond the call itself, until one is shown."""
+    costs = slider(quick=quick, live=True)
+    beyond = np.median(costs["live"].runs) - np.median(costs["plain live"].runs)
+    print(f"  slider event to live image, beyond the call: {1000 * beyond:.0f} ms")
+    return costs
+
+
+def slider(*, quick: bool, live: bool = False) -> Costs:
     """An Explorer's slider is moved and released, 50 times: until each image is shown, and the same plain calls."""
     given, ours, theirs, rng = call(quick=False), inpainting(), inpainting(), random.Random(0)
     own, shown, told = theirs.scheduler, threading.Event(), {}
-    explorer = Explorer(ours, given.pop("image"), given.pop("mask_image"), seed=0, **given)
+    explorer = Explorer(ours, given.pop("image"), given.pop("mask_image"), seed=0, live=live, **given)
     explorer.wait()
+    kind, fused = ("live", few_steps.fused(theirs)) if live else ("draft", theirs)
 
     def seen(change: Any) -> None:
         if change["new"]["phase"] == "done":
@@ -233,32 +256,33 @@ def slider(*, quick: bool) -> Costs:
         return told["at"] - start
 
     explorer.observe(seen, "_state")
-    found: dict[str, list[float]] = {"plain draft": [], "draft": [], "plain full": [], "full": []}
+    found: dict[str, list[float]] = {f"plain {kind}": [], kind: [], "plain full": [], "full": []}
     for number in range(3 if quick else 53):
-        strong = rng.random() < 0.5
+        strong = live or rng.random() < 0.5
         values = {"strength": rng.uniform(0.5, 1.0)} if strong else {"guidance_scale": rng.uniform(1.5, 15.0)}
-        spent = {"draft": moved(values, moving=True), "full": moved(values, moving=False)}
+        spent = {kind: moved(values, moving=True), "full": moved(values, moving=False)}
         full = explorer.parameters
         seed = full.pop("seed")
-        for name, arguments in (("plain draft", drafts.draft_arguments(ours, full) or full), ("plain full", full)):
-            arguments = dict(arguments)
+        short = few_steps.arguments(full) if live else drafts.draft_arguments(ours, full) or full
+        for name, pipe, arguments in ((f"plain {kind}", fused, dict(short)), ("plain full", theirs, dict(full))):
             chosen = arguments.pop("scheduler", None)
-            theirs.scheduler = class_named(chosen).from_config(own.config) if chosen else own
+            pipe.scheduler = class_named(chosen).from_config(own.config) if chosen else own
             start = time.perf_counter()
-            plain(theirs, seed, **arguments)
+            plain(pipe, seed, **arguments)
             spent[name] = time.perf_counter() - start
         if number >= (1 if quick else 3):  # the first do not count
             for name, value in spent.items():
                 found[name].append(value)
     explorer.close()
     costs = Costs({name: Measurement(tuple(runs), 0) for name, runs in found.items()})
-    for name in ("draft", "full"):
+    for name in (kind, "full"):
         pair = Costs({one: costs[one] for one in (f"plain {name}", name)})
         print(f"  {name} / plain {name}: {pair.ratio(name):.3f}")
     return costs
 
 
-BENCHMARKS = {one.__name__: one for one in (grid, seeds, prompts, runtime, floor, start, loading, slider)}
+ALL = (grid, seeds, prompts, runtime, floor, start, loading, slider, live, live_slider)
+BENCHMARKS = {one.__name__: one for one in ALL}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,6 +10,8 @@ import re
 import pytest
 from PIL import Image, PngImagePlugin
 
+from helpers.catalog import miniatures
+
 SETUP = """from helpers import load, load_image, load_mask, Explorer, MaskPainter
 pipe = load("sd15-inpaint")
 image, mask = load_image("castle"), load_mask("castle")"""
@@ -83,18 +85,45 @@ def explore(ready):
 
 
 def test_dragging_strength_shows_drafts_and_release_the_full_picture(explore) -> None:
-    explorer = explore(num_inference_steps=20)
+    explorer = explore(num_inference_steps=20, live=False)
+    drag_and_release(explorer, "Draft", "Draft: a few quick steps")
+    explorer.root.get_by_role("button", name="Live").wait_for(state="hidden")
+
+
+@pytest.mark.skipif("lcm" not in miniatures.recipes(), reason="the few-step LoRA is not shipped")
+def test_dragging_strength_shows_live_images_and_release_the_full_image(explore) -> None:
+    explorer = explore(num_inference_steps=20, live=True)
+    button = explorer.button("Live")
+    assert button.get_attribute("aria-pressed") == "true"
+    drag_and_release(explorer, "Live", "Live image: four steps")
+    used = "[record.parameters.get('scheduler') for record in explorer.records]"
+    assert explorer.notebook.python(f"print({used})") == "[None, None]"
+    button.click()
+    explorer.root.locator(".ex-button[aria-pressed=false]", has_text="Live").wait_for(timeout=SOON)
+    drag(explorer, 1.0, 0.9, 0.8)
+    explorer.root.locator(".ex-badge", has_text="Draft").wait_for(timeout=SOON)
+    explorer.page.mouse.up()
+
+
+def drag(explorer, *shares: float) -> None:
+    """Take the slider of strength, and move it to these places, the last of which holds it."""
+    page = explorer.page
+    page.mouse.move(*explorer.at("Strength", shares[0]))
+    page.mouse.down()
+    for share in shares[1:]:
+        page.mouse.move(*explorer.at("Strength", share))
+        page.wait_for_timeout(60)
+
+
+def drag_and_release(explorer, badge: str, said: str) -> None:
+    """The quick images of a dragged slider are marked so, and the full one takes their place."""
     page = explorer.page
     explorer.status("Full image")
     first = explorer.shown()
     assert first == explorer.made() and explorer.thumbs().count() == 1
-    page.mouse.move(*explorer.at("Strength", 1.0))
-    page.mouse.down()
-    for share in (0.9, 0.8, 0.7, 0.6):
-        page.mouse.move(*explorer.at("Strength", share))
-        page.wait_for_timeout(60)
-    explorer.root.locator(".ex-badge", has_text="Draft").wait_for(timeout=SOON)
-    explorer.status("Draft: a few quick steps")
+    drag(explorer, 1.0, 0.9, 0.8, 0.7, 0.6)
+    explorer.root.locator(".ex-badge", has_text=badge).wait_for(timeout=SOON)
+    explorer.status(said)
     draft = explorer.shown()
     assert draft != first and explorer.thumbs().count() == 1
     page.mouse.up()
