@@ -248,6 +248,8 @@ def save(student: nn.Module, factors: nn.ModuleDict) -> None:
         layers[f"{name}.lora_B.weight"] = one.up.detach().view(*one.up.shape, *(1 for _ in rest[1:]))
     layers = {name: value.cpu().half().contiguous() for name, value in layers.items()}
     StableDiffusionPipeline.save_lora_weights(paths.MINIATURES / NAME, unet_lora_layers=layers)
+    for file in (paths.MINIATURES / NAME).iterdir():
+        file.chmod(0o644)  # diffusers writes it for its owner alone
 
 
 def few_steps(kind: type, name: str):

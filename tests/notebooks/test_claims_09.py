@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
-from helpers import check, load, measured, sweep
+from helpers import adherence, check, load, measured, sweep
 from helpers.cli import notebook_runner
 from helpers.exercises import chapter_09
 from tests.notebooks.running import cells, mean, visited
@@ -343,3 +343,33 @@ def test_the_count_of_the_exercise_is_what_the_unet_sees(chapter):
     chapter.pipe(["a boat"] * 4, num_inference_steps=3, guidance_scale=7.5, generator=generators)
     hook.remove()
     assert check("09.1", sum(asked) * chapter_09.STEPS // 3)
+
+
+# Distilled
+
+
+def test_four_distilled_steps_ask_four_questions_and_follow_the_prompt(chapter):
+    asked = []
+    hook = chapter.few.unet.register_forward_pre_hook(lambda unet, args: asked.append(len(args[0])))
+    images = [chapter.paint(chapter.few, seed, **chapter.quick) for seed in range(8)]
+    hook.remove()
+    assert asked == [1] * 4 * 8
+    guided = [chapter.paint(seed=seed, **chapter.full) for seed in range(8)]
+    quick, full = (mean(adherence(image, chapter.call["prompt"]) for image in some) for some in (images, guided))
+    assert quick > 0.85 and quick > full - 0.1
+
+
+def test_without_guidance_a_negative_prompt_moves_nothing_and_with_a_little_it_does(chapter):
+    found = re.findall(r"seeds are +([\d.]+) .* moves +([\d.]+)", chapter.said_by["traded"])
+    apart, moved = ([float(value) for value in column] for column in zip(*found, strict=True))
+    assert moved[1] == 0.0 and moved[0] > 10 and moved[2] > 10
+    assert apart[1] > 0.75 * apart[0]  # variety is not what is lost here
+
+
+def test_more_guidance_on_top_burns_the_image(chapter):
+    shares = [float(value) for value in re.findall(r": +([\d.]+)% of the values", chapter.said_by["traded-guidance"])]
+    assert max(shares[:2]) < 1 and shares[3] > 5 and shares[3] > 4 * shares[2]
+
+
+def test_the_lora_of_the_section_touches_no_other_pipeline(chapter):
+    assert not hasattr(chapter.pipe.unet, "peft_config") and chapter.few.unet is not chapter.pipe.unet
