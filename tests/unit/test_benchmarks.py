@@ -7,10 +7,11 @@ import torch
 
 from helpers.pipelines.loading import load
 from tests import benchmarks
+from tests.support.few_steps import lora  # noqa: F401
 
 
 @pytest.mark.parametrize("name", benchmarks.BENCHMARKS)
-def test_each_prints_a_ratio_to_plain_diffusers(tiny_course, capsys, name):
+def test_each_prints_a_ratio_to_plain_diffusers(lora, capsys, name):  # noqa: F811
     benchmarks.main([name, "--quick"])
     assert f"\n{name}: " in (said := capsys.readouterr().out) and " s, x 1.000, spread" in said
 
