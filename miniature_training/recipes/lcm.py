@@ -53,7 +53,7 @@ FRESH = 16  # steps of training after which a new one is made
 BEGINNING = 0.5  # of what is learnt from are the first latents of a trajectory, which is what inference begins with
 STEPS = (2, 3, 4, 4, 4, 6)  # of the student's own, some of which come before a trajectory
 ALONE = 100  # steps in which only the critic learns
-MAPS, VERDICT = 0.5, 0.03  # how much the critic's maps and its verdict count beside the errors
+MAPS, VERDICT = 1.0, 0.15  # how much the critic's maps and its verdict count beside the errors
 ROUNDING = 0.02  # an error this small counts by its square, a larger one by itself
 
 
