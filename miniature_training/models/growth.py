@@ -8,12 +8,13 @@ the output is off by a few hundredths, which a few minutes of training make good
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 
-from miniature_training.models.store import load_component, save_component
+from miniature_training.models.store import deltas, load_component, rank_of, save_component, save_delta
 
 
 def copies(old: int, new: int, groups: int = 1) -> torch.Tensor:
@@ -153,6 +154,45 @@ def grow(
     return wide.train(narrow.training)
 
 
+def grow_controlnet(
+    net: ControlNetModel, narrow: UNet2DConditionModel, widths: tuple[int, ...], *, seed: int = 0
+) -> ControlNetModel:
+    """A ControlNet made of `narrow`, widened as `grow` with this seed widens `narrow`."""
+    shell, state = copy.deepcopy(narrow), net.state_dict()  # a UNet with the ControlNet's encoder
+    shell.load_state_dict({key: state.get(key, value) for key, value in shell.state_dict().items()})
+    shell = grow(shell, widths, seed=seed)
+    edge = tuple(net.config.conditioning_embedding_out_channels)
+    wide = ControlNetModel.from_unet(shell, conditioning_embedding_out_channels=edge)
+    growth, old = _Growth(net, wide, spread=0.5, seed=seed), narrow.config.block_out_channels
+    level = {a: copies(a, b, narrow.config.norm_num_groups) for a, b in zip(old, widths, strict=True)}
+    for name, value in net.named_parameters():
+        if name.startswith("controlnet_cond_embedding.") and ".conv_out." not in name:
+            growth.put(name, value)
+    growth.layer("controlnet_cond_embedding.conv_out", None, level[old[0]])
+    joints = {f"controlnet_down_blocks.{i}": joint for i, joint in enumerate(net.controlnet_down_blocks)}
+    for name, joint in (joints | {"controlnet_mid_block": net.controlnet_mid_block}).items():
+        channels = level[joint.out_channels]
+        growth.layer(name, channels, channels)
+    return wide.train(net.training)
+
+
 def grow_component(name: str, widths: tuple[int, ...]) -> Path:
-    """Widen the UNet data/miniatures/<name> in its place; it wants training then."""
-    return save_component(name, grow(load_component(name, UNet2DConditionModel), widths), eight=True)
+    """Widen the UNet data/miniatures/<name> in its place, and what is shipped as its delta; all want training then."""
+    narrow = load_component(name, UNet2DConditionModel)
+    adapted: dict[str, torch.nn.Module] = {}
+    for delta in (delta for delta, told in deltas().items() if told["base"] == name):
+        if "controlnet" in delta:
+            adapted[delta] = grow_controlnet(load_component(delta, ControlNetModel), narrow, widths)
+        else:
+            adapted[delta] = grow(load_component(delta, UNet2DConditionModel), widths)
+    ranks = {delta: rank_of(delta) for delta in adapted}
+    wide = grow(narrow, widths)
+    target = save_component(name, wide, eight=True)
+    grown, kept = wide.state_dict(), load_component(name, UNet2DConditionModel).state_dict()
+    for delta, model in adapted.items():
+        state = model.state_dict()
+        shared = {key for key, value in state.items() if key in kept and value.shape == kept[key].shape}
+        state |= {key: state[key] + kept[key] - grown[key] for key in shared}  # a change of what eight bits keep
+        model.load_state_dict(state)
+        save_delta(delta, name, model, rank=ranks[delta])
+    return target

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
@@ -124,14 +125,25 @@ def _save_differing_fields(target: Path, base: dict, tuned: torch.nn.Module) -> 
         (target / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
 
 
+def deltas() -> dict[str, dict[str, str]]:
+    """The folders of data/miniatures that hold a delta, and what their headers say: "base" and its "sha256"."""
+    folders = sorted(file.parent for file in paths.MINIATURES.glob(f"*/{weight_deltas.FILE}"))
+    return {folder.name: weight_deltas.header(folder) for folder in folders}
+
+
+def rank_of(delta: str) -> int:
+    """The rank that a shipped delta's matrices have."""
+    with safe_open(paths.MINIATURES / delta / weight_deltas.FILE, framework="numpy") as file:
+        return max(file.get_slice(key).get_shape()[0] for key in file.keys() if key.endswith(".down"))  # noqa: SIM118
+
+
 def stale() -> list[str]:
     """The deltas whose base has other weights now than when they were made: they want to be trained again."""
     found = []
-    for folder in sorted(file.parent for file in paths.MINIATURES.glob(f"*/{weight_deltas.FILE}")):
-        told = weight_deltas.header(folder)
+    for name, told in deltas().items():
         [weights] = (paths.MINIATURES / told["base"]).glob("*.safetensors")
         if hashlib.sha256(weights.read_bytes()).hexdigest() != told["sha256"]:
-            found.append(folder.name)
+            found.append(name)
     return found
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 
-from miniature_training.models.growth import copies, grow
+from miniature_training.models import store
+from miniature_training.models.growth import copies, grow, grow_component, grow_controlnet
 
 
 def narrow(**more) -> UNet2DConditionModel:
@@ -60,3 +61,48 @@ def test_copies_stay_within_their_group():
 def test_what_cannot_grow_is_refused(old, new):
     with pytest.raises(ValueError, match=f"{old} channels cannot grow to {new} in 4 groups"):
         copies(old, new, 4)
+
+
+@torch.no_grad()
+def changed(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with one direction more in each matrix, as a delta of rank 1 gives it."""
+    generator = torch.Generator().manual_seed(2)
+    for value in model.parameters():
+        if value.ndim > 1:
+            rows, columns = (torch.randn(n, generator=generator) for n in (len(value), value[0].numel()))
+            value += 0.03 * (rows[:, None] * columns).view_as(value)
+    return model
+
+
+@torch.no_grad()
+def test_a_grown_controlnet_steers_as_before():
+    small = narrow(in_channels=4)
+    net = changed(ControlNetModel.from_unet(small, conditioning_embedding_out_channels=(8, 16))).eval()
+    wide = grow_controlnet(net, small, (32, 64)).eval()
+    x, words, image = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 12), torch.rand(1, 3, 16, 16)
+    outputs = {}
+    for unet, steering in ((small, net), (grow(small, (32, 64)), wide)):
+        down, mid = steering(x, 300, encoder_hidden_states=words, controlnet_cond=image, return_dict=False)
+        more = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+        outputs[steering is wide] = unet(x, 300, encoder_hidden_states=words, **more).sample
+    plain = small(x, 300, encoder_hidden_states=words).sample
+    apart = (outputs[True] - outputs[False]).norm()
+    assert apart < 1e-3 * (outputs[False] - plain).norm(), "it was to steer as before"
+
+
+def test_a_components_deltas_grow_with_it(tiny_course):
+    """Widened by a whole factor, a style makes what it made, within what eight bits and sixteen keep."""
+    small = store.load_component("unet-sd15", UNet2DConditionModel)
+    store.save_delta(
+        "delta-comic", "unet-sd15", changed(store.load_component("unet-sd15", UNet2DConditionModel)), rank=2
+    )
+    old = store.load_component("delta-comic", UNet2DConditionModel)
+    widths = tuple(2 * width for width in small.config.block_out_channels)
+    grow_component("unet-sd15", widths)
+    assert store.stale() == [] and store.rank_of("delta-comic") == 2
+    new = store.load_component("delta-comic", UNet2DConditionModel)
+    assert tuple(new.config.block_out_channels) == widths
+    x, words = torch.randn(1, 4, 8, 8), torch.randn(1, 5, small.config.cross_attention_dim)
+    with torch.no_grad():
+        before, after, plain = (unet.eval()(x, 300, encoder_hidden_states=words).sample for unet in (old, new, small))
+    assert (after - before).norm() < 0.1 * (before - plain).norm()
