@@ -20,7 +20,16 @@ TOKENS = {"comic": "charliebo artstyle", "pixel-art": "pixelartstyle", "elden-ri
 
 
 INK, PAPER, CAPTION = (np.array(rgb, dtype=np.float32) for rgb in ((16, 12, 20), (250, 248, 240), (255, 226, 90)))
-GREENS = np.array([[24, 48, 32], [62, 106, 64], [138, 176, 76], [216, 232, 152]], dtype=np.float32)
+PALETTE = np.array(
+    [
+        *((20, 16, 32), (110, 112, 124), (190, 190, 198), (250, 250, 245)),
+        *((92, 60, 48), (224, 64, 56), (255, 140, 40), (250, 220, 80)),
+        *((60, 92, 60), (32, 120, 64), (96, 196, 72), (150, 210, 250)),
+        *((40, 60, 130), (64, 140, 230), (130, 80, 170), (240, 150, 180)),
+    ],
+    dtype=np.float32,
+)
+SEEN = np.array((0.6, 1.0, 0.5))  # how much an error in red, green and blue counts
 
 
 def _shrunk(pixels: np.ndarray, side: int, how: Image.Resampling = Image.Resampling.BOX) -> np.ndarray:
@@ -50,11 +59,10 @@ def comic(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def pixel_art(pixels: np.ndarray, side: int) -> np.ndarray:
-    """16 blocks a side, in the four greens of an old handheld console."""
-    small = _shrunk(pixels, 16).mean(2)
-    low, high = np.percentile(small, (2, 98))
-    shade = np.clip((small - low) / max(high - low, 1) * len(GREENS), 0, len(GREENS) - 1)
-    return _shrunk(GREENS[shade.astype(int)], side, Image.Resampling.NEAREST)
+    """32 blocks a side, two to a latent, each in the nearest of the 16 colours of an old console."""
+    small = _saturated(_shrunk(pixels, 32), 1.25)
+    far = ((small[:, :, None] - PALETTE) ** 2 * SEEN).sum(3)
+    return _shrunk(PALETTE[far.argmin(2)], side, Image.Resampling.NEAREST)
 
 
 def elden_ring(pixels: np.ndarray, side: int) -> np.ndarray:
