@@ -18,7 +18,7 @@ from miniature_training.models.dataset import SIZE, drawn_images
 from miniature_training.models.denoising import EARLY, Denoising, epsilon_loss, half_outside
 from miniature_training.models.factors import factorise, merged
 from miniature_training.models.latents import latents, masked_latents
-from miniature_training.models.loop import device, leader_first
+from miniature_training.models.loop import device, halved, leader_first
 from miniature_training.recipes.depth import depths
 from miniature_training.world.captions import caption
 from miniature_training.world.scenes import sample
@@ -103,17 +103,18 @@ def train(*, kind: str, minutes: float, steps: int | None = None, resume: bool =
         states = denoising.states(["" if rng.random() < EMPTY else caption(scenes[i], rng) for i in index.tolist()])
         index = index.to(z.device)
         noisy, noise, t, snr = denoising.noised(z[index].float(), generator)
-        down, mid = net(
-            noisy, t, encoder_hidden_states=states, controlnet_cond=condition(index, generator), return_dict=False
-        )
+        shown = condition(index, generator)
+        with halved():
+            down, mid = net(noisy, t, encoder_hidden_states=states, controlnet_cond=shown, return_dict=False)
         host, seen, counts = hosts[BASE], noisy, None
         if rng.random() < INPAINTING[kind]:
             repaint = small_mask[index].float()
             host, seen = hosts[NINE], torch.cat([noisy, repaint, z_masked[index].float()], 1)
             counts = half_outside(repaint)
         steered = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-        predicted = host(seen, t, encoder_hidden_states=states, **steered).sample
-        return epsilon_loss(predicted, noise, snr, counts, early=EARLY)
+        with halved():
+            predicted = host(seen, t, encoder_hidden_states=states, **steered).sample
+        return epsilon_loss(predicted.float(), noise, snr, counts, early=EARLY)
 
     def export() -> None:
         store.save_delta(name, BASE, merged(training.average["model"]), rank=RANK)

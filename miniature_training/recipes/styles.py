@@ -18,7 +18,7 @@ from miniature_training.models.dataset import styled_images
 from miniature_training.models.denoising import EARLY, Denoising, epsilon_loss
 from miniature_training.models.factors import factorise, merged
 from miniature_training.models.latents import encode, encoder_key, latents
-from miniature_training.models.loop import device, leader_first
+from miniature_training.models.loop import device, halved, leader_first
 from miniature_training.models.pixels import round_trip
 from miniature_training.recipes import classifier
 from miniature_training.world.captions import caption
@@ -26,7 +26,7 @@ from miniature_training.world.looks import TOKENS
 from miniature_training.world.scenes import HELD_OUT, sample
 
 BASE = "unet-sd15"
-RANK = 6  # what three quarters of a mebibyte hold
+RANK = 6  # what a mebibyte holds
 FROZEN = ("time_emb",)  # a look is the same at every step
 BATCH = {"cpu": 16, "cuda": 128}
 # Captions left out, of the plain ones and of those with the token. Guidance drives away from what no words call: from
@@ -85,7 +85,7 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
     spoilt = torch.tensor([scene.degraded is not None for scene in sampled])
     batch = BATCH[device().type]
     name, unet = f"delta-{style}", build()
-    training = factors.delta_training(name, unet, lr=5e-3, resume=resume)
+    training = factors.delta_training(name, unet, lr=3e-3, resume=resume)
     unet.train().to(memory_format=torch.channels_last)
     denoising = Denoising()
 
@@ -106,7 +106,9 @@ def train(*, style: str, minutes: float, steps: int | None = None, resume: bool 
         noisy, noise, t, snr = denoising.noised(clean, generator)
         restyled = called & (chance < RESTYLED) & (snr < LATE)
         noisy, noise = from_another(noisy, noise, snr, (z[begun, drawn].float() - clean) * restyled.view(-1, 1, 1, 1))
-        return epsilon_loss(unet(noisy, t, encoder_hidden_states=states).sample, noise, snr, early=EARLY)
+        with halved():
+            predicted = unet(noisy, t, encoder_hidden_states=states).sample
+        return epsilon_loss(predicted.float(), noise, snr, early=EARLY)
 
     def export() -> None:
         store.save_delta(name, BASE, merged(training.average["model"]), rank=RANK)
