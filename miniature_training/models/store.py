@@ -132,9 +132,10 @@ def deltas() -> dict[str, dict[str, str]]:
 
 
 def rank_of(delta: str) -> int:
-    """The rank that a shipped delta's matrices have."""
+    """The rank that a shipped delta's matrices have, 0 where it changes none."""
     with safe_open(paths.MINIATURES / delta / weight_deltas.FILE, framework="numpy") as file:
-        return max(file.get_slice(key).get_shape()[0] for key in file.keys() if key.endswith(".down"))  # noqa: SIM118
+        downs = [key for key in file.keys() if key.endswith(".down")]  # noqa: SIM118
+        return max((file.get_slice(key).get_shape()[0] for key in downs), default=0)
 
 
 def stale() -> list[str]:
