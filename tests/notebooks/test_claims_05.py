@@ -111,10 +111,16 @@ def test_guidance_helps_until_it_burns(chapter, task):
     burns = means(records, chapter.burnt, "guidance_scale")
     off, least, *between, most = follows
     assert (off, most) == (1.0, 30.0)
-    assert follows[least] > follows[off] + (0.03 if task == "inpainting" else 0.1)  # it helps, a hole less,
+    assert follows[least] > follows[off] + 0.03  # it helps; by how much of text-to-image is counted below,
     assert max(follows[one] for one in (*between, most)) < follows[least] + 0.1  # has soon given all,
     assert burns[least] < 0.01 and burns[most] > burns[least] + 0.02  # and burns
     assert burns[most] > 2 * max(burns[one] for one in between)
+
+
+def test_without_guidance_one_of_the_four_from_words_pulls_the_mean_down(chapter):
+    follows = np.reshape(measured(chapter.from_words, "adherence"), (-1, len(chapter.seeds)))
+    assert np.sum(follows[0] < 0.8) == 1 and np.sum(follows[0] > 0.9) == 3
+    assert (follows[1:] > 0.9).all()
 
 
 def test_the_guides_castle_burns_more_and_more(chapter):
@@ -127,7 +133,9 @@ def test_the_guides_castle_burns_more_and_more(chapter):
 def test_without_guidance_something_is_missing_in_about_half(chapter):
     off, on = np.reshape(measured(chapter.rate, "adherence"), (2, 16))
     assert 4 <= np.sum(off > 0.9) <= 13 and np.sum(on > 0.9) >= 15
-    assert np.sort(off)[:3].max() < 0.8
+    assert np.sort(off)[:3].max() < 0.8 and on.mean() > off.mean() + 0.08
+    hours = [one["hour"] for one in scene_classifier.read([record.image for record in chapter.rate[:16]])]
+    assert all((hour["sunset"] if score < 0.9 else hour["night"]) > 0.5 for hour, score in zip(hours, off, strict=True))
 
 
 def test_the_muted_astronaut_burns_below_ten(chapter):
@@ -135,13 +143,13 @@ def test_the_muted_astronaut_burns_below_ten(chapter):
     assert burns[2.5] < 0.005 and burns[7.5] > burns[2.5] + 0.005 and burns[10.5] > burns[7.5]
 
 
-def test_the_orange_that_is_pushed_too_far_turns_red(chapter):
+def test_the_orange_that_is_pushed_too_far_turns_yellow(chapter):
     def seen(colour, scale):
         images = [record.image for record in chapter.by_guidance if record.parameters["guidance_scale"] == scale]
         return mean(one["colour"][colour] for one in scene_classifier.read(images))
 
-    assert seen("orange", 2.5) > 0.9 and seen("orange", 12.5) < 0.6
-    assert seen("red", 12.5) > seen("red", 2.5) + 0.3
+    assert min(seen("orange", 2.5), seen("orange", 7.5)) > 0.9 and seen("orange", 12.5) < 0.4
+    assert seen("yellow", 12.5) > seen("yellow", 2.5) + 0.5 and seen("yellow", 30.0) > 0.9
 
 
 def test_guidance_below_one_is_off(chapter):
@@ -155,8 +163,9 @@ def test_guidance_below_one_is_off(chapter):
 
 
 def test_naming_flaws_sharpens_inpainting(chapter):
-    found = means(chapter.without_flaws, "sharpness", "negative_prompt")
-    assert found[chapter.without_flaws[-1].parameters["negative_prompt"]] > 1.5 * found[""]
+    found = np.reshape(measured(chapter.without_flaws, "sharpness"), (2, len(chapter.seeds)))
+    assert 1.3 < found[1].mean() / found[0].mean() < 1.7, "about half as much again"
+    assert (found[1] > 1.15 * found[0]).all()
     assert chapter.without_flaws[0].parameters["prompt"] == chapter.prompt
 
 
@@ -179,14 +188,11 @@ def test_the_world_calls_a_blurred_picture_poor_in_details():
     assert "poor details" in DEGRADED_WORDS["blurred"]
 
 
-def test_naming_a_thing_removes_it_unless_the_prompt_asks_for_it(chapter):
-    left = []
+def test_the_jungle_is_there_without_the_word_and_the_astronaut_stays_with_it(chapter):
     for records in (chapter.no_jungle, chapter.still_jungle):
-        found = means(records, chapter.sees_jungle, "negative_prompt")
-        left.append(found["jungle"] / found[""])
-        assert found[""] > 0.4
+        assert means(records, chapter.sees_jungle, "negative_prompt")[""] > 0.4
         assert mean(adherence(record.image, "an astronaut") for record in records) > 0.8
-    assert max(left) < 0.95
+    assert np.ptp(measured(chapter.still_jungle, chapter.sees_jungle)) > 0.5, "seeds differ"
 
 
 def test_the_word_takes_the_jungle_from_more_where_the_prompt_does_not_ask_for_it(chapter):
@@ -195,9 +201,10 @@ def test_the_word_takes_the_jungle_from_more_where_the_prompt_does_not_ask_for_i
     for name, records in chapter.sixteen.items():
         values = np.reshape(measured(records, chapter.sees_jungle), (2, 16))
         left[name], seen[name] = values[1].mean() / values[0].mean(), np.sum(values > 0.5, axis=1)
-    assert left["image-to-image"] < left["inpainting"] - 0.1
+    assert left["image-to-image"] < left["inpainting"] - 0.1 and left["inpainting"] < 0.95
     assert seen["inpainting"][0] == 16 and 11 <= seen["inpainting"][1] < 16, "in most of them it stays"
     without, with_it = seen["image-to-image"]
+    assert without < 16, "some leave the jungle by themselves"
     assert with_it <= without - 3 and 4 <= with_it <= 12, "about half are a jungle still"
 
 
@@ -221,7 +228,9 @@ def test_the_guides_crop_is_nearly_the_whole_and_keeps_what_is_outside(chapter):
     assert (right - left) * (bottom - top) > 0.9 * chapter.sea.width * chapter.sea.height
     without, cropped = (change(chapter.sea, boat, chapter.sea_mask) for boat in chapter.boats)
     assert cropped.outside == 0 and without.outside > 1
-    assert min(adherence(boat, "a boat") for boat in chapter.boats) > 0.9
+    subjects = [one["subject"] for one in scene_classifier.read(chapter.boats)]
+    assert [max(seen, key=seen.get) for seen in subjects] == ["boat", "boat"]
+    assert min(seen["boat"] for seen in subjects) > 3 * adherence(chapter.sea, "a boat")
 
 
 def test_wide_padding_costs_sharpness(chapter):
@@ -283,11 +292,14 @@ def test_change_grows_along_both_axes(chapter):
 
 
 def test_strength_gives_variety_and_guidance_takes_it(chapter):
-    found = re.findall(r"^(\w+) +([\d.]+): the seeds are +([\d.]+)", chapter.said_by["freedom"], re.MULTILINE)
-    by = {name: [float(apart) for one, _, apart in found if one == name] for name in ("strength", "guidance_scale")}
-    assert by["strength"][-1] > 1.3 * by["strength"][0]
-    off, least, usual, *_ = by["guidance_scale"]
-    assert off > least > usual
+    found = re.findall(r"^(.+?) +(\w+) +([\d.]+): the seeds are +([\d.]+)", chapter.said_by["freedom"], re.MULTILINE)
+    tasks = dict.fromkeys(task for task, *_ in found)
+    castle, boat, words = ([float(apart) for one, *_, apart in found if one == task] for task in tasks)
+    assert castle[-1] > 1.5 * castle[0]
+    assert words[1] < 0.7 * words[0], "a little guidance brings sixteen images from words together"
+    off, least, usual, *_, most = boat
+    assert max(least, usual) < 1.15 * off and min(least, usual) > 0.85 * off, "in a hole hardly any difference"
+    assert most > 1.3 * off, "until it burns"
 
 
 def test_at_full_strength_a_little_guidance_is_enough(chapter):
