@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -95,7 +96,8 @@ def test_where_nothing_pulls_apart_the_outlines_come_close(chapter):
 def test_the_first_pair_shows_the_same(chapter):
     box = chapter.mask.getbbox()
     assert adherence(chapter.by_regular.crop(box), "snow") > 0.4 > 0.1 > adherence(chapter.by_special.crop(box), "snow")
-    assert chapter.said_by["first"].count("a red boat: 1.00") == 2
+    boats = [float(value) for value in re.findall(r"a red boat: ([\d.]+)", chapter.said_by["first"])]
+    assert len(boats) == 2 and min(boats) > 0.9
 
 
 def test_the_chart_shows_those_means(chapter):
@@ -213,7 +215,7 @@ def test_the_true_road_stands_out_too_and_a_smear_does_least(chapter):
         assert chapter.stands_out(chapter.known["a smear"]) < mean(chapter.stands_out(one.image) for one in records)
 
 
-def test_measured_from_the_truth_both_checkpoints_erase_the_rock_and_the_special_one_comes_nearer(chapter):
+def test_measured_from_the_truth_both_checkpoints_erase_the_rock_one_as_well_as_the_other(chapter):
     off = {name: [chapter.from_the_truth(record) for record in records] for name, records in chapter.erased.items()}
     assert [len(values) for values in off.values()] == [16, 16]
     truth = {name: change(chapter.empty, image, chapter.rock).inside for name, image in chapter.known.items()}
@@ -221,8 +223,7 @@ def test_measured_from_the_truth_both_checkpoints_erase_the_rock_and_the_special
     for values in off.values():
         assert mean(values) < 0.75 * truth["a smear"] < truth["a smear"] < 0.75 * truth["the rock"]
         assert max(values) < truth["a smear"]
-    assert mean(off[SPECIAL]) < mean(off[REGULAR]) < mean(off[SPECIAL]) + 4
-    assert np.std(off[SPECIAL]) < np.std(off[REGULAR])
+    assert abs(mean(off[SPECIAL]) - mean(off[REGULAR])) < 1
 
 
 def test_no_seed_leaves_a_rock(chapter):
@@ -352,15 +353,15 @@ def test_a_box_takes_the_bench_away_and_a_close_mask_leaves_it(chapter):
 # What is in the hole before the first step
 
 
-def test_a_fill_with_an_edge_leaves_a_frame_with_the_regular_checkpoint_alone(chapter):
+def test_the_edge_of_a_fill_is_painted_over_by_both(chapter):
     def step(name, how):
         return mean(seam(record.image, chapter.around, reach=4) for record in chapter.filled[name, how])
 
-    for how in ("mean", "noise"):
-        assert step(REGULAR, how) > step(REGULAR, "telea") + 2
-        assert step(SPECIAL, how) < step(REGULAR, how) - 1.5
     starts = {how: seam(start, chapter.around, reach=4) for how, start in chapter.starts.items()}
-    assert min(starts["mean"], starts["noise"]) > 10 > 3 > starts["telea"]
+    assert min(starts["mean"], starts["noise"]) > 20 > 3 > starts["telea"]
+    for name in (REGULAR, SPECIAL):
+        assert all(1 < step(name, how) < 4 for how in ("mean", "noise")), name
+        assert step(name, "telea") < min(step(name, how) for how in ("mean", "noise")), name
 
 
 def test_the_original_shines_through_and_no_fill_does(chapter):

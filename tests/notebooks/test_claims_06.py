@@ -116,7 +116,7 @@ def test_the_token_calls_the_style(chapter):
     for sd15, uncalled, called in zip(chapter.plain, chapter.uncalled, chapter.called, strict=True):
         assert 10 < change(sd15, uncalled).inside < 0.8 * change(sd15, called).inside, "nearer to sd15, not the same"
     apart = [change(one, other).inside for one, other in zip(chapter.plain, chapter.uncalled, strict=True)]
-    assert 0.6 * mean(chapter.near) < mean(apart) < 1.15 * mean(chapter.near), "about as far as another seed"
+    assert 0.4 * mean(chapter.near) < mean(apart) < 0.7 * mean(chapter.near), "half as far as another seed"
     for picture in chapter.called + chapter.uncalled:
         assert adherence(picture, "a castle") > 0.5
 
@@ -164,7 +164,7 @@ def test_strength_brings_colours_back(chapter):
     assert 3 < nearest < 0.8 * faded_away
     turn = away.index(nearest)
     assert 0 < turn < len(away) - 1, "the distance falls, and then rises"
-    assert away[-1] > nearest + 5 and away[-1] > faded_away
+    assert away[-1] > nearest + 5 and away[-1] > 0.9 * faded_away
 
 
 def test_gentle_calls_add_up(chapter):

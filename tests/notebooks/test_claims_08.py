@@ -60,7 +60,7 @@ def test_the_inpainting_checkpoint_hardly_needs_the_net(chapter):
     alone, elven = (
         mean(seam(one.image, chapter.mask) for one in records) for records in (chapter.alone, chapter.elven)
     )
-    assert abs(alone - elven) < 4
+    assert max(alone, elven) < 12 and abs(alone - elven) < 6
 
 
 def test_outside_the_mask_the_checkpoint_preserves_without_the_net_and_inside_neither_does(chapter):
@@ -189,7 +189,7 @@ def test_the_restyled_pictures_moved_and_kept_their_depth(chapter):
         assert depth_agreement(new, depth_map(old)) > 0.7
     lines = re.findall(r"own depth ([\d.]+), floor ([\d.]+)", chapter.said_by["style-measure"])
     assert len(lines) == 2
-    assert max(float(kept) - float(floor) for kept, floor in lines) < 0.04, "the measure does not see what the eye sees"
+    assert max(float(kept) - float(floor) for kept, floor in lines) < 0.06, "the measure does not see what the eye sees"
 
 
 def test_the_guides_castle_runs_at_the_default_strength(chapter):
