@@ -149,7 +149,7 @@ def train(
 
     def export() -> None:
         average = training.average["unet"]
-        save_delta(DELTA, NAME, merged(average), rank=RANK) if inpaint else save_component(NAME, average)
+        save_delta(DELTA, NAME, merged(average), rank=RANK) if inpaint else save_component(NAME, average, eight=True)
 
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
     export()

@@ -155,7 +155,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         return F.mse_loss(denoised(result, clean + wide * noise, sigma), clean)
 
     def export() -> None:
-        save_component(NAME, training.average["unet"])
+        save_component(NAME, training.average["unet"], eight=True)
 
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
     export()
