@@ -234,7 +234,7 @@ class Page {
 
   fail(text) {
     const short = /memory|alloc|RangeError/i.test(text)
-      ? "There is not enough free memory for the models, which need about 300 MB. Close other tabs and try again." : text;
+      ? "There is not enough free memory for the models, which need about 500 MB. Close other tabs and try again." : text;
     this.root.dataset.state = "failed";
     this.say(short);
     this.alert.append(exButton({ text: "Try again", action: () => { this.say(""); this.ask(); } }));
