@@ -86,7 +86,7 @@ def few_steps(answer: Any) -> str | None:
     if follows < FOLLOWS:
         return (
             f"Their adherence is {follows:.2f} on average, expected {FOLLOWS}. Section 8 shows which "
-            "schedulers are ahead with few steps. A little more guidance helps, too."
+            "schedulers are ahead with few steps. Less guidance helps, too."
         )
     return None
 
