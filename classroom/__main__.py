@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -65,12 +67,16 @@ def main() -> int:
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN:  # nohup's
             signal.signal(one, lambda *_: stopped.set())
-    ports = [asked.port, asked.port + 4, *([] if os.environ.get("COURSE_POOL") else [asked.port + 3])]
-    if taken := [one for one in ports if _answers(one)]:
+    mine = {*range(asked.port, asked.port + 5)} - ({asked.port + 3} if os.environ.get("COURSE_POOL") else set())
+    if taken := [one for one in sorted(mine) if _in_use(one)]:
         print(f"Port {taken[0]} is in use: by a class that runs already? Else choose another --port.", file=sys.stderr)
         return 1
+    hub = f"http://127.0.0.1:{asked.port}"
+    engine = os.environ.get("COURSE_POOL") or f"http://127.0.0.1:{asked.port + 3}"
+    pages = [f"{hub}/hub/health", f"{hub}/services/results/", f"{engine}/status"]
     told = NEXT.format(port=asked.port, teachers=asked.teachers)
-    while (code := _serve(command, asked.folder, environment, ports, told, stopped)) is None:
+    begun: set[psutil.Process] = set()
+    while (code := _serve(command, asked.folder, environment, pages, told, begun, stopped)) is None:
         print("The hub ended, and is started again; learners' servers go on.", file=sys.stderr, flush=True)
     return code
 
@@ -81,51 +87,72 @@ def proxy() -> str | None:
 
 
 def _serve(
-    command: list[str], folder: Path, environment: dict, ports: list[int], told: str, stopped: threading.Event
+    command: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    pages: list[str],
+    told: str,
+    begun: set[psutil.Process],
+    stopped: threading.Event,
 ) -> int | None:
     """Run the hub until it ends or is stopped; None where it ended by itself after it had been up.
 
-    `told` is printed once all of `ports` answer. What the hub began ends with it, but for learners' servers where the
-    hub was not stopped.
+    `told` is printed once all of `pages` answer. begun: what hubs have started, this one and those before it. All of it
+    ends with the hub where that was stopped; where the hub ended by itself, its services end, not learners' servers.
     """
     process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)  # Ctrl+C comes here alone
-    hub, services, up = psutil.Process(process.pid), set(), False
+    hub, up = psutil.Process(process.pid), False
     while process.poll() is None and not stopped.wait(1):
-        with contextlib.suppress(psutil.Error):
-            services |= {one for one in hub.children() if any(name in one.cmdline() for name in SERVICES)}
-        if not up and all(map(_answers, ports)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            begun |= set(hub.children())
+        if not up and all(map(_answers, pages)):
             up = True
             print(told, flush=True)
-    if stopped.is_set():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            services |= set(hub.children(recursive=True))
-        process.terminate()
-        process.wait()
-    _end(services, ask=not stopped.is_set())
-    if stopped.is_set():
-        print("The class has ended.", flush=True)
-        return 0
-    return None if up else 1
+    if not stopped.is_set():
+        _end({one for one in begun if _is_service(one)})
+        return None if up else 1
+    with contextlib.suppress(psutil.NoSuchProcess):
+        begun |= set(hub.children(recursive=True))
+    process.terminate()
+    process.wait()
+    _end(begun, PATIENCE)
+    print("The class has ended.", flush=True)
+    return 0
 
 
-def _answers(port: int) -> bool:
+def _is_service(one: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return any(name in one.cmdline() for name in SERVICES)
+    return False
+
+
+def _in_use(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
 
 
-def _end(processes: set[psutil.Process], *, ask: bool) -> None:
-    """Wait until they have ended, and kill what does not. ask: nobody has asked them to end before."""
-    left = [one for one in processes if one.is_running()]
-    for one in left if ask else ():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            left += one.children(recursive=True)
-            one.terminate()
-    left = psutil.wait_procs(left, timeout=PATIENCE)[1]
-    for one in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
-    psutil.wait_procs(left, timeout=PATIENCE)
+def _answers(page: str) -> bool:
+    """Whether what serves this page is there; the hub's proxy says 404 or 503 where it is not yet."""
+    try:
+        with urllib.request.urlopen(page, timeout=5):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 403)
+    except OSError:
+        return False
+
+
+def _end(processes: set[psutil.Process], leave: float = 0) -> None:
+    """End these and what they began: after `leave` seconds in which they may do so by themselves, or are killed."""
+    for ask in (psutil.Process.terminate, psutil.Process.kill):
+        left = psutil.wait_procs([one for one in processes if one.is_running()], timeout=leave)[1]
+        for one in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                processes |= set(one.children(recursive=True))
+                ask(one)
+        leave = PATIENCE
+    psutil.wait_procs(processes, timeout=PATIENCE)
 
 
 if __name__ == "__main__":

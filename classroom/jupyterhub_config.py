@@ -38,7 +38,7 @@ if accounts == "dummy":  # tests alone: everybody is one Unix user
     c.DummyAuthenticator.password = os.environ["COURSE_CLASS_TEST_PASSWORD"]
 c.Spawner.cmd = [sys.executable, "-m", "classroom.learner"]
 c.Spawner.default_url = "/lab/tree/inpainting-course/my-notebooks/00_welcome.ipynb"
-c.Spawner.start_timeout = 120
+c.Spawner.start_timeout = c.Spawner.http_timeout = 300  # twenty servers that start at once on a few cores
 elsewhere = os.environ.get("COURSE_POOL")  # an engine that runs already
 pool = elsewhere or f"http://127.0.0.1:{ENGINE}"
 c.Spawner.environment = {

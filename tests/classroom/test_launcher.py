@@ -15,17 +15,27 @@ import pytest
 from classroom import __main__ as launcher
 
 HUB = """
-import pathlib, signal, socket, subprocess, sys, time
+import http.server, pathlib, signal, subprocess, sys
+
+statuses = iter((404, 503, 401))  # as of a proxy whose hub is not there yet
+
+class Pages(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        status = next(statuses, 200)
+        self.send_response(status)
+        self.end_headers()
+        if status == 401:
+            pathlib.Path("answered").touch()
 
 def start(*words):
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     return subprocess.Popen([sys.executable, "-c", stubborn, *words], start_new_session=True)
 
 begun = [start("classroom.engine"), start("jupyterhub.singleuser")]
-listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Pages)
 pathlib.Path("pids").write_text(" ".join(str(one.pid) for one in begun))
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-time.sleep(600)
+server.serve_forever()
 """
 
 
@@ -40,11 +50,11 @@ def port():
 def serve(tmp_path, port, monkeypatch):
     """Serve a hub that starts one service and one learner's server, which do not end when they are asked."""
     monkeypatch.setattr(launcher, "PATIENCE", 1.0)
-    stopped, code = threading.Event(), []
+    stopped, code, kept = threading.Event(), [], set()
 
     def served(script: str = HUB) -> tuple[threading.Thread, list]:
         command = [sys.executable, "-c", script, str(port)]
-        arguments = (command, tmp_path, dict(os.environ), [port], "all answers", stopped)
+        arguments = (command, tmp_path, dict(os.environ), [f"http://127.0.0.1:{port}"], "all answers", kept, stopped)
         thread = threading.Thread(target=lambda: code.append(launcher._serve(*arguments)))
         thread.start()
         return thread, code
@@ -91,6 +101,7 @@ def test_when_all_answers_it_is_told_and_stopping_leaves_no_process(serve, tmp_p
     served, stopped = serve
     thread, code = served()
     told(capsys, "all answers")
+    assert (tmp_path / "answered").exists()
     service, learner = begun(tmp_path)
     stopped.set()
     thread.join(30)
@@ -99,13 +110,18 @@ def test_when_all_answers_it_is_told_and_stopping_leaves_no_process(serve, tmp_p
 
 
 def test_a_hub_that_dies_is_started_again_and_learners_go_on(serve, tmp_path, capsys) -> None:
-    served, _ = serve
+    served, stopped = serve
     thread, code = served()
     told(capsys, "all answers")
     service, learner = begun(tmp_path)
     service.parent().send_signal(signal.SIGKILL)
     thread.join(30)
     assert code == [None] and not alive(service) and alive(learner)  # None: again
+    thread, code = served()
+    told(capsys, "all answers")
+    stopped.set()
+    thread.join(30)
+    assert code == [None, 0] and not alive(learner)  # though another hub began it
 
 
 def test_a_hub_that_cannot_start_is_not_tried_again(serve, capsys) -> None:
