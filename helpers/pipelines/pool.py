@@ -430,7 +430,7 @@ def _output(told: dict[str, Any]) -> Any:
 
     kind = None
     with contextlib.suppress(ImportError):
-        if str(module := told.get("module")).startswith("diffusers.pipelines."):
+        if (module := str(told.get("module"))).startswith("diffusers.pipelines."):
             kind = getattr(importlib.import_module(module), str(told.get("class")), None)
     if not isinstance(kind, type) or not issubclass(kind, BaseOutput):
         raise PoolError(f"the pool returned {told.get('class')!r}, which is no output of a pipeline.")
