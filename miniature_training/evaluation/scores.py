@@ -156,6 +156,6 @@ def evaluate(names: list[str], *, save: bool = True, **options) -> dict[str, dic
             continue
         figures[name] = {key: round(value, 4) for key, value in measured.items()}
         print(name, "  ".join(told(key, value) for key, value in figures[name].items()), flush=True)
-    if save:
-        file.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+        if save:
+            file.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
     return figures
