@@ -128,6 +128,8 @@ def escape(text: str) -> str:
         before = signs[dashes.start() - 1 : dashes.start()]
         if (before and not before.isspace() and before not in ",.;:!?") or not _SPACED_WORD.match(signs, dashes.end()):
             own |= {*range(*dashes.span())}
+    if (inside := _INSIDE.search(signs)) and not _RATIO.search(signs):  # in brackets it would be a weight
+        own.add(inside.start())
     written = _with_backslashes(text, own)
     try:
         if [one.text for one in parse_prompt(written).prompts[0].children] == [text]:

@@ -63,9 +63,10 @@ def test_more_softening_leaves_less_sharpness():
 
 def test_a_warm_unet_knows_little_noise_when_it_sees_it(xl):
     tokenizer, second = text_encoder_2.load()
-    known = refiner.upper(store.load_component("unet-sd15", UNet2DConditionModel).state_dict())
+    sd15 = store.load_component("unet-sd15", UNet2DConditionModel)
     translation = text_encoder_2.translation(tokenizer, [second])
-    model = sdxl.warm(refiner.build(), known, translation)
+    widths = tuple(sd15.config.block_out_channels[:2])
+    model = sdxl.warm(refiner.build(widths), refiner.upper(sd15.state_dict()), translation)
     rows = np.stack([refiner.example(seed, (192, 192))["z"] for seed in range(4)])
     vae = latent_space.export_vae()
     assert isinstance(vae, AutoencoderKL)

@@ -76,7 +76,7 @@ def test_a_warm_unet_knows_at_once_nearly_what_sd15_s_knows(xl):
     first = text.load()[1]
     sd15 = store.load_component("unet-sd15-inpaint", UNet2DConditionModel)
     translation = text_encoder_2.translation(tokenizer, [first, second])
-    ours = sdxl.warm(sdxl.build(), sd15.state_dict(), translation)
+    ours = sdxl.warm(sdxl.build(tuple(sd15.config.block_out_channels)), sd15.state_dict(), translation)
     vae, vae_xl = store.load_component("vae", AutoencoderKL), latent_space.export_vae()
     rows = [sdxl.example(seed, (192, 192)) for seed in range(4)]
     mask, ids = (torch.from_numpy(np.stack([row[field] for row in rows])).float() for field in ("mask", "ids"))

@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers.pipelines.prompt_syntax import DEPTH, escape, parse_prompt, texts
@@ -231,6 +231,7 @@ def test_the_time_is_linear(piece) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(ANY_TEXT)
+@example(":0")
 def test_any_text_escaped_is_its_own_words(text) -> None:
     if re.search("AND|BREAK", text):
         return
