@@ -29,7 +29,8 @@ OURS = {"docs", "helpers", "miniature_training", "classroom", "tests"}
 
 HEAVY = {"accelerate", "compel", "controlnet_aux", "diffusers", "matplotlib", "torch", "torchvision", "transformers"}
 # What a package is called where it is imported, if not by its own name.
-IMPORTED_AS = {"websocket": "websocket-client", 
+IMPORTED_AS = {
+    "websocket": "websocket-client",
     "PIL": "pillow", "IPython": "jupyterlab", "cv2": "opencv-python-headless", "skimage": "scikit-image",
     "yaml": "pyyaml", "httpx2": "huggingface_hub",
     "_pytest": "pytest", "importlinter": "import-linter", "jupyter_client": "nbclient", "ipykernel": "jupyterlab",
