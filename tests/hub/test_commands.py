@@ -96,7 +96,7 @@ def test_a_token_is_never_printed(desk, said, monkeypatch):
     [
         (["sd15", "pictures"], ["sd15", "pictures"]),
         (["01b"], ["sd15", "sd15-inpaint", "pictures"]),
-        (["09", "comic"], ["sd15", "sd15-inpaint", "sdxl-inpaint", "comic", "pictures"]),
+        (["09", "comic"], ["sd15", "sd15-inpaint", "sdxl-inpaint", "comic", "lcm", "pictures"]),
         (["3", "solutions/03"], ["sd15-inpaint", "sdxl-inpaint", "sdxl-refiner", "kandinsky22-inpaint", "pictures"]),
         ([], [*CATALOG, "pictures"]),
     ],
