@@ -17,7 +17,7 @@ import helpers
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TEXTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/*.md")
-TEXTS += ("data/miniatures/MODEL_CARD.md", "data/hero.png", "data/drawings/*.svg", "tests/README.md")
+TEXTS += ("data/miniatures/MODEL_CARD.md", "data/hero.png", "docs/*.jpg", "data/drawings/*.svg", "tests/README.md")
 LONGEST = 240  # characters of an alternative text
 
 
