@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
+from helpers.catalog import weight_deltas
+from helpers.common import paths
 from miniature_training.models.store import deltas, load_component, rank_of, save_component, save_delta
 
 
@@ -102,6 +104,16 @@ class _Growth:
         self.layer("time_embedding.linear_2", channels, channels)
         return channels
 
+    def conditions(self, time: torch.Tensor) -> None:
+        """What is added to the time embedding, of sizes and a pooled prompt or of an image; how an image is read."""
+        for name, reads in (("linear_1", None), ("linear_2", time), ("image_proj", None)):
+            if f"add_embedding.{name}.weight" in self.old:
+                self.layer(f"add_embedding.{name}", reads, time)
+        if "add_embedding.image_norm.weight" in self.old:
+            self.norm("add_embedding.image_norm", time)
+        for name in [key for key in self.old if key.startswith("encoder_hid_proj.")]:
+            self.put(name, self.old[name])
+
 
 def grow(
     narrow: UNet2DConditionModel, widths: tuple[int, ...], *, spread: float = 0.5, seed: int = 0
@@ -131,6 +143,7 @@ def grow(
         return there
 
     growth.layer("conv_in", None, level[0])
+    growth.conditions(time)
     now, skips = 0, [0]  # the level whose channels come in; those that wait for the way up
     for i in range(len(level)):
         for number in range(settings["layers_per_block"]):
@@ -139,8 +152,9 @@ def grow(
             skips.append(i)
         if resized(f"down_blocks.{i}.downsamplers.0.conv", i):
             skips.append(i)
-    block("mid_block", last, level[last], 0)
-    growth.resnet("mid_block.resnets.1", level[last], level[last], time)
+    if "mid_block.resnets.1.norm1.weight" in growth.old:
+        block("mid_block", last, level[last], 0)
+        growth.resnet("mid_block.resnets.1", level[last], level[last], time)
     for up in range(len(level)):
         for number in range(settings["layers_per_block"] + 1):
             reads = torch.cat([level[now], old[now] + level[skips.pop()]])
@@ -181,7 +195,8 @@ def grow_component(name: str, widths: tuple[int, ...]) -> Path:
     narrow = load_component(name, UNet2DConditionModel)
     adapted: dict[str, torch.nn.Module] = {}
     for delta in (delta for delta, told in deltas().items() if told["base"] == name):
-        if "controlnet" in delta:
+        kind = weight_deltas.config(paths.MINIATURES / name, paths.MINIATURES / delta)["_class_name"]
+        if kind == "ControlNetModel":
             adapted[delta] = grow_controlnet(load_component(delta, ControlNetModel), narrow, widths)
         else:
             adapted[delta] = grow(load_component(delta, UNet2DConditionModel), widths)

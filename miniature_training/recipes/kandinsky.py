@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
-from miniature_training.models.denoising import SCHEDULE, epsilon_loss, half_outside, signal
+from miniature_training.models.denoising import EARLY, SCHEDULE, epsilon_loss, half_outside, signal
 from miniature_training.models.factors import factorise, merged
-from miniature_training.models.loop import Training, device, leader_first
+from miniature_training.models.loop import Training, constant, cosine, decay, device, halved, leader_first
 from miniature_training.models.repainting import MASKS, Callers, masks
 from miniature_training.models.store import add_checkpoint, load_component, save_component, save_delta, shipped
 from miniature_training.recipes import clip, movq
@@ -18,7 +18,7 @@ from miniature_training.recipes.kandinsky_checkpoints import DELTA, NAME, entry
 from miniature_training.recipes.unet import NARROW
 from miniature_training.world.scenes import sample
 
-BATCH = {"cpu": 16, "cuda": 256}
+BATCH = {"cpu": 24, "cuda": 256}
 RANK = 7  # of the inpainting delta
 NOTHING = 0.10  # this share of the embeddings is that of no image in particular, which guidance compares with
 UNSURE = 0.25  # noise on the embeddings, in their standard deviations: the prior's are not quite an image's
@@ -86,9 +86,18 @@ def variance_loss(spread: torch.Tensor, error: torch.Tensor, *, here: torch.Tens
 
 
 def train(
-    *, minutes: float, steps: int | None = None, resume: bool = False, inpaint: bool = False, count: int = 12_000
+    *,
+    minutes: float,
+    steps: int | None = None,
+    resume: bool = False,
+    last: bool = False,
+    inpaint: bool = False,
+    count: int = 12_000,
 ) -> None:
-    """Train the decoder, from sd15; or its inpainting, as a delta of low rank. Then the checkpoint joins the course."""
+    """Train the decoder, from sd15; or its inpainting, as a delta of low rank. Then the checkpoint joins the course.
+
+    The decoder learns in runs at a constant rate that go on from one another, and a last one; the delta in one.
+    """
     with leader_first():
         z, seen = movq.latents(count), clip.embeddings(count)
         keep, hides = (torch.from_numpy(part) for part in masks(count)) if inpaint else (None, None)
@@ -100,7 +109,13 @@ def train(
         unet = load_component(NAME, UNet2DConditionModel)
     else:
         unet = start(load_component("unet-sd15", UNet2DConditionModel))
-    training = Training(DELTA if inpaint else NAME, {"unet": unet}, lr=1e-3, ema_decay=0.9985)
+    if inpaint:
+        training, rate = Training(DELTA, {"unet": unet}, lr=1e-3, ema_decay=0.9985), cosine
+    else:
+        training, rate = (
+            Training(NAME, {"unet": unet}, lr=7e-4, ema_decay=0.999, muon=True),
+            decay if last else constant,
+        )
     if resume:
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
@@ -141,17 +156,18 @@ def train(
             left = left.to(device())
             inputs, counts = torch.cat([noisy, clean * left, left], 1), half_outside(1 - left)
         added = {"image_embeds": told(called, generator)}
-        said = unet(inputs, t, encoder_hidden_states=None, added_cond_kwargs=added).sample
-        predicted, spread = said.chunk(2, 1)
+        with halved():
+            said = unet(inputs, t, encoder_hidden_states=None, added_cond_kwargs=added).sample
+        predicted, spread = said.float().chunk(2, 1)
         error = ((noisy - (1 - here).sqrt() * predicted) / here.sqrt()).clamp(-RANGE, RANGE) - clean
-        value = epsilon_loss(predicted, noise, (here / (1 - here)).flatten(), counts)
+        value = epsilon_loss(predicted, noise, (here / (1 - here)).flatten(), counts, early=EARLY)
         return value + VARIANCE * variance_loss(spread, error, here=here, there=there)
 
     def export() -> None:
         average = training.average["unet"]
         save_delta(DELTA, NAME, merged(average), rank=RANK) if inpaint else save_component(NAME, average, eight=True)
 
-    training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
+    training.run(loss, minutes=minutes, steps=steps, rate=rate, on_checkpoint=export)
     export()
     save_component("kandinsky-scheduler", scheduler())
     add_checkpoint("kandinsky22-inpaint" if inpaint else "kandinsky22", entry(inpaint=inpaint))

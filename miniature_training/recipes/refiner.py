@@ -18,7 +18,7 @@ from tqdm import tqdm
 from miniature_training.models import latent_space, store
 from miniature_training.models.dataset import held_out
 from miniature_training.models.denoising import epsilon_loss, signal
-from miniature_training.models.loop import Training, device, leader_first
+from miniature_training.models.loop import Training, constant, decay, device, halved, leader_first
 from miniature_training.models.originals import SHAPES, SIZE, enlarged, latents, original
 from miniature_training.models.pixels import psnr
 from miniature_training.models.store import add_checkpoint, load_component, save_component
@@ -30,7 +30,7 @@ from miniature_training.world.scenes import HELD_OUT, sample
 NAME = "unet-sdxl-refiner"
 BATCH = {"cpu": 16, "cuda": 128}
 COUNT = {"cpu": 8_000, "cuda": 24_000}  # images; on a CPU to encode one takes as long as to train on two
-LR = {"cpu": 1e-3, "cuda": 1.5e-3}
+LR = {"cpu": 7e-4, "cuda": 1.5e-3}
 STEPS = 300  # of 1000: it has never seen more noise
 FINE = 6.0  # the pipeline's default score; from here up nothing soft is left
 EMPTY = 0.10  # of the captions; the refiner is asked with "", not with zeros, where there is no negative prompt
@@ -100,7 +100,9 @@ def example(seed: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     return {"z": image.pixels, "z_soft": soften(image.pixels, rng.random(), rng), "ids": told}
 
 
-def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None) -> None:
+def train(
+    *, minutes: float, steps: int | None = None, resume: bool = False, last: bool = False, count: int | None = None
+) -> None:
     """Train sdxl-refiner, started from sd15; needs text_encoder_2."""
     count = count or COUNT[device().type]
     tokenizer, encoder = text_encoder_2.load()
@@ -114,7 +116,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         sd15 = load_component("unet-sd15", UNet2DConditionModel)
         unet = build(sd15.config.block_out_channels[:2])
         unet = sdxl.warm(unet, upper(sd15.state_dict()), text_encoder_2.translation(tokenizer, [encoder]))
-    training = Training(NAME, {"unet": unet}, lr=LR[device().type], ema_decay=0.9985)
+    training = Training(NAME, {"unet": unet}, lr=LR[device().type], ema_decay=0.999, muon=True)
     if resume:
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
@@ -145,18 +147,21 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         clean = sharp + kept(score).view(-1, 1, 1, 1) * (soft - sharp)
         noise = bent(noise, sharp + given * (soft - sharp), clean, sigma=sigmas[start].view(-1, 1, 1, 1))
         alpha = alphas[t].view(-1, 1, 1, 1)
-        predicted = unet(
-            alpha.sqrt() * clean + (1 - alpha).sqrt() * noise,
-            t,
-            encoder_hidden_states=states,
-            added_cond_kwargs={"text_embeds": pooled, "time_ids": torch.cat([data["ids"][index], score[:, None]], 1)},
-        ).sample
-        return epsilon_loss(predicted, noise, (alpha / (1 - alpha)).flatten())
+        ids = torch.cat([data["ids"][index], score[:, None]], 1)
+        with halved():
+            predicted = unet(
+                alpha.sqrt() * clean + (1 - alpha).sqrt() * noise,
+                t,
+                encoder_hidden_states=states,
+                added_cond_kwargs={"text_embeds": pooled, "time_ids": ids},
+            ).sample
+        return epsilon_loss(predicted.float(), noise, (alpha / (1 - alpha)).flatten())
 
     def export() -> None:
         save_component(NAME, training.average["unet"], eight=True)
 
-    training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
+    rate = decay if last else constant
+    training.run(loss, minutes=minutes, steps=steps, rate=rate, on_checkpoint=export)
     export()
     save_component("scheduler-sdxl", sdxl.scheduler())
     add_checkpoint("sdxl-refiner", ENTRY)

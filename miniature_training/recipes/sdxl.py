@@ -15,9 +15,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from miniature_training.models import latent_space, store
-from miniature_training.models.denoising import SCHEDULE, epsilon_loss, half_outside, noised, pool, signal
+from miniature_training.models.denoising import EARLY, SCHEDULE, epsilon_loss, half_outside, noised, pool, signal
 from miniature_training.models.latents import encode
-from miniature_training.models.loop import Training, device, leader_first
+from miniature_training.models.loop import Training, constant, decay, device, halved, leader_first
 from miniature_training.models.originals import SHAPES, SIZE, latents, original
 from miniature_training.models.store import add_checkpoint, load_component, save_component
 from miniature_training.recipes import text, text_encoder_2
@@ -30,7 +30,7 @@ WHOLE = 0.35  # this share of the cases is masked whole: text-to-image
 NAME = "unet-sdxl-inpaint"
 BATCH = {"cpu": 16, "cuda": 128}
 COUNT = {"cpu": 8_000, "cuda": 24_000}  # images; on a CPU to encode one takes as long as to train on two
-LR = {"cpu": 8e-4, "cuda": 1.5e-3}
+LR = {"cpu": 7e-4, "cuda": 1.5e-3}
 OTHER_SHAPES = 0.15  # share of the steps on wide or tall images
 ZEROED, EMPTY = 0.09, 0.02  # of the captions: none, as the pipeline does without a negative prompt, and ""
 IDS = 16  # channels for each of the six time ids
@@ -92,7 +92,9 @@ def _collection(count: int, shape: tuple[int, int], vae) -> dict[str, torch.Tens
     return {field: torch.from_numpy(values).to(device()) for field, values in data.items()}
 
 
-def train(*, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None) -> None:
+def train(
+    *, minutes: float, steps: int | None = None, resume: bool = False, last: bool = False, count: int | None = None
+) -> None:
     """Train sdxl-inpaint, started from sd15-inpaint; needs text_encoder_2."""
     count = count or COUNT[device().type]
     tokenizer, second = text_encoder_2.load()
@@ -106,7 +108,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         sd15 = load_component("unet-sd15-inpaint", UNet2DConditionModel)
         translation = text_encoder_2.translation(tokenizer, encoders)
         unet = warm(build(sd15.config.block_out_channels), sd15.state_dict(), translation)
-    training = Training(NAME, {"unet": unet}, lr=LR[device().type], ema_decay=0.9985)
+    training = Training(NAME, {"unet": unet}, lr=LR[device().type], ema_decay=0.999, muon=True)
     if resume:
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
@@ -138,18 +140,20 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         noisy, noise, t, snr = noised(data["z"][index].float(), alphas, generator)
         mask = data["mask"][index].float().masked_fill(whole, 1.0)
         around = torch.where(whole, data["blank"], data["z_masked"][index]).float()
-        predicted = unet(
-            torch.cat([noisy, mask, around], 1),
-            t,
-            encoder_hidden_states=states * told.view(-1, 1, 1),
-            added_cond_kwargs={"text_embeds": pooled * told.view(-1, 1), "time_ids": data["ids"][index]},
-        ).sample
-        return epsilon_loss(predicted, noise, snr, half_outside(mask))
+        with halved():
+            predicted = unet(
+                torch.cat([noisy, mask, around], 1),
+                t,
+                encoder_hidden_states=states * told.view(-1, 1, 1),
+                added_cond_kwargs={"text_embeds": pooled * told.view(-1, 1), "time_ids": data["ids"][index]},
+            ).sample
+        return epsilon_loss(predicted.float(), noise, snr, half_outside(mask), early=EARLY)
 
     def export() -> None:
         save_component(NAME, training.average["unet"], eight=True)
 
-    training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
+    rate = decay if last else constant
+    training.run(loss, minutes=minutes, steps=steps, rate=rate, on_checkpoint=export)
     export()
     save_component("scheduler-sdxl", scheduler())
     add_checkpoint("sdxl-inpaint", ENTRY)
