@@ -157,7 +157,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
     def export() -> None:
         average = training.average["movq"]
         print(f"\nheld-out PSNR {psnr(average, 64):.2f} dB", flush=True)
-        save_component("movq", average)
+        save_component("movq", average, eight=True)
 
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export, checkpoint_minutes=5)
     export()

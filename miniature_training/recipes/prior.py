@@ -84,7 +84,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         return F.mse_loss(predicted, clean[index])
 
     def export() -> None:
-        save_component("prior", training.average["prior"])
+        save_component("prior", training.average["prior"], eight=True)
         save_component("prior-scheduler", scheduler())
 
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)

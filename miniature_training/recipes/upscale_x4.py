@@ -154,7 +154,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
         return (error * (1 - levels[t])).mean()  # the error of the clean latents
 
     def export() -> None:
-        save_component(NAME, training.average["unet"])
+        save_component(NAME, training.average["unet"], eight=True)
 
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=export)
     export()

@@ -112,7 +112,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False, cou
 
     training.run(loss, minutes=minutes, steps=steps, on_checkpoint=report, checkpoint_minutes=5)
     some = np.concatenate([rgb[:64] for rgb, _ in sources])
-    save_component(NAME, fitted(training.average["vae"], some))
+    save_component(NAME, fitted(training.average["vae"], some), eight=True)
 
 
 def psnr(vae: AutoencoderKL, count: int, *, close: bool = False) -> float:

@@ -18,16 +18,29 @@ def narrow(**more) -> UNet2DConditionModel:
     return UNet2DConditionModel(**settings | more).eval()
 
 
+SIZES = {
+    "mid_block_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": 2,
+    "projection_class_embeddings_input_dim": 10 + 6 * 2,
+}  # fmt: skip
+IMAGE = {
+    "mid_block_type": None, "encoder_hid_dim": 10, "encoder_hid_dim_type": "image_proj",
+    "addition_embed_type": "image",
+}  # fmt: skip
+
+
 @torch.no_grad()
 def distance(one: UNet2DConditionModel, other: UNet2DConditionModel) -> float:
     """How far their outputs are apart, as a share of the first one's size."""
     generator = torch.Generator().manual_seed(1)
     x, words = torch.randn(3, 9, 8, 8, generator=generator), torch.randn(3, 5, 12, generator=generator)
-    a, b = (unet(x, torch.tensor([50, 400, 900]), encoder_hidden_states=words).sample for unet in (one, other))
+    seen, sizes = torch.randn(3, 10, generator=generator), 100 * torch.rand(3, 6, generator=generator)
+    added = {"text_embeds": seen, "time_ids": sizes, "image_embeds": seen}
+    times = torch.tensor([50, 400, 900])
+    a, b = (unet(x, times, encoder_hidden_states=words, added_cond_kwargs=added).sample for unet in (one, other))
     return ((a - b).norm() / a.norm()).item()
 
 
-@pytest.mark.parametrize("more", [{}, {"layers_per_block": 2}])
+@pytest.mark.parametrize("more", [{}, {"layers_per_block": 2}, SIZES, IMAGE])
 def test_growth_by_a_whole_factor_changes_nothing(more):
     small = narrow(**more)
     wide = grow(small, (32, 64))
@@ -88,6 +101,16 @@ def test_a_grown_controlnet_steers_as_before():
     plain = small(x, 300, encoder_hidden_states=words).sample
     apart = (outputs[True] - outputs[False]).norm()
     assert apart < 1e-3 * (outputs[False] - plain).norm(), "it was to steer as before"
+
+
+def test_a_delta_that_is_a_controlnet_grows_as_one(tiny_course):
+    base = store.load_component("unet-sd15", UNet2DConditionModel)
+    net = changed(ControlNetModel.from_unet(base, conditioning_embedding_out_channels=(8, 16)))
+    store.save_delta("delta-steering", "unet-sd15", net, rank=2)
+    widths = tuple(2 * width for width in base.config.block_out_channels)
+    grow_component("unet-sd15", widths)
+    grown = store.load_component("delta-steering", ControlNetModel)
+    assert tuple(grown.config.block_out_channels) == widths
 
 
 def test_a_components_deltas_grow_with_it(tiny_course):
