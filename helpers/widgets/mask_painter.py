@@ -103,11 +103,7 @@ class MaskPainter(StillWidget):
     @property
     def mask(self) -> Image.Image:
         """The mask as it is painted now: "L", of the image's size; 0 or 255 where nothing soft was painted."""
-        width, height = self._image.size
-        data = np.frombuffer(zlib.decompress(self.mask_bits), np.uint8)
-        if len(data) <= _bytes_of_bits(width * height):
-            data = 255 * np.unpackbits(data, count=width * height)
-        return Image.fromarray(data.reshape(height, width))
+        return unpacked(self.mask_bits, self._image.size)
 
     @mask.setter
     def mask(self, mask: Any) -> None:
@@ -174,6 +170,15 @@ class MaskPainter(StillWidget):
         if not re.fullmatch(r"#[0-9a-fA-F]{6}", proposal.value):
             raise ValueError(f"colour={proposal.value!r}: expected '#rrggbb', as in {COLOURS[0]!r}.")
         return proposal.value.lower()
+
+
+def unpacked(bits: bytes, size: tuple[int, int]) -> Image.Image:
+    """A mask of this width and height, "L", from what the trait `mask_bits` holds."""
+    width, height = size
+    data = np.frombuffer(zlib.decompress(bits), np.uint8)
+    if len(data) <= _bytes_of_bits(width * height):
+        data = 255 * np.unpackbits(data, count=width * height)
+    return Image.fromarray(data.reshape(height, width))
 
 
 def _packed(mask: Any, size: tuple[int, int]) -> bytes:

@@ -7,6 +7,8 @@ from typing import Any
 
 from PIL import Image
 
+from helpers import MaskPainter
+
 
 class Browser:
     """One page. `heard` has the custom messages, each with its buffers."""
@@ -35,6 +37,10 @@ class Browser:
     def paint(self, mask: Image.Image) -> None:
         """A stroke on the Explorer's image, after which its mask is this one."""
         self.widget._session.painter.mask = mask
+
+    def draw(self, mask: Image.Image | None) -> str:
+        """A stroke that goes on, by which the mask is this one so far; None: it is given up."""
+        return self.send("draw", *([] if mask is None else [MaskPainter(mask, mask).mask_bits]))
 
     def __getitem__(self, trait: str) -> Any:
         """What the page knows of the widget."""

@@ -20,7 +20,7 @@ from helpers.widgets.explorer.control_image import ControlImage
 from helpers.widgets.explorer.controls import ControlSet
 from helpers.widgets.explorer.history import History
 from helpers.widgets.explorer.inputs import input_images, task
-from helpers.widgets.mask_painter import MaskPainter
+from helpers.widgets.mask_painter import MaskPainter, unpacked
 from helpers.widgets.rendering import RenderSession
 
 # Controls that a live image does not follow: it is guided without guidance, in four steps. They are seen in drafts.
@@ -123,12 +123,19 @@ class ExplorerSession(RenderSession):
                 self.tell(phase="running", quick="", text="", details="")
             self.go(interactive=interactive, live=live)
 
-    def go(self, *, interactive: bool = False, live: bool = False) -> None:
-        """Make the image of the present values, or say why that cannot be."""
+    def draw(self, bits: bytes | None) -> None:
+        """Make a live image, or a draft, of the mask as a stroke has it so far, packed; None: the stroke was given up."""
+        with self.lock:
+            if self.painter is not None:
+                mask = None if bits is None else unpacked(bits, self.painter.image.size)
+                self.go(interactive=mask is not None, live=bool(self.live), mask=mask)
+
+    def go(self, *, interactive: bool = False, live: bool = False, mask: Image.Image | None = None) -> None:
+        """Make the image of the present values, or say why that cannot be; mask: another than the painter's."""
         with self.lock:
             self._follow_scheduler()
             try:
-                call = self._call(self.values)
+                call = self._call(self.values, mask)
                 if self._control is not None:
                     self.control_shown = self._control.shown(call)
                 self.render(call, interactive=interactive, live=live, values=self.values)
@@ -224,15 +231,15 @@ class ExplorerSession(RenderSession):
             self.values = values
         return changes | {"shown": self.history.add(self.shown(), values, self.chain)}
 
-    def _arguments(self, values: dict[str, Any]) -> dict[str, Any]:
+    def _arguments(self, values: dict[str, Any], mask: Image.Image | None = None) -> dict[str, Any]:
         call = self.controls.arguments(values) | self._fixed
         if self.painter is not None:
-            call["mask_image"] = self.painter.mask
+            call["mask_image"] = self.painter.mask if mask is None else mask
         return call if self._control is None else call | self._control.arguments(values["control"], call)
 
-    def _call(self, values: dict[str, Any]) -> dict[str, Any]:
+    def _call(self, values: dict[str, Any], mask: Image.Image | None = None) -> dict[str, Any]:
         """The arguments, checked together: ValueError where these images and values cannot make a call."""
-        call = self._arguments(values)
+        call = self._arguments(values, mask)
         calls.check_together(self.pipe, call)
         if self.painter is not None and not share(call["mask_image"]):
             raise ValueError("Nothing is painted yet: paint white what should be made anew.")

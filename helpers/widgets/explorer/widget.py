@@ -35,11 +35,11 @@ class Explorer(RenderWidget):
 
     pipe: a diffusers pipeline, such as load("sd15-inpaint").
     image: what `load_image` takes, with sides that are multiples of 8 (Kandinsky: 64); text-to-image takes none.
-    mask: for inpainting, what `load_mask` takes, or a MaskPainter. It is painted on the image itself, and every
-        stroke makes a new one; "Accept" makes the result the image that one paints on next.
+    mask: for inpainting, what `load_mask` takes, or a MaskPainter. It is painted on the image itself, which follows
+        the brush; each stroke makes a new one. "Accept" makes the result the image that one paints on next.
     control: with a ControlNet, what it looks at: "depth", "canny", "inpaint" (the image with a hole where it is
         masked), or "given", what is passed as control_image. Text-to-image begins with `image` as it is.
-    live: while a value is changed, make finished images of four steps with the few-step LoRA, CATALOG["lcm"], instead
+    live: while a value is changed or a stroke drawn, make finished images of four steps with the few-step LoRA, CATALOG["lcm"], instead
         of drafts; by itself where the pipeline has one. A value that such images do not follow (guidance, the negative
         prompt, steps, scheduler) is seen in drafts. True raises ValueError, with the reason, where there is none.
     folder: where `code` writes the images that its script opens.
@@ -156,6 +156,7 @@ class Explorer(RenderWidget):
         asked = {
             "change": lambda: session.change(_whole_seed(content["values"]), interactive=bool(content.get("moving"))),
             "live": lambda: session.set_live(bool(content["on"])),
+            "draw": lambda: self._draw(buffers),
             "lock": lambda: session.lock_seed(bool(content["on"])),
             "cancel": self.cancel,
             "recall": lambda: session.recall(content["number"]),
@@ -172,6 +173,10 @@ class Explorer(RenderWidget):
         except Exception as error:  # whatever it is, it belongs on the screen, not in a log
             text = str(error).replace("path=<", "image=<")
             self.send({"kind": "refused", "asked": str(content.get("kind")), "text": text})
+
+    def _draw(self, buffers: list[Any]) -> None:
+        self._session.draw(bytes(buffers[0]) if buffers else None)
+        self.send({"kind": "drawn"})  # now the page sends the next mask, so that no more of them wait than one
 
     def _send_file(self) -> None:
         record = self._session.shown()

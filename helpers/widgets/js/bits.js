@@ -13,6 +13,9 @@ export function pack(data) {
   return bits;
 }
 
+/** Whether two packed masks are one. */
+export const equal = (one, other) => one.length === other.length && one.every((byte, i) => byte === other[i]);
+
 export function unpack(bits, data) {
   if (bits.length > Math.ceil(data.length / 8)) data.set(bits);
   else for (let i = 0; i < data.length; i++) data[i] = 255 * ((bits[i >> 3] >> (7 - (i & 7))) & 1);

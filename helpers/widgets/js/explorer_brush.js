@@ -1,15 +1,17 @@
 // @ts-check
 // The brush on an explorer's stage: the mask lies over the image that it makes, with the tools of a mask painter below.
 import { element, follow, onResize } from "./dom.js";
+import { Stroke } from "./explorer_stroke.js";
 import { MaskScreen } from "./mask_screen.js";
 import { openMask } from "./mask_store.js";
 import { Painter } from "./mask_tools.js";
 
 const REFERENCE = "IPY_MODEL_";  // what ipywidgets writes before the id of another widget's model
 
-/** A mask as large as what it lies on: coloured while one paints and until its image is there, then a line around it. */
+/** A mask as large as what it lies on: coloured until its image is there, quick ones included, then a line around it. */
 class Veil extends MaskScreen {
   fresh = true;  // whether its image is still to come
+  seen = false;  // whether there is one of the stroke that is being drawn
 
   layout() {
     const wide = this.over.parentElement?.clientWidth;
@@ -22,7 +24,7 @@ class Veil extends MaskScreen {
   paintImage() {}  // that is the stage's
 
   get opacity() {
-    return this.fresh || this.hand.gesture ? super.opacity : 0;
+    return this.fresh || (this.hand.gesture && !this.seen) ? super.opacity : 0;
   }
 }
 
@@ -31,6 +33,7 @@ export class Brush {
   cover = element("div", { class: "mp-stage ex-cover", hidden: "" });
   tools = element("div", { class: "ex-tools", hidden: "" });
   painter = null;
+  picture = "";  // the URL of the image that is shown
   closing = new AbortController();
 
   constructor(store, signal) {
@@ -55,7 +58,8 @@ export class Brush {
     this.cover.hidden = this.tools.hidden = false;
     onResize(this.cover, () => screen.layout(), signal);
     mask.enter(painter, signal);
-    follow(mask.model, ["mask_bits"], () => this.tint(true), signal);
+    mask.stroke = new Stroke(mask, model, signal);
+    follow(mask.model, ["mask_bits"], () => { this.tint(!screen.seen); screen.seen = false; }, signal);
     this.refresh();
   }
 
@@ -68,7 +72,14 @@ export class Brush {
   }
 
   refresh() {
-    if (this.store.state.phase === "done") this.tint(false);
+    const { store: { state, urls }, painter } = this, came = urls.picture !== this.picture;
+    this.picture = urls.picture;
+    if (painter && came) {
+      const { screen } = painter, { gesture } = screen.hand;
+      screen.seen = Boolean(gesture);
+      if (gesture) screen.draw();
+    }
+    if (painter?.screen.seen || state.phase === "done") this.tint(false);
   }
 
   tint(fresh) {

@@ -63,7 +63,7 @@ export class ExplorerStore {
   }
 
   receive(content, buffers = []) {
-    if (content.kind === "step" && !this.running) return;
+    if (content.kind === "drawn" || (content.kind === "step" && !this.running)) return;
     if (content.kind === "step") {
       this.step = content;
       if (buffers.length) this.show("preview", buffers[0]);

@@ -47,6 +47,7 @@ export class Hand {
     const from = points[0];
     points[0] = point;
     this.store.show(paintLine(mask, from, point, radius, line));
+    this.store.stroke?.draw();
   }
 
   move(point, { square = false, pressure = 1 } = {}) {
@@ -63,6 +64,7 @@ export class Hand {
     if (!this.gesture) return;
     const { tool, points, value, margin } = this.gesture, { mask } = this.store;
     this.gesture = null;
+    this.store.stroke?.end(true);
     if (tool === "select") {
       this.find(points, value, margin);
       return;
@@ -85,6 +87,7 @@ export class Hand {
   drop() {
     if (!this.gesture) return;
     this.gesture = null;
+    this.store.stroke?.end(false);
     this.store.restore();
   }
 

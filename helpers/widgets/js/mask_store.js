@@ -1,6 +1,6 @@
 // @ts-check
 // A painter's mask, its history and its overlay: one a model, shared by all views of the widget.
-import { deflate, inflate, pack, unpack } from "./bits.js";
+import { deflate, equal, inflate, pack, unpack } from "./bits.js";
 import { follow } from "./dom.js";
 import { newMask } from "./raster.js";
 
@@ -23,6 +23,7 @@ class Layer {
 
 export class MaskStore {
   views = new Set();
+  stroke = null;  // who hears of one while it is drawn
   past = [];
   future = [];
   ticket = 0;  // the newest exchange with Python; older ones that come in late are dropped
@@ -85,7 +86,7 @@ export class MaskStore {
   commit() {
     this.show();
     const bits = pack(this.mask.data);
-    if (bits.length === this.bits.length && bits.every((byte, i) => byte === this.bits[i])) return;
+    if (equal(bits, this.bits)) return;
     this.remember(bits);
     this.send();
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
+from PIL import Image
 
 from helpers import Explorer
 from helpers.generation.records import make
@@ -95,6 +96,82 @@ def test_a_live_image_is_neither_accepted_nor_restored(live, tmp_path) -> None:
     with pytest.raises(ValueError, match="this is a live image, whose controls were still moving"):
         live.restore(file)
     assert live.parameters == before
+
+
+def strip(width: int) -> Image.Image:
+    """A mask of the left columns."""
+    mask = Image.new("L", (SIZE, SIZE))
+    mask.paste(255, (0, 0, width, SIZE))
+    return mask
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_image_follows_a_stroke_and_only_the_released_one_is_kept(live, inpaint, on) -> None:
+    browser, before = live.browser, live.parameters
+    browser.send("live", on=on)
+    for width in (8, 12):
+        assert browser.draw(strip(width)) == "" and browser.heard[-1][0] == {"kind": "drawn"}
+        assert live.wait(LONG) and browser.phase == "done" and browser.shown is None
+        assert (browser["_state"]["draft"], browser["_state"]["live"]) == (True, on)
+        assert same(live.record.parameters["mask_image"], strip(width)) and len(live.records) == 1
+        used = few_steps.fused(inpaint) if on else inpaint
+        assert same(live.image, make(used, **live.record.parameters).image)
+        assert live.parameters == before and same(browser["_painter"].mask, half_mask())
+    browser.paint(strip(20))
+    assert live.wait(LONG) and not browser["_state"]["draft"] and browser.shown == 2
+    masks = [record.parameters["mask_image"] for record in live.records]
+    assert same(masks[0], half_mask()) and same(masks[1], strip(20))
+    assert same(live.image, make(inpaint, **live.parameters).image) and same(live.parameters["mask_image"], strip(20))
+
+
+def test_of_the_masks_of_a_stroke_only_the_newest_waits_and_the_released_one_supersedes_all(live, inpaint) -> None:
+    browser = live.browser
+    browser.draw(strip(4))
+    assert live.wait(LONG)
+    hold, made = Hold(few_steps.fused(inpaint)), []
+    try:
+        live.observe(lambda _: made.append(live.record.parameters["mask_image"].getbbox()[2]), "_picture")
+        for width in range(5, 12):
+            browser.draw(strip(width))
+            assert hold.reached.wait(LONG)
+        hold.opened.set()
+        assert live.wait(LONG) and made == [5, 11] and hold.calls == 8
+
+        hold.reached.clear()
+        hold.opened.clear()
+        browser.draw(strip(12))
+        assert hold.reached.wait(LONG)
+        browser.draw(strip(13))
+        browser.paint(strip(14))
+        hold.opened.set()
+        assert live.wait(LONG) and made[2:] == [14] and browser.shown == 2 and not browser["_state"]["draft"]
+    finally:
+        hold.opened.set()
+        hold.hook.remove()
+
+
+def test_a_stroke_that_is_given_up_leaves_the_image_before_it(live) -> None:
+    browser, first = live.browser, live.image
+    browser.draw(strip(8))
+    assert live.wait(LONG) and not same(live.image, first)
+    assert browser.draw(None) == ""
+    assert live.wait(LONG) and same(live.image, first) and browser.shown == 1 and len(live.records) == 1
+    assert not browser["_state"]["draft"] and same(browser["_painter"].mask, half_mask())
+
+
+def test_a_stroke_that_makes_no_call_says_why_and_the_next_goes_on(live) -> None:
+    browser = live.browser
+    assert browser.draw(Image.new("L", (SIZE, SIZE))) == "" and browser.phase == "invalid"
+    assert "Nothing is painted yet" in browser.text
+    assert browser.send("draw", b"no mask") and browser.draw(noise(1, "L", 2 * SIZE))
+    browser.draw(strip(8))
+    assert live.wait(LONG) and browser.phase == "done" and browser["_state"]["live"]
+
+
+def test_a_stroke_means_nothing_where_there_is_no_mask(explore) -> None:
+    explorer = explore(quiet("sd15"), height=SIZE, width=SIZE)
+    assert explorer.browser.draw(strip(8)) == ""
+    assert explorer.wait(LONG) and explorer.browser.shown == 1
 
 
 @pytest.mark.parametrize("controlnet", ["controlnet-inpaint", "controlnet-depth"])
