@@ -2,27 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { follow, hear, keepKeys, save, widget } from "../../helpers/widgets/js/dom.js";
-
-/** A model without Python. */
-function newModel() {
-  const traits = {};
-  let handlers = [];
-  return {
-    saved: 0,
-    get: (name) => traits[name],
-    set(name, value) {
-      traits[name] = value;
-      handlers.filter(([event]) => event === `change:${name}`).forEach(([, handler]) => handler());
-    },
-    save_changes() { this.saved++; },
-    send() {},
-    on(event, handler) { handlers.push([event, handler]); },
-    off(event, handler) {
-      handlers = handlers.filter(([one, other]) => one !== event || other !== handler);
-    },
-    count: () => handlers.length,
-  };
-}
+import { newModel } from "./page.js";
 
 test("a model is followed until the view goes", () => {
   const model = newModel(), life = new AbortController();

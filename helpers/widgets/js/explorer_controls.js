@@ -102,7 +102,7 @@ function slider(control, change) {
 }
 
 /** Tells moves and choices of a slider apart; returns whether a pointer holds it. */
-function followRange(range, change) {
+export function followRange(range, change) {
   let held = false, timer = 0;
   const tell = (moving) => {
     clearTimeout(timer);
