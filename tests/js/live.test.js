@@ -39,10 +39,10 @@ test("a moving value is sent once a frame, the newest, and a chosen one at once"
   assert.deepEqual(model.sent.splice(0), [{ kind: "change", values: { strength: 0.8 }, moving: true }]);
   frame();
   assert.deepEqual(model.sent, []);
-  store.change({ strength: 0.9 }, true);
-  store.change({ prompt: "a dog" }, false);
+  store.change({ prompt: "a d" }, true);
+  store.change({ seed: 3 }, false);
   frame();
-  assert.deepEqual(model.sent, [{ kind: "change", values: { strength: 0.9, prompt: "a dog" }, moving: false }]);
+  assert.deepEqual(model.sent, [{ kind: "change", values: { prompt: "a d", seed: 3 }, moving: false }]);
 });
 
 test("a late answer moves nothing back under the hand", () => {

@@ -26,7 +26,7 @@ export class Stroke {
   /** The brush was lifted: the mask is sent as after any other change. Or the stroke was given up, and Python goes back. */
   end(kept) {
     if (this.told && !kept) this.model.send({ kind: "draw" });
-    this.waiting = this.told = false;
+    this.told = false;
     this.number++;
   }
 
