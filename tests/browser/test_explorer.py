@@ -105,6 +105,50 @@ def test_dragging_strength_shows_live_images_and_release_the_full_image(explore)
     explorer.page.mouse.up()
 
 
+@pytest.mark.skipif("lcm" not in miniatures.recipes(), reason="the few-step LoRA is not shipped")
+def test_the_image_follows_the_brush_and_only_a_released_stroke_is_kept(explore) -> None:
+    explorer = explore(num_inference_steps=20, live=True)
+    page, canvas = explorer.page, explorer.root.locator(".ex-cover .mp-canvas")
+    badge = explorer.root.locator(".ex-badge", has_text="Live")
+
+    def hold(height):
+        """Draws a stroke, and holds the brush there; the live image of it."""
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        for number, share in enumerate((0.2, 0.35, 0.5, 0.65)):
+            page.mouse.move(box["x"] + share * box["width"], box["y"] + height * box["height"], steps=3)
+            if not number:
+                page.mouse.down()
+            page.wait_for_timeout(60)
+        badge.wait_for(timeout=SOON)
+        explorer.status("Live image: four steps")
+        return explorer.shown()
+
+    def alpha(x, y):
+        """How much the mask covers the image there."""
+        pixel = "getImageData(x * canvas.width, y * canvas.height, 1, 1)"
+        return canvas.evaluate(f"(canvas, [x, y]) => canvas.getContext('2d').{pixel}.data[3]", [x, y])
+
+    explorer.status("Full image")
+    first, mask = explorer.made(), "print(explorer.parameters['mask_image'].tobytes().count(255))"
+    before = explorer.notebook.python(mask)
+    live = hold(0.1)
+    assert live != first and explorer.thumbs().count() == 1
+    assert alpha(0.45, 0.1) == 0, "the mask hides the live image"
+    page.mouse.up()
+    explorer.status("Full image")
+    full = explorer.made()
+    assert explorer.thumbs().count() == 2 and explorer.shown() == full not in (first, live)
+    after = explorer.notebook.python(mask)
+    assert int(after) > int(before)
+
+    assert hold(0.92) != full
+    page.keyboard.press("Escape")
+    explorer.status("Full image")
+    page.mouse.up()
+    assert explorer.shown() == full and explorer.thumbs().count() == 2 and explorer.notebook.python(mask) == after
+
+
 def drag(explorer, *shares: float) -> None:
     """Take the slider of strength, and move it to these places, the last of which holds it."""
     page = explorer.page

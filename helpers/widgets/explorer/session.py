@@ -124,7 +124,7 @@ class ExplorerSession(RenderSession):
             self.go(interactive=interactive, live=live)
 
     def draw(self, bits: bytes | None) -> None:
-        """Make a live image, or a draft, of the mask as a stroke has it so far, packed; None: the stroke was given up."""
+        """Make a live image, or a draft, of a stroke's mask so far, packed as `mask_bits`; None: it was given up."""
         with self.lock:
             if self.painter is not None:
                 mask = None if bits is None else unpacked(bits, self.painter.image.size)

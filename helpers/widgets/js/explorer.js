@@ -186,7 +186,7 @@ function render(store, { model, el, signal }) {
   keepKeys(root, signal, (event) => {
     const { key } = event, target = event.target, thumb = target.closest(".ex-thumb");
     let taken = true;
-    if (key === "Escape" && store.running) model.send({ kind: "cancel" });
+    if (key === "Escape" && store.running && !brush.gesture) model.send({ kind: "cancel" });
     else if (key === "Enter" && target.matches("textarea")) target.dispatchEvent(new Event("commit"));
     else if (target.role === "tab" && /^(Arrow(Left|Right)|Home|End)$/.test(key)) panel.moveTab?.(key);
     else if (thumb instanceof HTMLElement) taken = (steps.node.contains(thumb) ? steps : strip).key(thumb, key);

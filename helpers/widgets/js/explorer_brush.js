@@ -71,13 +71,17 @@ export class Brush {
     this.cover.hidden = this.tools.hidden = true;
   }
 
+  /** What is being painted. */
+  get gesture() {
+    return this.painter?.screen.hand.gesture;
+  }
+
   refresh() {
-    const { store: { state, urls }, painter } = this, came = urls.picture !== this.picture;
+    const { store: { state, urls }, painter, gesture } = this, came = urls.picture !== this.picture;
     this.picture = urls.picture;
     if (painter && came) {
-      const { screen } = painter, { gesture } = screen.hand;
-      screen.seen = Boolean(gesture);
-      if (gesture) screen.draw();
+      painter.screen.seen = Boolean(gesture);
+      if (gesture) painter.screen.draw();
     }
     if (painter?.screen.seen || state.phase === "done") this.tint(false);
   }
