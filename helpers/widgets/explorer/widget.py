@@ -40,8 +40,9 @@ class Explorer(RenderWidget):
     control: with a ControlNet, what it looks at: "depth", "canny", "inpaint" (the image with a hole where it is
         masked), or "given", what is passed as control_image. Text-to-image begins with `image` as it is.
     live: while a value is changed or a stroke drawn, make finished images of four steps with the few-step LoRA,
-        CATALOG["lcm"], instead of drafts; by itself where the pipeline has one. A value that such images do not follow (guidance, the negative
-        prompt, steps, scheduler) is seen in drafts. True raises ValueError, with the reason, where there is none.
+        CATALOG["lcm"], instead of drafts; by itself where the pipeline has one. A value that such images do not follow
+        (guidance, the negative prompt, steps, scheduler) is seen in drafts. True raises ValueError, with the reason,
+        where there is none.
     folder: where `code` writes the images that its script opens.
     parameters: what the controls start with, under diffusers' names: negative_prompt, strength, guidance_scale,
         num_inference_steps (25), seed (0), scheduler (a class name), padding_mask_crop, controlnet_conditioning_scale,
