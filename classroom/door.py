@@ -36,6 +36,7 @@ FRAMES = 64  # that wait for a slow reader
 READER = 60.0  # seconds that a reader may take nothing
 HEARTBEAT = 5.0  # seconds without a frame, after which an empty one tells that the work goes on
 TOLD = 1.0  # seconds between two words on the place in the line
+KEPT = 10.0  # seconds after the time when a refused learner should ask again, that their place is kept
 JSON_LINES = "application/jsonl"
 SCOPE = "access:services!service=engine"
 
@@ -84,12 +85,16 @@ class Ticket:
 
 
 class Line:
-    """Calls in the order they came: `slots` run, at most `most` wait, at most `each` of one learner are in either."""
+    """Calls in the order they came: `slots` run, at most `most` wait, at most `each` of one learner are in either.
+
+    Who is refused for want of room is told when there is some, and has it before those who come later.
+    """
 
     def __init__(self, *, slots: int, each: int, most: int) -> None:
         self.slots, self.each, self.most = slots, each, most
         self.running: set[Ticket] = set()
         self.waiting: deque[Ticket] = deque()
+        self.promised: dict[str, float] = {}  # the refused in the order they came, and until when their place is kept
         self.seconds = 2.0  # that an image takes, about
 
     def enter(self, name: str, *, each: int | None = None) -> Ticket:
@@ -98,10 +103,16 @@ class Line:
         if mine >= (each or self.each):
             message = f"{mine} of your images are being made: wait for one, or cancel it. Others want to have a turn."
             raise Refused(429, message, after=self.seconds)
-        if len(self.waiting) >= self.most:
-            after = max(1.0, self.seconds * len(self.waiting) / self.slots)
-            message = f"the engine is busy: {len(self.waiting)} images wait already. Try again in {after:.0f} s."
+        now = time.monotonic()
+        self.promised = {one: until for one, until in self.promised.items() if until > now}
+        first = list(self.promised).index(name) if name in self.promised else len(self.promised)
+        before = len(self.waiting) + first
+        if self.waiting and before >= self.most:
+            after = max(1.0, self.seconds * (before + 1 - self.most) / self.slots)
+            self.promised[name] = now + after + KEPT
+            message = f"the engine is busy: {before} images wait already. Try again in {math.ceil(after)} s."
             raise Refused(503, message, after=after)
+        self.promised.pop(name, None)
         ticket = Ticket(name)
         self.waiting.append(ticket)
         self._call_up()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 
 import pytest
@@ -40,8 +41,47 @@ def test_the_line_is_bounded_and_the_teacher_may_have_more() -> None:
         line.enter(name)
     assert refused(line, "emil") == 503
     line.leave(next(iter(line.running)))
-    line.enter("ada")
-    assert refused(line, "ada", each=4) == 503
+    assert refused(line, "ada") == 503  # the place is kept for emil
+    line.enter("emil")
+    assert refused(line, "emil", each=4) == 503
+
+
+def test_the_refused_have_their_turn_before_those_who_ask_again(monkeypatch) -> None:
+    now, learners, images = 0, 40, 5
+    monkeypatch.setattr("classroom.door.time.monotonic", lambda: now)
+    line = Line(slots=2, each=2, most=8)
+    line.seconds = 1.0  # and so long an image takes
+    made, asks, tickets = dict.fromkeys(range(learners), 0), dict.fromkeys(range(learners), 0.0), {}
+    while sum(made.values()) < learners * images:
+        for number, due in sorted(asks.items(), key=lambda one: one[1]):
+            if due <= now:
+                try:
+                    tickets[line.enter(str(number))] = number
+                    del asks[number]
+                except Refused as error:
+                    asks[number] = now + math.ceil(error.after)
+        now += 1
+        for ticket in list(line.running):
+            line.leave(ticket)
+            made[number := tickets.pop(ticket)] += 1
+            if made[number] < images:
+                asks[number] = 0.0  # at once, before all others
+        assert max(made.values()) - min(made.values()) <= 2
+    assert now <= learners * images / 2 + 2  # and no replica was idle
+
+
+def test_a_place_is_kept_for_a_while_and_never_leaves_a_replica_idle(monkeypatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("classroom.door.time.monotonic", lambda: now)
+    line = Line(slots=1, each=1, most=1)
+    tickets = [line.enter(name) for name in ("ada", "ben")]
+    for name in ("cem", "dora"):
+        assert refused(line, name) == 503
+    line.leave(tickets[0])  # ben's turn
+    line.enter("emil")  # nobody waits
+    assert refused(line, "fay") == 503 and list(line.promised) == ["cem", "dora", "fay"]
+    now = 60.0
+    assert refused(line, "gil") == 503 and list(line.promised) == ["gil"]
 
 
 class Quick:
