@@ -14,16 +14,19 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import ray
 from ray import serve
+from ray._private import parameter, services
 from ray.exceptions import RayError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -123,10 +126,11 @@ def start(
     threads, gpus: of a replica. tokens: a file of them, see `identity.from_file`; the hub's by default.
     """
     if address is None:
-        ray.init(
-            num_cpus=replicas * threads, num_gpus=None if gpus else 0,
-            include_dashboard=False, log_to_driver=False, configure_logging=False,
-        )  # fmt: skip
+        with _agents_may_be_slow() as metrics:
+            ray.init(
+                num_cpus=replicas * threads, num_gpus=None if gpus else 0, _metrics_export_port=metrics,
+                include_dashboard=False, log_to_driver=False, configure_logging=False,
+            )  # fmt: skip
     else:
         ray.init(address)
     limits = {"tokens": tokens, "each": each, "waiting": waiting}
@@ -159,6 +163,31 @@ def stop() -> None:
             Path(file).unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def _agents_may_be_slow() -> Iterator[int]:
+    """Within it, a node of Ray is told its agents' ports; gives the one that `ray.init` has an argument for.
+
+    Else the node waits 15 s (a constant of Ray 2.60) for each agent to write its port down, which is too short where a
+    machine is busy, and dies; `ray.init` waits on for five minutes.
+    """
+    with contextlib.ExitStack() as held:
+        free = (held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4))
+        metrics, metrics_agent, runtime_env, listen = (one.getsockname()[1] for one in free)
+    start = services.start_ray_process
+
+    def told(command: list[str], process_type: str, *args: Any, **more: Any) -> Any:
+        port = [f"--dashboard_agent_listen_port={listen}"] if process_type == "raylet" else []  # which Ray leaves out
+        return start([*command, *port], process_type, *args, **more)
+
+    ports = {"metrics_agent_port": metrics_agent, "runtime_env_agent_port": runtime_env}
+    parameters = partial(parameter.RayParams, **ports, dashboard_agent_listen_port=listen)
+    if not ray.__version__.startswith("2.60."):
+        yield metrics
+        return
+    with mock.patch.object(parameter, "RayParams", parameters), mock.patch.object(services, "start_ray_process", told):
+        yield metrics
+
+
 def _protection() -> dict[str, str]:
     """The environment in which Ray stays on this machine, and asks for a token that only this user can read."""
     folder = Path(os.environ.get("XDG_RUNTIME_DIR") or Path.home() / ".ray")
@@ -166,8 +195,13 @@ def _protection() -> dict[str, str]:
     file = folder / f"course-token-{os.getpid()}"
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
         stream.write(secrets.token_hex(32))
-    # The last is named after other systems: without a cluster, Ray listens at 127.0.0.1 and not on every interface.
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(file), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(file),
+        # Named after other systems: without a cluster, Ray listens at 127.0.0.1 and not on every interface.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_agent_register_timeout_ms": "300000",  # a busy machine
+    }
 
 
 def _key(wanted: dict[str, Any]) -> str:
