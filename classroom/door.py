@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Send
 
 from classroom.replica import Frame
 from helpers.catalog.checkpoints import CATALOG
@@ -218,7 +219,7 @@ class Door:
             raise Refused(409, "the engine was started anew, on another machine or in another way: call load() again.")
         await asyncio.to_thread(_check_call, request)
         ticket = self.line.enter(learner.name, each=self._each(learner))
-        return StreamingResponse(self._frames(ticket, request), media_type=JSON_LINES)
+        return _Stream(self._frames(ticket, request), media_type=JSON_LINES)
 
     async def _known(self, wanted: dict[str, Any]) -> dict[str, Any]:
         if (key := _key(wanted)) not in self._described:
@@ -275,7 +276,14 @@ class Door:
             self.line.seconds += 0.2 * (time.monotonic() - start - self.line.seconds)
         self.line.leave(ticket)
         for frame in (last, None):
-            await asyncio.wait_for(frames.put(frame), READER)
+            await frames.put(frame)
+
+
+class _Stream(StreamingResponse):
+    """An answer that ends where its reader takes nothing for `READER` seconds."""
+
+    async def stream_response(self, send: Send) -> None:
+        await super().stream_response(lambda message: asyncio.wait_for(send(message), READER))
 
 
 async def _body(request: Request) -> dict[str, Any]:

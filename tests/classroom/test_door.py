@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
+import socket
 import time
+import tracemalloc
 
 import pytest
 from starlette.requests import Request
 
-from classroom.door import FRAMES, Door, Line, Lost, Refused
-from tests.classroom.serving import known
+from classroom.door import FRAMES, Door, Line, Lost, Refused, _Stream
+from tests.classroom.serving import known, serving
 
 
 def refused(line, name, **more) -> int:
@@ -235,3 +238,82 @@ def test_the_teacher_sees_how_many_requests_were_refused() -> None:
     request = Request({"type": "http", "method": "POST", "path": "/calls", "headers": []})
     assert asyncio.run(door.call(request)).status_code == 401
     assert asked(door, "teacher")[1]["refused"] == 1
+
+
+STEP, STEPS = 20_000, 3000  # bytes of a frame, and how many: 60 MB
+
+
+class Large(Quick):
+    """As many frames as would fill the memory, each of them late enough for a reader who reads."""
+
+    async def call(self, request):
+        async for frame in super().call(request):
+            await asyncio.sleep(0)
+            yield frame | {"latents": "x" * STEP}
+
+
+@pytest.fixture
+def wire(monkeypatch):
+    """A door behind a real socket, whose requests are not looked at; a function that asks, and reads the head alone."""
+
+    async def call(self, learner, request):
+        ticket = self.line.enter(learner.name)
+        return _Stream(self._frames(ticket, request))
+
+    monkeypatch.setattr(Door, "_call", call)
+    engine, sockets = Large(1, STEPS), []
+    with serving(engine) as address:
+
+        def ask(name: str = "ada") -> socket.socket:
+            one = socket.socket()
+            sockets.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # before it connects, or the system takes more
+            one.connect(("127.0.0.1", int(address.rpartition(":")[2])))
+            one.settimeout(30)
+            head = f"POST /calls HTTP/1.1\r\nHost: here\r\nAuthorization: token {name}\r\nContent-Length: 13\r\n\r\n"
+            one.sendall(head.encode() + b'{"number": 7}')
+            assert one.recv(15) == b"HTTP/1.1 200 OK"
+            return one
+
+        yield engine, ask
+        for one in sockets:
+            one.close()
+
+
+def until(true, seconds=30.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_over_a_socket_a_slow_reader_holds_no_replica_and_fills_no_memory(wire) -> None:
+    engine, ask = wire
+    tracemalloc.start()
+    slow = ask()
+    until(lambda: not engine.now)  # all frames were made, and few were read
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < (FRAMES + 50) * STEP * 2 < STEPS * STEP / 10
+    quick = ask("ben")  # the replica is free
+    read = b""
+    while not read.endswith(b"0\r\n\r\n"):
+        read += quick.recv(2**20)
+    assert b'{"output": 7' in read
+    read = b""
+    while not read.endswith(b"0\r\n\r\n"):
+        read += slow.recv(2**20)
+    assert read.count(b'{"step"') < STEPS / 10 and b'{"output": 7' in read
+
+
+def test_over_a_socket_a_reader_who_takes_nothing_is_left(wire, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("classroom.door.READER", 0.3)
+    engine, ask = wire
+    sleeper = ask()
+    tasks = lambda: sum("_pump" in repr(one) for one in gc.get_objects() if isinstance(one, asyncio.Task))  # noqa: E731
+    until(lambda: not engine.now)
+    until(lambda: not tasks())  # and all that it held is gone
+    read = b"x"
+    while more := sleeper.recv(2**20):
+        read += more
+    assert b'{"output"' not in read and not read.endswith(b"0\r\n\r\n")  # it ended in the middle

@@ -13,6 +13,7 @@ import time
 import psutil
 import pytest
 
+from helpers.common.paths import ROOT
 from helpers.generation.records import make
 from helpers.generation.sweeps import sweep
 from helpers.pipelines import loading, pool
@@ -20,6 +21,12 @@ from tests.classroom.test_pool import CALL, quiet
 from tests.support.tiny import mini_edition
 
 PORT = 8127
+# What every Python process runs first: Ray's agents are as slow as on a busy machine, where it would give them 15 s.
+SLOW = """
+import sys, time
+if any("agent" in one for one in sys.orig_argv[:6]):
+    time.sleep(16)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +40,8 @@ def engine(tmp_path_factory):
         folder = mini_edition(patch, root)
         patch.setenv("COURSE_DATA", str(folder.parent))
         patch.setenv("RAY_TMPDIR", "/tmp")
+        (root / "sitecustomize.py").write_text(SLOW)
+        patch.setenv("PYTHONPATH", f"{root}{os.pathsep}{ROOT}")
         command = [sys.executable, "-m", "classroom.engine", "--port", str(PORT), "--tokens", str(tokens)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert any("answers at" in line for line in process.stdout)
