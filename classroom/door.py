@@ -283,7 +283,10 @@ class _Stream(StreamingResponse):
     """An answer that ends where its reader takes nothing for `READER` seconds."""
 
     async def stream_response(self, send: Send) -> None:
-        await super().stream_response(lambda message: asyncio.wait_for(send(message), READER))
+        try:
+            await super().stream_response(lambda message: asyncio.wait_for(send(message), READER))
+        except TimeoutError:
+            logger.warning("an answer was not read for %.0f s, and ends", READER)
 
 
 async def _body(request: Request) -> dict[str, Any]:
