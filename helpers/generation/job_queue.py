@@ -168,7 +168,7 @@ class JobQueue:
     """Jobs in the order they came, and the thread that runs them. All widgets share `shared`."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | Callable[[], Any] | None] = queue.SimpleQueue()
         self._running: Job | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -176,10 +176,17 @@ class JobQueue:
 
     def submit(self, job: Job) -> None:
         """Queue a job; it runs when those before it have ended."""
+        job.submitted = time.monotonic()
+        self._put(job)
+
+    def call(self, action: Callable[[], Any]) -> None:
+        """Queue something else, such as loading what the next jobs need; what it raises is logged."""
+        self._put(action)
+
+    def _put(self, job: Job | Callable[[], Any]) -> None:
         with self._lock:
             if self._closed:
                 raise RuntimeError("this queue was closed.")
-            job.submitted = time.monotonic()
             self._jobs.put(job)
             if self._thread is None or not self._thread.is_alive():  # an interrupt may have kept it from starting
                 self._thread = threading.Thread(target=self._work, name=WORKER, daemon=True)
@@ -198,6 +205,10 @@ class JobQueue:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
+            if not isinstance(job, Job):
+                if not self._closed:
+                    _notify(job)
+                continue
             self._running = job
             if self._closed:  # looked at after `_running` was set, as close() does it the other way round
                 job.cancel()
@@ -209,7 +220,7 @@ def _notify(listener: Callable[..., Any], *values: Any) -> None:
     try:
         listener(*values)
     except BaseException:
-        logger.exception("a listener of a job failed")
+        logger.exception("a listener of a job failed, or what was queued beside the jobs")
 
 
 shared = JobQueue()

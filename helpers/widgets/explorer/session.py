@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from os import PathLike
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from helpers.common.validation import whole
-from helpers.generation import calls, provenance
+from helpers.generation import calls, job_queue, provenance
 from helpers.generation.job_queue import Job
 from helpers.generation.png_record import Buffer
 from helpers.generation.records import Record, loaded
@@ -152,12 +153,15 @@ class ExplorerSession(RenderSession):
             if visible and self._late:
                 self._late = False
                 self.go()
+            if visible:
+                self._warm()
 
     def set_live(self, on: bool) -> None:
         """Make live images, or drafts, from the next change on; nothing where there is no LoRA for it."""
         with self.lock:
             self.live = None if self.live is None else on
             self.tell()
+            self._warm()
 
     def lock_seed(self, on: bool) -> None:
         with self.lock:
@@ -266,6 +270,16 @@ class ExplorerSession(RenderSession):
                 self._late = True
             elif not self._restoring:
                 self.go()
+
+    def _warm(self) -> None:
+        """Load the few-step LoRA after what is queued, or the first live image would take that much longer."""
+
+        def load() -> None:
+            with contextlib.suppress(Exception):  # the first live image says what is wrong
+                few_steps.fused(self.pipe)
+
+        if self.live:
+            job_queue.shared.call(load)
 
     def _values_of(self, record: Record) -> dict[str, Any]:
         """What the controls show for a record; ValueError if it is not of this pipeline."""

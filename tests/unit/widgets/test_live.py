@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 
 import pytest
 from PIL import Image
 
 from helpers import Explorer
+from helpers.generation import job_queue
 from helpers.generation.records import make
 from helpers.pipelines import few_steps
 from helpers.widgets.explorer.controls import ControlSet
@@ -62,6 +64,45 @@ def test_the_page_switches_live_images_off_and_on(live) -> None:
         assert live.browser.send("live", on=on) == "" and live.browser["_live"] is on
         live.browser.change(moving=True, strength=0.4 + on / 4)
         assert live.wait(LONG) and live.browser["_state"]["live"] is on
+
+
+def test_the_lora_is_loaded_in_the_worker_once_the_page_shows_live_images(explore, inpaint, monkeypatch) -> None:
+    heard, fused = [], few_steps.fused
+    monkeypatch.setattr(few_steps, "fused", lambda pipe: heard.append(threading.current_thread().name) or fused(pipe))
+
+    def loads(explorer) -> int:
+        """How often the LoRA was asked for since; every job before is over then."""
+        over = threading.Event()
+        job_queue.shared.call(over.set)
+        assert over.wait(LONG)
+        assert {*heard} <= {job_queue.WORKER}
+        count = len(heard)
+        heard.clear()
+        return count
+
+    off = explore(inpaint, noise(1), half_mask(), live=False)
+    off.browser.send("views", count=1)
+    off.browser.send("live", on=True)
+    assert loads(off) == 0
+    hold = Hold(inpaint)
+    try:
+        live = explore(inpaint, noise(1), half_mask(), wait=False)
+        live.browser.send("views", count=1)
+        assert hold.reached.wait(LONG) and not heard  # the first image comes first
+        hold.opened.set()
+        assert loads(live) == 1 and live.browser.phase == "done" and live.browser.shown == 1
+    finally:
+        hold.opened.set()
+        hold.hook.remove()
+    live.browser.send("views", count=0)
+    live.browser.send("live", on=False)
+    live.browser.send("views", count=1)
+    assert loads(live) == 0
+    monkeypatch.setattr(few_steps, "fused", lambda pipe: heard.append("course-worker") or 1 / 0)
+    live.browser.send("live", on=True)
+    assert loads(live) == 1
+    live.browser.change(strength=0.6)
+    assert live.wait(LONG) and live.browser.phase == "done"
 
 
 def test_a_live_image_gives_way_to_the_full_one_and_can_be_cancelled(live, inpaint) -> None:
