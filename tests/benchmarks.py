@@ -243,7 +243,7 @@ def slider(*, quick: bool, live: bool = False) -> Costs:
 
     def seen(change: Any) -> None:
         if change["new"]["phase"] == "done":
-            told.update(at=time.perf_counter(), draft=change["new"]["draft"])
+            told.update(at=time.perf_counter(), kind=change["new"]["kind"])
             shown.set()
 
     def moved(values: dict[str, float], *, moving: bool) -> float:
@@ -251,8 +251,8 @@ def slider(*, quick: bool, live: bool = False) -> Costs:
         shown.clear()
         start, content = time.perf_counter(), {"kind": "change", "values": values, "moving": moving}
         explorer.comm.handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
-        if not shown.wait(120) or told["draft"] is not moving:
-            raise RuntimeError(f"no image with draft={moving} within two minutes: {explorer!r}")
+        if not shown.wait(120) or told["kind"] != (kind if moving else "full"):
+            raise RuntimeError(f"no {kind if moving else 'full'} image within two minutes: {explorer!r}")
         return told["at"] - start
 
     explorer.observe(seen, "_state")

@@ -44,6 +44,7 @@ class Checkpoint:
     pickled: bool = False  # no safetensors on the Hub
     chapters: tuple[str, ...] = ()  # the numbers of those that load it, or whose solutions do
     prior: str | None = None  # a second repository that belongs to it
+    mini_instead: str = ""  # what the mini edition does without it, which has none
 
     @property
     def mini(self) -> bool:
@@ -69,9 +70,9 @@ class Checkpoint:
         """
         if not self.mini:
             return self.hub_id
-        if self.name == SEGMENTER:
+        if self.mini_instead:
             raise FileNotFoundError(
-                f"the mini edition has no {self.name!r} and needs none: there select() tells colours apart. "
+                f"the mini edition has no {self.name!r} and needs none: {self.mini_instead}. "
                 "For the real checkpoint: use('full')."
             )
         return str(miniatures.assemble(self.name))
@@ -185,7 +186,7 @@ CATALOG = Catalog(
         Checkpoint("lcm", "latent-consistency/lcm-lora-sdv1-5", _OPENRAIL_PP, int(0.135 * GB), "lora", "sd15", (),
                    {"lora": 67}, 512, chapters=("09",)),
         Checkpoint("segmenter", "facebook/sam-vit-base", "apache-2.0", int(0.375 * GB), "segmentation", "none", (),
-                   {"model": 94}, 1024, chapters=("02",)),
+                   {"model": 94}, 1024, chapters=("02",), mini_instead="there select() tells colours apart"),
     )
 )  # fmt: skip
 

@@ -68,15 +68,14 @@ class RenderQueue:
         live: the draft is to be a live image. others: `prepare` and `values` of the Job. Arguments that the pipeline
         does not take raise TypeError.
         """
-        live, short = live and interactive, None
-        if live:
-            short = few_steps.arguments(call)
-        elif interactive:
-            short = draft_arguments(self.pipe, call, steps=self.draft_steps)
+        kind = "full"
+        if interactive and live:
+            call, kind = few_steps.arguments(call), "live"
+        elif interactive and (short := draft_arguments(self.pipe, call, steps=self.draft_steps)):
+            call, kind = short, "draft"
         job = Job(
-            self.pipe, short or call, interactive=interactive, draft=short is not None, live=live,
-            on_step=self._stepped, on_end=self._ended, **others,
-        )  # fmt: skip
+            self.pipe, call, interactive=interactive, kind=kind, on_step=self._stepped, on_end=self._ended, **others
+        )
         with self._lock:
             current = self.current
             if interactive and current is not None and current.interactive and not self._is_old(current):

@@ -43,9 +43,9 @@ class Job:
 
     pipe, call: what `make(pipe, **call)` takes; TypeError for arguments that the pipeline does not.
     prepare: makes further arguments in the worker thread, from the twin; for what itself needs a model.
-    interactive: whether the value is still being changed. draft: whether it runs fewer steps than were asked for.
-    live: whether that is a finished image all the same, by the few-step LoRA. values: of the widget's controls, for the
-    widget. All of these stay with the job.
+    interactive: whether the value is still being changed. kind: "full", "draft" (of fewer steps than were asked for) or
+    "live" (finished in few steps, by the few-step LoRA). values: of the widget's controls, for the widget. All of these
+    stay with the job.
     on_step(job, latents): called in the worker thread after each step, with a copy of the latents, (B, 4, H/8, W/8), or
         None. on_end(job): called there once, however the job ended. What they raise is logged.
 
@@ -62,14 +62,13 @@ class Job:
         *,
         prepare: Callable[[Any], dict[str, Any]] | None = None,
         interactive: bool = False,
-        draft: bool = False,
-        live: bool = False,
+        kind: str = "full",
         values: Any = None,
         on_step: Callable[[Job, Any], Any] | None = None,
         on_end: Callable[[Job], Any] | None = None,
     ) -> None:
         self.call, self.interactive, self.values = calls.check(pipe, call), interactive, values
-        self.draft, self.live = draft or live, live
+        self.kind = kind
         self.state, self.step, self.steps, self.before = "waiting", 0, None, 0
         self.record: Record | None = None
         self.error: BaseException | None = None
@@ -138,7 +137,7 @@ class Job:
 
     def _attempt(self) -> Record:
         # Made now, so that a scheduler exchanged meanwhile counts.
-        pipe = few_steps.fused(self._pipe) if self.live else twin(self._pipe)
+        pipe = few_steps.fused(self._pipe) if self.kind == "live" else twin(self._pipe)
         pipe.on_wait = self._wait
         self._check()
         prepare = self._prepare

@@ -15,7 +15,7 @@ from typing import Any
 
 from helpers.catalog import revisions
 from helpers.generation import png_record
-from helpers.pipelines import inspection, pool, runtimes, schedulers
+from helpers.pipelines import few_steps, inspection, pool, runtimes, schedulers
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 COURSE = "inpainting-course"
@@ -48,7 +48,7 @@ def describe(pipe: Any) -> dict[str, Any]:
         "offload": offload,
         "threads": torch.get_num_threads(),
         "runtime": runtimes.runtime_of(parts["unet"]) if "unet" in parts and net is None else "torch",
-        "adapters": {name: found for name, part in parts.items() if (found := inspection.adapters(part))},
+        "adapters": {name: found for name, part in parts.items() if (found := _adapters(part))},
         "versions": versions(),
     }
 
@@ -66,6 +66,11 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     names = [name for name in dict.fromkeys([*flat[0], *flat[1]]) if name not in left_out]
     pairs = [(name, flat[0].get(name), flat[1].get(name)) for name in names]
     return [f"{name} was {before} and is now {after}" for name, before, after in pairs if before != after]
+
+
+def _adapters(model: Any) -> dict[str, float]:
+    """The LoRA that act in a model, beside its weights or in them."""
+    return few_steps.fused_into(model) | inspection.adapters(model)
 
 
 _PLACE = r'"(\w|\\u[0-9a-f]{4})([\w .+-]|\\u[0-9a-f]{4}){0,99}(/\w[\w.-]{0,99})?"'  # a Hub id, or a folder's name

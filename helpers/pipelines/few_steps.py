@@ -27,6 +27,7 @@ MOST_STEPS = 50  # that LCMScheduler has
 
 _lock = threading.Lock()
 _fused: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # UNet -> its state, and a UNet with the LoRA
+_loras: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # such a UNet -> the LoRA's Hub id or folder
 
 
 def lacking(pipe: Any) -> str:
@@ -42,7 +43,7 @@ def lacking(pipe: Any) -> str:
         return "a class's engine makes this pipeline's images, and it has no LoRA"
     if offload_mode(pipe) != "none":
         return "the models are offloaded, so there is no memory for a second UNet"
-    if adapters(pipe.unet):
+    if adapters(pipe.unet) or fused_into(pipe.unet):
         return "the UNet has a LoRA already: call pipe.unload_lora_weights() first"
     if importlib.util.find_spec("peft") is None:
         return "peft is not installed, which loads LoRA: run pip install -c constraints.txt peft and restart the kernel"
@@ -92,6 +93,11 @@ def fused(pipe: Any) -> Any:
     return made
 
 
+def fused_into(model: Any) -> dict[str, float]:
+    """The LoRA in the weights of a model that `fused` made, as `adapters` names those beside the weights."""
+    return {_loras[model]: 1.0} if model in _loras else {}
+
+
 @ordinary_tensors
 def _with_lora(pipe: Any) -> Any:
     import torch
@@ -110,8 +116,9 @@ def _with_lora(pipe: Any) -> Any:
     unet.unload_lora()  # its layers; what they did is in the weights
     if not next(pipe.unet.parameters()).is_contiguous():
         unet.to(memory_format=torch.channels_last)  # fusing has left it
-    unet._fused = {Path(folder).name if lora.mini else lora.hub_id: 1.0}
-    return unet if runtimes.runtime_of(pipe.unet) == "torch" else runtimes.onnx_unet(unet)
+    made = unet if runtimes.runtime_of(pipe.unet) == "torch" else runtimes.onnx_unet(unet)
+    _loras[made] = Path(folder).name if lora.mini else lora.hub_id
+    return made
 
 
 def _copied(unet: Any) -> Any:

@@ -84,16 +84,13 @@ def offload_mode(pipe: Any) -> str:
 
 
 def adapters(model: Any) -> dict[str, float]:
-    """The active LoRA adapters of a model with their scales (of the first layer, where layers differ).
-
-    A LoRA that `few_steps` fused into the weights goes by its Hub id or folder.
-    """
-    found = dict(vars(model).get("_fused", {}))
-    if getattr(model, "peft_config", None):
-        layer = next((one for one in model.modules() if hasattr(one, "lora_A")), None)
-        if layer is not None and not layer.disable_adapters:
-            found |= {adapter: float(layer.scaling[adapter]) for adapter in layer.active_adapters}
-    return found
+    """The active LoRA adapters of a model with their scales (of the first layer, where layers differ)."""
+    if not getattr(model, "peft_config", None):
+        return {}
+    layer = next((one for one in model.modules() if hasattr(one, "lora_A")), None)
+    if layer is None or layer.disable_adapters:
+        return {}
+    return {adapter: float(layer.scaling[adapter]) for adapter in layer.active_adapters}
 
 
 def output_size(pipe: Any, call: dict[str, Any]) -> tuple[int, int] | None:

@@ -27,9 +27,8 @@ class RenderSession:
     on_step(job, latents): called in the worker thread after each step of the newest job.
 
     record: the image that is shown, None before the first. state: phase, "idle", "running", "done", "failed",
-    "invalid" (the values make no call) or "cancelled"; draft: whether a draft is shown; live: whether that is a live
-    image; quick: "draft" or "live" while one is under way; text, details: of an error; shown: the image's number in a
-    history.
+    "invalid" (the values make no call) or "cancelled"; kind: of the image that is shown, as that of its Job; making: of
+    the one that is under way; text, details: of an error; shown: the image's number in a history.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class RenderSession:
     ) -> None:
         self.pipe, self.lock = pipe, threading.RLock()
         self.record: Record | None = None
-        self.state: dict[str, Any] = {"phase": "idle", "draft": False, "live": False, "quick": ""}
+        self.state: dict[str, Any] = {"phase": "idle", "kind": "full", "making": ""}
         self.state |= {"text": "", "details": "", "shown": None}
         self.queue = RenderQueue(pipe, lock=self.lock, on_step=on_step, on_end=self._ended)
         self._on_change = on_change
@@ -50,7 +49,7 @@ class RenderSession:
         """Make the image of this call, a draft of it while `interactive`; `others` as for `RenderQueue.start`."""
         with self.lock:
             self.queue.start(call, interactive=interactive, **others)
-            self.tell(phase="running", quick=_quick(self.queue.current), text="", details="")
+            self.tell(phase="running", making=_kind(self.queue.current), text="", details="")
 
     def refuse(self, error: Exception, *, phase: str = "invalid") -> None:
         """Say why there will be no image of the present values."""
@@ -76,11 +75,11 @@ class RenderSession:
     def finished(self, job: Job) -> dict[str, Any]:
         """Take the image of a job that is done; returns what changed in the state."""
         self.record = job.record
-        return {"draft": job.draft, "live": job.live}
+        return {"kind": job.kind}
 
     def _ended(self, job: Job) -> None:
         current = self.queue.current
-        changes: dict[str, Any] = {"text": "", "details": job.traceback, "quick": _quick(current)}
+        changes: dict[str, Any] = {"text": "", "details": job.traceback, "making": _kind(current)}
         changes["phase"] = "running" if current else {"done": "done", "failed": "failed"}.get(job.state, "cancelled")
         if job.error is not None:
             changes["text"] = describe_error(job.error)
@@ -92,9 +91,8 @@ class RenderSession:
         self.tell(**changes)
 
 
-def _quick(job: Job | None) -> str:
-    """What kind of quick image a job makes, if any."""
-    return "" if job is None or not job.draft else "live" if job.live else "draft"
+def _kind(job: Job | None) -> str:
+    return "" if job is None else job.kind
 
 
 class RenderWidget(StillWidget):

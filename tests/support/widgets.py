@@ -52,6 +52,11 @@ class Browser:
         return self["_state"]["phase"]
 
     @property
+    def kind(self) -> str:
+        """Of the image that is shown."""
+        return self["_state"]["kind"]
+
+    @property
     def text(self) -> str:
         return self["_state"]["text"]
 

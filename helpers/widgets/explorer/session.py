@@ -121,7 +121,7 @@ class ExplorerSession(RenderSession):
             self.values = new
             live = bool(self.live) and not checked.keys() & UNSEEN_LIVE
             if "control" in checked:  # making another kind may take seconds
-                self.tell(phase="running", quick="", text="", details="")
+                self.tell(phase="running", making="", text="", details="")
             self.go(interactive=interactive, live=live)
 
     def draw(self, bits: bytes | None) -> None:
@@ -194,8 +194,8 @@ class ExplorerSession(RenderSession):
             record, given = self.shown(), self._fixed.get("image")
             if given is None:
                 raise ValueError(f"accept: {self.controls.pipeline} starts from no image, so none can be its input.")
-            if self.state["draft"]:
-                kind = "live image" if self.state["live"] else "draft"
+            if (kind := self.state["kind"]) != "full":
+                kind = "live image" if kind == "live" else kind
                 raise ValueError(f"accept: this is a {kind}. Wait for the full image, then accept it.")
             if self.at and record is self.steps[self.at - 1]:
                 raise ValueError("accept: this image is the input already. Make a new one, then accept that.")
@@ -227,7 +227,7 @@ class ExplorerSession(RenderSession):
         changes = super().finished(job)
         if job.values.get("control") not in (None, "given"):
             self.shown().control = job.values["control"]
-        self._drafted, self.behind = job.values if job.draft else None, self.chain
+        self._drafted, self.behind = job.values if job.kind != "full" else None, self.chain
         if job.interactive:
             return changes | {"shown": None}
         values = job.values | self._scheduler_of(self.shown())  # it may have been exchanged before the job began
@@ -315,7 +315,7 @@ class ExplorerSession(RenderSession):
         if self.chain != steps:
             self.steps = steps
         number = self.history.add(record, values, steps)
-        self.tell(phase="done", draft=False, quick="", text=text, details="", shown=number)
+        self.tell(phase="done", kind="full", making="", text=text, details="", shown=number)
 
     def _begin_at(self, at: int) -> None:
         """Go on from this accepted image."""
@@ -332,7 +332,7 @@ class ExplorerSession(RenderSession):
             return
         self._paint(image, None)
         self.tell(
-            phase="idle", draft=False, quick="", details="", shown=self.history.number(self.record),
+            phase="idle", kind="full", making="", details="", shown=self.history.number(self.record),
             text="Paint over what should be made anew next.",
         )  # fmt: skip
 

@@ -188,7 +188,7 @@ class Explorer(RenderWidget):
 
     def _step(self, job: Job, latents: Any) -> None:
         now, last = time.monotonic(), job.steps is not None and job.step >= job.steps
-        if (now - self._told < PACE and not last) or (job.draft and now - job.submitted < UNSEEN):
+        if (now - self._told < PACE and not last) or (job.kind != "full" and now - job.submitted < UNSEEN):
             return
         self._told = now
         preview = None if latents is None else latent_preview.step(self._session.pipe, latents)

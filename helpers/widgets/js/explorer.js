@@ -145,9 +145,9 @@ class Actions {
 
   refresh() {
     const { store, stage: { comparing, pair }, script, text } = this, made = Boolean(store.urls.picture);
-    const { phase, draft } = store.state;
+    const { phase, kind } = store.state;
     this.accept.hidden = !store.urls.before;
-    mark(this.accept, { "aria-disabled": !made || phase !== "done" || draft });
+    mark(this.accept, { "aria-disabled": !made || phase !== "done" || kind !== "full" });
     mark(this.compare, { "aria-pressed": comparing, "aria-disabled": !pair });
     const live = store.model.get("_live");
     this.live.hidden = live === null;

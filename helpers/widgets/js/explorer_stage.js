@@ -77,7 +77,7 @@ export class Stage {
     const coming = running && !this.comparing ? urls.preview : "", made = picture.hasAttribute("src");
     setImage(this.preview, coming);
     this.preview.classList.toggle("ex-inset", Boolean(step?.inset));
-    this.badge.textContent = state.draft && !this.comparing && !(coming && !step?.inset) ? state.live ? "Live" : "Draft" : "";
+    this.badge.textContent = this.comparing || (coming && !step?.inset) ? "" : { live: "Live", draft: "Draft" }[state.kind] ?? "";
     frame.classList.toggle("cw-blank", !made);
     this.empty.textContent = made || coming ? "" : running ? "The first image is being made" : "No image yet";
   }
@@ -89,11 +89,11 @@ export class Stage {
     if (total || !running) bar.value = done;
     else bar.removeAttribute("value");
     const waiting = step?.before ? ` · ${step.before} before you` : " · waiting";
-    const words = { running: `${{ draft: "Draft", live: "Live image" }[state.quick] ?? "Image"}${total ? ` · step ${done} of ${total}` : waiting}`,
+    const words = { running: `${{ draft: "Draft", live: "Live image" }[state.making] ?? "Image"}${total ? ` · step ${done} of ${total}` : waiting}`,
       cancelled: "Cancelled", failed: "No new image", invalid: "No new image",
-      done: state.live && state.draft ? "Live image: four steps" : state.draft ? "Draft: a few quick steps" : "Full image" };
+      done: { live: "Live image: four steps", draft: "Draft: a few quick steps" }[state.kind] ?? "Full image" };
     this.status.textContent = words[state.phase] ?? "";
-    const settled = state.phase === "cancelled" ? "Cancelled" : state.phase === "done" && !state.draft ? "Image ready" : "";
+    const settled = state.phase === "cancelled" ? "Cancelled" : state.phase === "done" && state.kind === "full" ? "Image ready" : "";
     if (this.spoken.textContent !== settled) this.spoken.textContent = settled;
   }
 

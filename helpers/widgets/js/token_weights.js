@@ -113,8 +113,8 @@ class Weights {
   }
 
   showState() {
-    const { phase, draft, text } = this.model.get("_state"), plain = this.model.get("plain"), weighted = this.model.get("_weighted");
-    this.badge.textContent = plain ? "without weights" : draft ? "draft" : "";
+    const { phase, kind, text } = this.model.get("_state"), plain = this.model.get("plain"), weighted = this.model.get("_weighted");
+    this.badge.textContent = plain ? "without weights" : kind === "full" ? "" : kind;
     this.status.textContent = phase === "failed" ? text : phase === "running" ? "painting …" : "";
     this.status.classList.toggle("tw-error", phase === "failed");
     mark(this.frame, { "aria-busy": phase === "running" });

@@ -78,7 +78,7 @@ def test_drafts_let_each_other_finish_and_only_the_newest_waits(queue, hold, cal
     hold.opened.set()
     assert queue.wait(LONG)
     assert states(ended) == [(0, True, "done"), (99, True, "done")]
-    assert all(job.draft for job in ended) and hold.calls == 12
+    assert all(job.kind == "draft" for job in ended) and hold.calls == 12
 
 
 def test_an_old_draft_gives_way_at_its_next_step(queue, hold, call, ended, monkeypatch) -> None:
@@ -100,7 +100,7 @@ def test_a_full_image_supersedes_the_draft_and_what_waits(queue, hold, call, end
     hold.opened.set()
     assert queue.wait(LONG)
     assert first.state == "cancelled" and first.step <= 1
-    assert states(ended) == [(2, False, "done")] and not ended[0].draft
+    assert states(ended) == [(2, False, "done")] and ended[0].kind == "full"
 
 
 def test_a_burst_of_full_images_ends_with_the_last(queue, hold, call, ended) -> None:

@@ -59,6 +59,7 @@ def test_the_pipeline_keeps_its_pixels_its_scheduler_and_its_layers(inpaint) -> 
     assert same(before.image, after.image) and before.key() == after.key() and not same(live.image, after.image)
     assert (inpaint.scheduler, inpaint.unet) == (scheduler, unet) and [n for n, _ in unet.named_modules()] == names
     assert after.origin["adapters"] == {} and list(live.origin["adapters"]["unet"].values()) == [1.0]
+    assert "has a LoRA already" in few_steps.lacking(few_steps.fused(inpaint))
 
 
 def test_the_second_unet_is_made_once_and_again_when_the_first_has_changed(inpaint) -> None:

@@ -43,7 +43,7 @@ def test_the_first_image_is_that_of_the_plain_call(explorer, browser, inpaint) -
     ).images[0]  # fmt: skip
     assert same(explorer.image, plain) and same(browser.image("_picture"), plain)
     assert same(browser.image("_before"), noise(1))
-    assert browser.phase == "done" and not browser["_state"]["draft"] and seeds(explorer) == [0]
+    assert browser.phase == "done" and browser.kind == "full" and seeds(explorer) == [0]
 
 
 @pytest.mark.parametrize(("name", "task", "controlnet", "kind"), CALLS)
@@ -112,7 +112,7 @@ def test_a_moving_value_makes_a_draft_and_the_chosen_one_the_full_image(explore,
     explorer = explore(inpaint, noise(1), half_mask(), num_inference_steps=20)
     browser = explorer.browser
     browser.change(moving=True, strength=0.6)
-    assert explorer.wait(LONG) and browser["_state"]["draft"] and browser.shown is None and seeds(explorer) == [0]
+    assert explorer.wait(LONG) and browser.kind == "draft" and browser.shown is None and seeds(explorer) == [0]
     draft = explorer.record.parameters
     assert (draft["scheduler"], draft["num_inference_steps"], draft["strength"]) == ("UniPCMultistepScheduler", 10, 0.6)
     space: dict = {}
@@ -120,7 +120,7 @@ def test_a_moving_value_makes_a_draft_and_the_chosen_one_the_full_image(explore,
     assert same(space["image"], explorer.image)  # the draft's own code
     assert explorer.parameters["num_inference_steps"] == 20 and "scheduler" not in explorer.parameters
     browser.change(strength=0.6)
-    assert explorer.wait(LONG) and not browser["_state"]["draft"] and len(explorer.records) == 2
+    assert explorer.wait(LONG) and browser.kind == "full" and len(explorer.records) == 2
     assert same(explorer.image, make(inpaint, **explorer.parameters).image)
 
 

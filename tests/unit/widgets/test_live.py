@@ -33,7 +33,7 @@ def test_a_moving_value_makes_a_live_image_and_the_chosen_one_the_full_image(liv
     assert browser["_live"] is True and same(first, make(inpaint, **live.parameters).image)
     browser.change(moving=True, strength=0.6)
     assert live.wait(LONG) and browser.phase == "done" and browser.shown is None and len(live.records) == 1
-    assert browser["_state"]["draft"] and browser["_state"]["live"]
+    assert browser.kind == "live"
     record = live.record
     used = {name: record.parameters[name] for name in ("scheduler", "num_inference_steps", "guidance_scale", "seed")}
     assert used == {"scheduler": "LCMScheduler", "num_inference_steps": 7, "guidance_scale": 1.0, "seed": 0}
@@ -41,7 +41,7 @@ def test_a_moving_value_makes_a_live_image_and_the_chosen_one_the_full_image(liv
     assert live.parameters["num_inference_steps"] == 20 and "scheduler" not in live.parameters
 
     browser.change(strength=0.6)
-    assert live.wait(LONG) and not browser["_state"]["draft"] and not browser["_state"]["live"]
+    assert live.wait(LONG) and browser.kind == "full"
     assert len(live.records) == 2 and same(live.image, make(inpaint, **live.parameters).image)
     assert same(make(inpaint, **live.records[0].parameters).image, first)  # nothing of the LoRA stays
 
@@ -50,7 +50,7 @@ def test_a_moving_value_makes_a_live_image_and_the_chosen_one_the_full_image(liv
                                              ("num_inference_steps", 30), ("scheduler", "DDIMScheduler")])  # fmt: skip
 def test_what_a_live_image_would_not_show_is_seen_in_a_draft(live, name, value) -> None:
     live.browser.change(moving=True, **{name: value})
-    assert live.wait(LONG) and live.browser["_state"]["draft"] and not live.browser["_state"]["live"]
+    assert live.wait(LONG) and live.browser.kind == "draft"
     assert live.record.parameters["scheduler"] == "UniPCMultistepScheduler"
     assert live.record.origin["adapters"] == {}
 
@@ -63,7 +63,7 @@ def test_the_page_switches_live_images_off_and_on(live) -> None:
     for on in (False, True):
         assert live.browser.send("live", on=on) == "" and live.browser["_live"] is on
         live.browser.change(moving=True, strength=0.4 + on / 4)
-        assert live.wait(LONG) and live.browser["_state"]["live"] is on
+        assert live.wait(LONG) and (live.browser.kind == "live") is on
 
 
 def test_the_lora_is_loaded_in_the_worker_once_the_page_shows_live_images(explore, inpaint, monkeypatch) -> None:
@@ -112,10 +112,10 @@ def test_a_live_image_gives_way_to_the_full_one_and_can_be_cancelled(live, inpai
     hold = Hold(few_steps.fused(inpaint))
     try:
         browser.change(moving=True, strength=0.5)
-        assert hold.reached.wait(LONG) and browser["_state"]["quick"] == "live"
+        assert hold.reached.wait(LONG) and browser["_state"]["making"] == "live"
         browser.change(strength=0.8)
         hold.opened.set()
-        assert live.wait(LONG) and hold.calls == 1 and not browser["_state"]["draft"]
+        assert live.wait(LONG) and hold.calls == 1 and browser.kind == "full"
         assert [record.parameters.get("strength") for record in live.records][1:] == [0.8]
 
         hold.reached.clear()
@@ -153,13 +153,13 @@ def test_the_image_follows_a_stroke_and_only_the_released_one_is_kept(live, inpa
     for width in (8, 12):
         assert browser.draw(strip(width)) == "" and browser.heard[-1][0] == {"kind": "drawn"}
         assert live.wait(LONG) and browser.phase == "done" and browser.shown is None
-        assert (browser["_state"]["draft"], browser["_state"]["live"]) == (True, on)
+        assert browser.kind == ("live" if on else "draft")
         assert same(live.record.parameters["mask_image"], strip(width)) and len(live.records) == 1
         used = few_steps.fused(inpaint) if on else inpaint
         assert same(live.image, make(used, **live.record.parameters).image)
         assert live.parameters == before and same(browser["_painter"].mask, half_mask())
     browser.paint(strip(20))
-    assert live.wait(LONG) and not browser["_state"]["draft"] and browser.shown == 2
+    assert live.wait(LONG) and browser.kind == "full" and browser.shown == 2
     masks = [record.parameters["mask_image"] for record in live.records]
     assert same(masks[0], half_mask()) and same(masks[1], strip(20))
     assert same(live.image, make(inpaint, **live.parameters).image) and same(live.parameters["mask_image"], strip(20))
@@ -185,7 +185,7 @@ def test_of_the_masks_of_a_stroke_only_the_newest_waits_and_the_released_one_sup
         browser.draw(strip(13))
         browser.paint(strip(14))
         hold.opened.set()
-        assert live.wait(LONG) and made[2:] == [14] and browser.shown == 2 and not browser["_state"]["draft"]
+        assert live.wait(LONG) and made[2:] == [14] and browser.shown == 2 and browser.kind == "full"
     finally:
         hold.opened.set()
         hold.hook.remove()
@@ -197,7 +197,7 @@ def test_a_stroke_that_is_given_up_leaves_the_image_before_it(live) -> None:
     assert live.wait(LONG) and not same(live.image, first)
     assert browser.draw(None) == ""
     assert live.wait(LONG) and same(live.image, first) and browser.shown == 1 and len(live.records) == 1
-    assert not browser["_state"]["draft"] and same(browser["_painter"].mask, half_mask())
+    assert browser.kind == "full" and same(browser["_painter"].mask, half_mask())
 
 
 def test_a_stroke_that_makes_no_call_says_why_and_the_next_goes_on(live) -> None:
@@ -206,7 +206,7 @@ def test_a_stroke_that_makes_no_call_says_why_and_the_next_goes_on(live) -> None
     assert "Nothing is painted yet" in browser.text
     assert browser.send("draw", b"no mask") and browser.draw(noise(1, "L", 2 * SIZE))
     browser.draw(strip(8))
-    assert live.wait(LONG) and browser.phase == "done" and browser["_state"]["live"]
+    assert live.wait(LONG) and browser.phase == "done" and browser.kind == "live"
 
 
 def test_a_stroke_means_nothing_where_there_is_no_mask(explore) -> None:
@@ -222,7 +222,7 @@ def test_a_controlnet_steers_live_images_too(explore, controlnet) -> None:
     images = []
     for scale in (0.0, 2.0):
         explorer.browser.change(moving=True, controlnet_conditioning_scale=scale)
-        assert explorer.wait(LONG) and explorer.browser["_state"]["live"], explorer.browser.text
+        assert explorer.wait(LONG) and explorer.browser.kind == "live", explorer.browser.text
         images.append(explorer.image)
     assert not same(*images)
 
@@ -241,7 +241,7 @@ def test_without_live_images_there_is_no_switch_and_drafts_as_before(explore, in
         explorer.browser.send("live", on=True)
         assert explorer.browser["_live"] is None
         explorer.browser.change(moving=True, strength=0.6)
-        assert explorer.wait(LONG) and explorer.browser["_state"]["draft"] and not explorer.browser["_state"]["live"]
+        assert explorer.wait(LONG) and explorer.browser.kind == "draft"
 
 
 def test_live_is_refused_where_there_is_none(explore, inpaint) -> None:

@@ -59,7 +59,7 @@ def test_the_image_is_that_of_the_weighed_call(widget, sd) -> None:
     made = make(sd, seed=0, num_inference_steps=2, **weigh(sd, widget.weighted))
     assert same(widget.image, made.image) and same(widget.browser.image("_picture"), made.image)
     assert widget.record.key() == made.key()
-    assert (widget.browser.phase, widget.browser["_state"]["draft"], widget.browser.text) == ("done", False, "")
+    assert (widget.browser.phase, widget.browser.kind, widget.browser.text) == ("done", "full", "")
     assert repr(widget) == "TokenWeights(StableDiffusionPipeline, 'a (red)1.3 cat, 8k')"
 
 
@@ -82,12 +82,12 @@ def test_a_moving_slider_makes_drafts_and_a_chosen_value_the_image(sliders, sd) 
     widget = sliders(sd, "a cat", num_inference_steps=9)
     first = widget.image
     send(widget, [1, 1.5], moving=True)
-    assert widget.browser["_state"]["draft"] and widget.weights == [1.0, 1.0] and widget.weighted == "a (cat)1.5"
+    assert widget.browser.kind == "draft" and widget.weights == [1.0, 1.0] and widget.weighted == "a (cat)1.5"
     send(widget, [1, 1.5])
-    assert not widget.browser["_state"]["draft"] and widget.weights == [1.0, 1.5] and not same(widget.image, first)
+    assert widget.browser.kind == "full" and widget.weights == [1.0, 1.5] and not same(widget.image, first)
     send(widget, [1, 1.2], moving=True)
     send(widget, [1, 1.5])  # back to where it was: the draft must go
-    assert not widget.browser["_state"]["draft"] and widget.weighted == "a (cat)1.5"
+    assert widget.browser.kind == "full" and widget.weighted == "a (cat)1.5"
 
 
 def test_it_inpaints_too(sliders, inpaint) -> None:
