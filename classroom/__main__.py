@@ -27,11 +27,16 @@ The class is at   http://127.0.0.1:{port}
 The results at    http://127.0.0.1:{port}/services/results/     (for: {teachers})
 
 It listens on this machine alone. Before a class uses it (docs/classroom.md):
-  1. accounts   each learner an account of this machine (--accounts pam), or --accounts native
+  1. accounts   {accounts}
   2. TLS        a proxy such as Caddy or nginx with a certificate, before port {port}
   3. firewall   only that proxy's port is open; never the engine's, nor Ray's
 Ctrl+C ends the class: the hub, the engine and every learner's server.
 """
+ACCOUNTS = {
+    "pam": "each learner signs in with an account of this machine; or --accounts native",
+    "native": "sign up at /hub/signup under the teacher's name now; later, let learners in at /hub/authorize",
+    "dummy": "everybody is one Unix user",
+}
 
 
 def main() -> int:
@@ -50,6 +55,9 @@ def main() -> int:
         return 1
     if asked.accounts == "dummy" and "COURSE_CLASS_TEST_PASSWORD" not in os.environ:
         print("--accounts dummy is for tests: everybody would be one user.", file=sys.stderr)
+        return 1
+    if asked.accounts == "native" and os.geteuid() != 0:
+        print("--accounts native makes a Unix account for each learner: start it as root.", file=sys.stderr)
         return 1
     asked.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     environment = os.environ | {
@@ -74,7 +82,7 @@ def main() -> int:
     hub = f"http://127.0.0.1:{asked.port}"
     engine = os.environ.get("COURSE_POOL") or f"http://127.0.0.1:{asked.port + 3}"
     pages = [f"{hub}/hub/health", f"{hub}/services/results/", f"{engine}/status"]
-    told = NEXT.format(port=asked.port, teachers=asked.teachers)
+    told = NEXT.format(port=asked.port, teachers=asked.teachers, accounts=ACCOUNTS[asked.accounts])
     begun: set[psutil.Process] = set()
     while (code := _serve(command, asked.folder, environment, pages, told, begun, stopped)) is None:
         print("The hub ended, and is started again; learners' servers go on.", file=sys.stderr, flush=True)

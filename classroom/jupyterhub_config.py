@@ -4,8 +4,12 @@
 """
 
 import os
+import pwd
+import subprocess
 import sys
 from pathlib import Path
+
+from tornado.web import HTTPError
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = Path(os.environ["COURSE_CLASS_FOLDER"])
@@ -31,7 +35,38 @@ c.JupyterHub.authenticator_class = accounts
 c.Authenticator.admin_users = set(filter(None, os.environ.get("COURSE_CLASS_TEACHERS", "").split(",")))
 c.Authenticator.allow_all = True  # whom PAM or the teacher lets in
 
-if accounts == "dummy":  # tests alone: everybody is one Unix user
+if accounts == "native":
+    from jupyterhub.handlers.login import LoginHandler
+    from nativeauthenticator import NativeAuthenticator
+
+    class Accounts(NativeAuthenticator):
+        """With the hub's own log-in page: that of nativeauthenticator 1.3 fails in JupyterHub 6."""
+
+        def get_handlers(self, app) -> list:
+            return [*(one for one in super().get_handlers(app) if one[0] != "/login"), ("/login", LoginHandler)]
+
+    def account(spawner) -> None:
+        """Make the learner's Unix account; the machine's other accounts are nobody's who signs up."""
+        try:
+            entry = pwd.getpwnam(spawner.user.name)
+        except KeyError:
+            told = ["--create-home", "--key", "HOME_MODE=0700", "--shell", "/bin/bash", "--comment", LEARNER]
+            subprocess.run(["useradd", *told, spawner.user.name], check=True)
+            return
+        if entry.pw_gecos != LEARNER and not spawner.user.admin:
+            raise HTTPError(403, f"{spawner.user.name} is the name of this machine's account: sign up with another.")
+
+    LEARNER = "learner of the inpainting course"
+    c.JupyterHub.authenticator_class = Accounts
+    c.JupyterHub.template_vars = {
+        "announcement_login": 'No account yet? <a href="/hub/signup">Sign up</a>; then your teacher lets you in.'
+    }
+    c.Spawner.pre_spawn_hook = account
+    c.Authenticator.username_pattern = "[a-z][a-z0-9_-]{0,30}$"  # a Unix account's name
+    c.NativeAuthenticator.minimum_password_length = 8
+    c.NativeAuthenticator.check_common_password = True
+    c.NativeAuthenticator.allowed_failed_logins = 5  # then ten minutes' wait
+elif accounts == "dummy":  # tests alone: everybody is one Unix user
     c.JupyterHub.spawner_class = "simple"
     c.SimpleLocalProcessSpawner.home_dir_template = f"{STATE}/homes/{{username}}"
     c.Spawner.args = ["--allow-root"]
