@@ -68,7 +68,7 @@ class Results:
         return [_row(*who, given) for who, given in sorted(tries.items())]
 
     def by_exercise(self) -> list[dict[str, Any]]:
-        """For each exercise: how many solved it, of how many, with how many tries, and what was wrong most often."""
+        """For each exercise: how many solved it, of those who tried, how fast, and what was wrong most often."""
         rows, wrong = defaultdict(list), defaultdict(Counter)
         for row in self.rows():
             rows[row["exercise"]].append(row)
@@ -80,6 +80,7 @@ class Results:
                 "exercise": exercise,
                 "solved": f"{sum(row['solved'] for row in found)} of {len(found)}",
                 "tries": statistics.median(row["tries"] for row in found),
+                "minutes": statistics.median(row["minutes"] for row in found),
                 "most common hint": next((said for said, _ in wrong[exercise].most_common(1)), ""),
             }
             for exercise, found in sorted(rows.items())
@@ -211,7 +212,11 @@ def _state(engine: Callable[[], dict[str, Any]]) -> str:
         told = engine()
     except (OSError, ValueError):
         return "<h2>The engine</h2><p>It does not answer.</p>"
-    return f"<h2>The engine</h2>{_table([name.replace('_', ' ') for name in told], [list(told.values())])}"
+    table = _table([name.replace("_", " ") for name in told], [list(told.values())])
+    return (
+        f"<h2>The engine</h2>{table}<p>Running and waiting: images now. Images, errors, refused calls, and calls that "
+        "a replica lost when it ended: since the engine was started.</p>"
+    )
 
 
 def page(rows: list[dict[str, Any]], exercises: list[dict[str, Any]], state: str = "") -> str:
@@ -226,9 +231,11 @@ def page(rows: list[dict[str, Any]], exercises: list[dict[str, Any]], state: str
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Results</title><style>'
         "body{font:16px system-ui;margin:2em}table{border-collapse:collapse;margin:1em 0}"
         "th,td{border:1px solid #999;padding:.3em .6em;text-align:left}</style><h1>Results</h1>"
-        f'<p>✓ solved, ✗ not yet, with the number of tries. <a href="table.csv">As CSV</a></p>'
+        '<p>✓ solved, ✗ not yet, with the number of tries. <a href="table.csv">As CSV</a>. Load this page again for '
+        "newer answers; a learner appears with their first.</p>"
         f"{_table(['learner', *names], body)}<h2>Exercises</h2>"
-        f"{_table(['exercise', 'solved', 'tries (median)', 'most common hint'], details)}{state}"
+        f"{_table(['exercise', 'solved', 'tries (median)', 'minutes (median)', 'most common hint'], details)}"
+        f"<p>Minutes: from the first try to the first right answer, or to the last try so far.</p>{state}"
     )
 
 

@@ -53,6 +53,7 @@ def test_the_table_counts_tries_time_and_the_commonest_hint(client, results) -> 
     ]  # fmt: skip
     [one] = results.by_exercise()
     assert one["solved"] == "1 of 2" and one["most common hint"] == "Too few."
+    assert (one["tries"], one["minutes"]) == (2, 0.75)
 
 
 def test_the_same_answer_twice_counts_once(client, results) -> None:
