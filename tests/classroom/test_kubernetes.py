@@ -47,7 +47,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
     """The configuration of a class on one server, started with COURSE_EDITION=mini."""
     monkeypatch.setenv("COURSE_EDITION", "mini")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    for name, value in {"FOLDER": str(tmp_path), "PORT": "8000", "ACCOUNTS": "native", "TEACHERS": "teacher"}.items():
+    for name, value in {"FOLDER": str(tmp_path), "PORT": "8000", "ACCOUNTS": "pam", "TEACHERS": "teacher"}.items():
         monkeypatch.setenv(f"COURSE_CLASS_{name}", value)
     monkeypatch.delenv("COURSE_POOL", raising=False)
     file, config = ROOT / "classroom" / "jupyterhub_config.py", Config()
@@ -175,7 +175,7 @@ def test_the_hub_gives_the_rights_that_the_server_gives(hub, server) -> None:
     services = {one["name"]: one for one in server.JupyterHub.services if one["name"] != "idle-culler"}
     assert set(hub["hub"]["services"]) == set(services)
     assert hub["hub"]["services"]["results"]["oauth_no_confirm"] is services["results"]["oauth_no_confirm"]
-    assert hub["hub"]["config"]["JupyterHub"] == {"authenticator_class": server.JupyterHub.authenticator_class}
+    assert hub["hub"]["config"]["JupyterHub"] == {"authenticator_class": "native"}
     settings = hub["hub"]["config"]["Authenticator"]
     assert settings["allow_all"] is server.Authenticator.allow_all
     assert set(settings["admin_users"]) == server.Authenticator.admin_users
