@@ -98,7 +98,7 @@ def test_the_mouse_drags_and_the_full_picture_comes_on_release(sliders):
     sliders.page.mouse.up()
     sliders.rest()
     kept = sliders.value("red")
-    assert sliders.python("w.wait(60), w.weights[1], w._state['draft']") == f"True {kept:g} False"
+    assert sliders.python("w.wait(60), w.weights[1], w._state['kind']") == f"True {kept:g} full"
     assert sliders.value("red") == kept
 
 
