@@ -18,7 +18,7 @@ from helpers.analysis.image_metrics import change, seam
 from helpers.images.masks import load_mask
 from helpers.images.reading import load_image
 from miniature_training.evaluation.ruler import SIZE, Ruler, named, ruler, shares
-from miniature_training.world.places import PLACES
+from miniature_training.world.gallery import IMAGES
 from miniature_training.world.scenes import HELD_OUT, Scene, draw, sample
 from miniature_training.world.skies import HOURS
 from miniature_training.world.subjects import COLOURS
@@ -88,18 +88,28 @@ def _asked(count: int) -> list[tuple[str, str, str]]:
 
 
 def _scene(i: int, subject: str) -> Scene:
-    rng = random.Random(HELD_OUT + i)
-    fixed = {"subject": subject, "colour": rng.choice(list(COLOURS)), "place": rng.choice(list(PLACES))}
+    """A scene with the subject, in the place and at the hour of the image that it is put into."""
+    rng, where = random.Random(HELD_OUT + i), IMAGES[WHERE[subject]][0]
+    fixed = {"subject": subject, "colour": rng.choice(list(COLOURS)), "place": where.place, "hour": where.hour}
     fixed |= {"palette": "plain", "attribute": None, "on_bench": False, "close": False, "bush": False}
     return sample(HELD_OUT + 7_000_000 + i, degraded=False, **fixed)
 
 
+def around(box: tuple[int, int, int, int], mask: Image.Image) -> tuple[int, int, int, int]:
+    """A box as large as what `mask` covers, its middle that of `box`, moved into the image where it sticks out."""
+    left, top, right, bottom = mask.getbbox()
+    ends = zip(box[:2], box[2:], (right - left, bottom - top), mask.size, strict=True)
+    starts = [min(max(0, (low + high - long) // 2), side - long) for low, high, long, side in ends]
+    return (*starts, starts[0] + right - left, starts[1] + bottom - top)
+
+
 def drawn_cuts(count: int = 300) -> list[Image.Image]:
-    """What drawings show where a mask would be."""
+    """What drawings of the same places show where a mask of that size would be."""
     cuts = []
     for i in range(count):
-        drawing = draw(_scene(i, INSIDE[i % len(INSIDE)]), SIZE)
-        cuts.append(cut(drawing.image, drawing.boxes[drawing.scene.subject]))
+        subject = INSIDE[i % len(INSIDE)]
+        drawing = draw(_scene(i, subject), SIZE)
+        cuts.append(cut(drawing.image, around(drawing.boxes[subject], load_mask(WHERE[subject]))))
     return cuts
 
 

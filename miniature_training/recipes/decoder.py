@@ -160,7 +160,9 @@ def train(
         return own if alone else own + errors + MAPS * maps + VERDICT * verdict
 
     def export() -> None:
-        save_component(of, training.average[of], eight=of == "movq")  # the latents stay the same, so it may be used already
+        save_component(
+            of, training.average[of], eight=of == "movq"
+        )  # the latents stay the same, so it may be used already
         told = {key: round(value, 3) for key, value in parts.items()}
         print(f"\nstep {training.step}, {training.seconds / 60:.0f} minutes: {told}", flush=True)
 

@@ -71,6 +71,17 @@ def test_a_cut_has_the_mask_s_place_and_a_margin():
     assert part.getpixel((64, 64)) == (255, 0, 0) and part.getpixel((1, 1)) == (0, 0, 0)
 
 
+def test_drawings_are_cut_as_the_masks_cut():
+    """Else the ruler would measure how large a subject is in its hole, and which place is behind it."""
+    mask = load_mask("meadow")
+    left, top, right, bottom = mask.getbbox()
+    assert appearance.around((60, 60, 64, 64), mask) == (32, 24, 32 + right - left, 24 + bottom - top)
+    assert appearance.around((120, 0, 128, 8), mask) == (128 - (right - left), 0, 128, bottom - top)
+    cuts = appearance.drawn_cuts(140)
+    figures = Ruler(cuts[:80])(cuts[80:])
+    assert figures["structure"] < 40 and 0.8 < figures["sharpness"] < 1.2
+
+
 def test_images_are_asked_for_by_the_open_prompts(monkeypatch):
     asked = []
     seen = [{"hour": {"day": 0.1, "night": 0.9}}, {"hour": {"day": 0.6, "night": 0.4}}]
