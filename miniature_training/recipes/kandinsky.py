@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
+from helpers.common import paths
 from miniature_training.models.denoising import EARLY, SCHEDULE, epsilon_loss, half_outside, signal
-from miniature_training.models.factors import factorise, merged
+from miniature_training.models.factors import factorise, merged, take_up
 from miniature_training.models.loop import Training, constant, cosine, decay, device, halved, leader_first
 from miniature_training.models.repainting import MASKS, Callers, masks
 from miniature_training.models.store import add_checkpoint, load_component, save_component, save_delta, shipped
@@ -110,12 +111,12 @@ def train(
     else:
         unet = start(load_component("unet-sd15", UNet2DConditionModel))
     if inpaint:
+        if resume and shipped(DELTA):
+            take_up(unet, paths.MINIATURES / DELTA)
         training, rate = Training(DELTA, {"unet": unet}, lr=1e-3, ema_decay=0.9985), cosine
     else:
-        training, rate = (
-            Training(NAME, {"unet": unet}, lr=7e-4, ema_decay=0.999, muon=True),
-            decay if last else constant,
-        )
+        training = Training(NAME, {"unet": unet}, lr=7e-4, ema_decay=0.999, muon=True)
+        rate = decay if last else constant
     if resume:
         training.resume()
     unet.train().to(memory_format=torch.channels_last)
