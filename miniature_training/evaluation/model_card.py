@@ -103,7 +103,8 @@ MADE: list[tuple[tuple[str, ...], str]] = [
         ("unet-sdxl-inpaint",),
         """(9 channels, 192 pixels): unet-sd15-inpaint without its middle block and the attentions next to it,
   converted to SDXL's latents and to prompts read by both text encoders. Then trained on drawings, some of
-  them cropped, some from small originals and some wide or tall, as their time ids say.""",
+  them cropped, some from small originals and some wide or tall, as their time ids say; widened by `grow`, and
+  trained on as unet-sd15-inpaint is, the errors of early steps counting more.""",
     ),
     (
         ("unet-sdxl-refiner",),
@@ -134,7 +135,7 @@ MADE: list[tuple[tuple[str, ...], str]] = [
         ("unet-kandinsky22",),
         """(4 channels in, 8 out): started from unet-sd15 without its middle block and its lowest attention,
   converted to movq's latents. It reads a drawing's CLIP embedding, roughened as the prior's are; one in ten
-  is that of no image. It learns the noise and its variance.""",
+  is that of no image. It learns the noise and its variance. Then widened and trained on as SDXL's.""",
     ),
     (
         ("delta-kandinsky22-inpaint",),
