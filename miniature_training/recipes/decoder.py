@@ -160,9 +160,8 @@ def train(
         return own if alone else own + errors + MAPS * maps + VERDICT * verdict
 
     def export() -> None:
-        save_component(
-            of, training.average[of], eight=of == "movq"
-        )  # the latents stay the same, so it may be used already
+        eight = of == "movq"  # the VAE is everybody's: in eight bits, all images would change a little
+        save_component(of, training.average[of], eight=eight)  # the latents stay, so it may be used already
         told = {key: round(value, 3) for key, value in parts.items()}
         print(f"\nstep {training.step}, {training.seconds / 60:.0f} minutes: {told}", flush=True)
 
