@@ -32,7 +32,7 @@ HEAVY = {"accelerate", "compel", "controlnet_aux", "diffusers", "matplotlib", "t
 IMPORTED_AS = {
     "websocket": "websocket-client",
     "PIL": "pillow", "IPython": "jupyterlab", "cv2": "opencv-python-headless", "skimage": "scikit-image",
-    "yaml": "pyyaml", "httpx2": "huggingface_hub",
+    "yaml": "pyyaml", "httpx2": "huggingface_hub", "nativeauthenticator": "jupyterhub-nativeauthenticator",
     "_pytest": "pytest", "importlinter": "import-linter", "jupyter_client": "nbclient", "ipykernel": "jupyterlab",
 }  # fmt: skip
 
