@@ -67,7 +67,7 @@ def train(*, minutes: float, steps: int | None = None, resume: bool = False) -> 
         return value / 3
 
     training.run(loss, minutes=minutes, steps=steps)
-    save_component(NAME, training.average["encoder"])
+    save_component(NAME, training.average["encoder"], eight=True)
     print(f"what held-out captions name is read right: {accuracy(training.average, tokenizer):.1%}")
 
 

@@ -53,7 +53,7 @@ MOMENTS = {
     "vae-decoder": Moment(("vae",), 2.0, {"count": 12}, {f"{R}.decoder.figures": id, f"{R}.decoder.ALONE": 1}),
     "movq-decoder": Moment(("movq",), 1.1, {"count": 8}, {f"{R}.decoder.figures": id, f"{R}.decoder.ALONE": 1}),
     "text_encoder": Moment(("text_encoder",), 1.5, {}, {f"{R}.text.train_tokenizer": lambda: load_tokenizer()}),
-    "text_encoder_2": Moment(("text_encoder_2",), 0.5, {}, batch("text_encoder_2")),
+    "text_encoder_2": Moment(("text_encoder_2",), 0.3, {}, batch("text_encoder_2")),
     "classifier": Moment(("classifier",), 2.0, {"count": 12}, {f"{R}.classifier.figures": dict}),
     "sd15-inpaint": Moment(("unet-sd15-inpaint",), 16, {"least": 1}, SHARD),
     "sd15": Moment(("unet-sd15",), 16, {"least": 1}, SHARD),
