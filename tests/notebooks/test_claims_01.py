@@ -134,7 +134,7 @@ def test_kandinsky_paints_the_guides_cat_into_the_mask(guides_cats) -> None:
     assert mean(one.inside for one in moved) > 3 * mean(one.outside for one in moved)
 
 
-def test_kandinskys_cat_falls_apart_with_the_guides_negative_prompt_and_not_at_half_the_guidance(
+def test_kandinskys_cat_turns_dark_with_the_guides_negative_prompt_and_not_at_half_the_guidance(
     chapter, guides_cats
 ) -> None:
     def nearly_black(images) -> float:
@@ -146,7 +146,8 @@ def test_kandinskys_cat_falls_apart_with_the_guides_negative_prompt_and_not_at_h
     against = {"negative_prompt": chapter.negative_prompt}
     guided += [guides_cat(chapter, number, **against) for number in SEEDS[1:]]
     half += [guides_cat(chapter, number, **against, guidance_scale=2.0) for number in SEEDS[1:]]
-    assert nearly_black(guides_cats[0]) < 0.05 and 0.2 < nearly_black(guided) < 0.5 and nearly_black(half) < 0.1
+    plain, guided, half = map(nearly_black, (guides_cats[0], guided, half))
+    assert plain < 0.01 and 0.1 < guided < 0.3 and half < 0.3 * guided
 
 
 def test_what_breaks_it_is_the_negative_embedding_and_not_the_prompts(chapter) -> None:

@@ -352,7 +352,8 @@ def test_sdxls_pixels_arithmetic_and_layers_are_as_the_text_says(chapter):
     pixels, parameters, arithmetic, layers = chapter.ratios
     text = prose(CHAPTER)
     assert pixels == 2.25 and "which is 2.25 times as many" in text
-    assert round(parameters, 1) == 0.3 and f"is {arithmetic:.1f} times Stable Diffusion's, not 2.25 times" in text
+    assert round(parameters, 1) == 0.4 and "two fifths of the numbers" in text
+    assert f"is {arithmetic:.1f} times Stable Diffusion's, not 2.25 times" in text
     assert round(1 - layers, 1) == 0.3 and "has 30 % fewer layers" in text
     full = [CATALOG[name].parameters["unet"] for name in (SD, SDXL)]
     assert 2.5 < full[1] / full[0] < 3.5
