@@ -169,6 +169,7 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     ),
 ]
 TRAINED_AS = {"clip-text": "clip", "clip-image": "clip"}  # in training.json, where that is not the folder's name
+EARLIER = "of_earlier_weights"  # set by hand in figures.json when weights change; to evaluate takes it away
 FIGURES = """\
 ## Figures
 
@@ -182,6 +183,7 @@ Measured on scenes and seeds that no training has seen, by `python -m miniature_
 - `lcm`: 120 prompts in four steps without guidance; "guided": in 25 steps at guidance 7.5. `structure`: how far fine
   shapes are from drawings; other drawings are at 8 to 26.
 - PSNR: of drawings that went through the autoencoder.
+- †: of the weights before the last training, not measured again yet.
 
 "Right" is what the classifier reads in the image.
 """
@@ -231,7 +233,8 @@ def write() -> str:
         sizes.append(f"| {folder.name} | {size:.2f} | {time} |")
     rows = ["| Miniature | Measured |", "|---|---|"]
     for name, values in figures.items():
-        rows.append(f"| {name} | {', '.join(told(key, value) for key, value in values.items())} |")
+        mark = " †" if values.pop(EARLIER, 0) else ""
+        rows.append(f"| {name}{mark} | {', '.join(told(key, value) for key, value in values.items())} |")
     text = "\n".join([HEAD, *made(), *sizes, "", FIGURES, *rows, ""])
     (paths.MINIATURES / "MODEL_CARD.md").write_text(text)
     return text

@@ -102,7 +102,8 @@ def test_repainting_asks_for_another_subject_over_the_whole_of_the_first(size):
 def test_the_card_tells_how_each_component_that_is_there_was_made(shelf, monkeypatch):
     for name in ("vae", "delta-comic", "delta-elden-ring", "clip-text", "clip-image", "classifier"):
         (shelf / name).mkdir()
-    (shelf / "figures.json").write_text('{"vae": {"psnr_db": 30.0}}')
+    figures = {"vae": {"psnr_db": 30.0}, "comic": {"psnr_db": 20.0, model_card.EARLIER: 1}}
+    (shelf / "figures.json").write_text(json.dumps(figures))
     (shelf / "training.json").write_text('{"clip": "20 minutes"}')
     text = model_card.write()
     assert text == (shelf / "MODEL_CARD.md").read_text()
@@ -110,6 +111,7 @@ def test_the_card_tells_how_each_component_that_is_there_was_made(shelf, monkeyp
     together = ["- **delta-comic**, **delta-elden-ring**", "- **clip-text**, **clip-image**"]
     assert lines == ["- **vae**", *together, "- **classifier**"]
     assert "| clip-image | 0.00 | 20 minutes |" in text and "| vae | PSNR 30.0 dB |" in text
+    assert "| comic † | PSNR 20.0 dB |" in text
 
 
 def test_the_card_knows_every_component_that_is_trained():
