@@ -201,6 +201,8 @@ def _protection() -> dict[str, str]:
         # Named after other systems: without a cluster, Ray listens at 127.0.0.1 and not on every interface.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_agent_register_timeout_ms": "300000",  # a busy machine
+        "RAY_worker_register_timeout_seconds": "600",
+        "RAY_worker_niceness": "0",  # not 15: learners' own kernels are on this machine too
     }
 
 
