@@ -132,7 +132,7 @@ def test_the_time_ids_stand_in_the_pipeline_s_order(xl):
 
 
 def test_a_moment_of_training_moves_all(xl):
-    sdxl.train(minutes=1, steps=2, count=8)
+    sdxl.train(minutes=1, steps=20, count=8)
     pipe = diffusers.StableDiffusionXLInpaintPipeline.from_pretrained(CATALOG["sdxl-inpaint"].source)
     assert type(pipe.scheduler).__name__ == "EulerDiscreteScheduler" and pipe.unet.config.in_channels == 9
     words = text_encoder_2.translation(pipe.tokenizer, [pipe.text_encoder, pipe.text_encoder_2])
