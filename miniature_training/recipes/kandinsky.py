@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
-from helpers.common import paths
 from miniature_training.models.denoising import EARLY, SCHEDULE, epsilon_loss, half_outside, signal
-from miniature_training.models.factors import factorise, merged, take_up
+from miniature_training.models.factors import delta_training, factorise, merged
 from miniature_training.models.loop import Training, constant, cosine, decay, device, halved, leader_first
 from miniature_training.models.repainting import MASKS, Callers, masks
 from miniature_training.models.store import add_checkpoint, load_component, save_component, save_delta, shipped
@@ -106,19 +105,16 @@ def train(
     torch.manual_seed(0)
     if inpaint:
         unet = factorise(nine_channels(load_component(NAME, UNet2DConditionModel)), rank=RANK, whole=("conv_in.",))
-    elif resume and shipped(NAME):
-        unet = load_component(NAME, UNet2DConditionModel)
+        training, rate = delta_training(DELTA, unet, lr=1e-3, resume=resume), cosine
     else:
-        unet = start(load_component("unet-sd15", UNet2DConditionModel))
-    if inpaint:
-        if resume and shipped(DELTA):
-            take_up(unet, paths.MINIATURES / DELTA)
-        training, rate = Training(DELTA, {"unet": unet}, lr=1e-3, ema_decay=0.9985), cosine
-    else:
+        if resume and shipped(NAME):
+            unet = load_component(NAME, UNet2DConditionModel)
+        else:
+            unet = start(load_component("unet-sd15", UNet2DConditionModel))
         training = Training(NAME, {"unet": unet}, lr=7e-4, ema_decay=0.999, muon=True)
         rate = decay if last else constant
-    if resume:
-        training.resume()
+        if resume:
+            training.resume()
     unet.train().to(memory_format=torch.channels_last)
     z, seen, nothing = z.to(device()), seen.to(device()), nothing.to(device())
     deviation, callers = seen.std(0), Callers([sample(seed) for seed in range(count)])
@@ -165,7 +161,7 @@ def train(
         return value + VARIANCE * variance_loss(spread, error, here=here, there=there)
 
     def export() -> None:
-        average = training.average["unet"]
+        [average] = training.average.values()
         save_delta(DELTA, NAME, merged(average), rank=RANK) if inpaint else save_component(NAME, average, eight=True)
 
     training.run(loss, minutes=minutes, steps=steps, rate=rate, on_checkpoint=export)
