@@ -230,10 +230,11 @@ def test_the_keyboard_paints_compares_and_looks_inside(visit) -> None:
     slider = page.locator(".st-slider")
     slider.press("Home")
     assert "Step 1 of 3" in page.locator(".st-text").inner_text()
-    seen = page.locator(".st-panel img").evaluate_all(
-        "images => images.map(({ naturalWidth, alt }) => [naturalWidth, alt])"
-    )
-    assert [width for width, _ in seen] == [16, 128, 16, 128] and all(alt for _, alt in seen)
+    images = page.locator(".st-panel img")  # which the browser decodes after they were set
+    widths = "images => images.map((image) => image.naturalWidth)"
+    wanted = [16, 128, 16, 128]
+    assert settled(page, lambda: images.evaluate_all(widths), wanted) == wanted
+    assert all(images.evaluate_all("images => images.map((image) => image.alt)"))
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than a phone"
 
 
