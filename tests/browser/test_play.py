@@ -335,7 +335,8 @@ def test_an_image_of_ones_own_is_painted_and_stays(visit) -> None:
     assert "an image of its sender's own, which no link carries" in again.alert
     again.page.locator('input[type="file"]').set_input_files(own_image())
     mask = "import('./play.js').then(({ page }) => page.settings.image === 'own' && [...page.painter.mask])"
-    assert settled(again.page, lambda: again.page.evaluate(mask), box.ravel().tolist())
+    wanted = box.ravel().tolist()
+    assert settled(again.page, lambda: again.page.evaluate(mask), wanted) == wanted
     again.wait()
     assert np.array_equal(again.pixels(), painted)
 
