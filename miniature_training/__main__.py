@@ -22,6 +22,9 @@ def main(argv: list[str] | None = None) -> None:
     grow.add_argument("widths", type=int, nargs="+")
     pool = verbs.add_parser("pool", help="draw and encode what the UNets learn from; may run beside their training")
     pool.add_argument("--shards", type=int, default=50, help="thousands of images")
+    box = verbs.add_parser("family", help="train all that paints on one GPU: first `bases`, then `rest`")
+    box.add_argument("box", choices=("prepare", "bases", "rest"))
+    box.add_argument("--minutes", type=float, default=6)
     evaluate = verbs.add_parser("evaluate", help="measure miniatures on held-out scenes")
     evaluate.add_argument("names", nargs="*")
     evaluate.add_argument("--dry", action="store_true", help="print the figures, keep none")
@@ -48,6 +51,10 @@ def main(argv: list[str] | None = None) -> None:
         from miniature_training.models.latent_pool import fill
 
         fill(arguments.shards)
+    elif arguments.verb == "family":
+        from miniature_training import family
+
+        family.prepare() if arguments.box == "prepare" else family.train(arguments.box, minutes=arguments.minutes)
     elif arguments.verb == "evaluate":
         from miniature_training.evaluation.scores import EVALUATIONS, evaluate
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import random
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +58,9 @@ def _shards(size: int) -> list[Path]:
     return sorted(_folder(size).glob("[0-9]*.npz"))
 
 
-def make(numbers: range, vae: AutoencoderKL, *, size: int = SIZE) -> dict[str, np.ndarray]:
-    """The rows of some seeds, by the names of Pool's fields."""
+def drawn(shard: int, *, size: int = SIZE) -> dict[str, np.ndarray]:
+    """The rows of a shard by the names of Pool's fields; "z" and "z_masked" are images still, (N, H, W, 3) uint8."""
+    numbers = seeds(shard)
     drawings = [draw(scene(seed), size) for seed in numbers]
     rgb = np.stack([np.asarray(d.image) for d in drawings])
     subject = np.stack([np.asarray(d.mask) > 0 for d in drawings])
@@ -68,23 +71,27 @@ def make(numbers: range, vae: AutoencoderKL, *, size: int = SIZE) -> dict[str, n
     grey = np.where(masks[..., None], np.uint8(127), rgb)
     return {
         "seed": np.array(numbers, dtype=np.int64),
-        "z": encode(rgb, vae),
-        "z_masked": encode(grey, vae),
+        "z": rgb,
+        "z_masked": grey,
         "mask": masks[:, None, ::8, ::8],
         "touched": hidden,
     }
 
 
 def fill(shards: int, *, size: int = SIZE) -> None:
-    """Make the first `shards` shards, as far as they are not there; each appears in one step."""
+    """Make the first `shards` shards, as far as they are not there; each appears in one step. Drawn on all cores."""
     vae, folder = load_component("vae", AutoencoderKL), _folder(size)
     folder.mkdir(parents=True, exist_ok=True)
-    for shard in range(shards):
-        file = folder / f"{shard:04d}.npz"
-        if not file.exists():
-            partial = folder / f".{shard:04d}-{os.getpid()}.npz"
-            np.savez(partial, **make(seeds(shard), vae, size=size))
-            partial.replace(file)
+    missing = [shard for shard in range(shards) if not (folder / f"{shard:04d}.npz").exists()]
+    cores = os.cpu_count() or 1
+    with ProcessPoolExecutor(max_workers=cores) as workers:  # it starts no process before it is used
+        for some in (missing[i : i + cores] for i in range(0, len(missing), cores)):
+            for shard, rows in zip(
+                some, (workers.map if len(missing) > 1 else map)(partial(drawn, size=size), some), strict=True
+            ):
+                draft = folder / f".{shard:04d}-{os.getpid()}.npz"
+                np.savez(draft, **rows | {name: encode(rows[name], vae) for name in ("z", "z_masked")})
+                draft.replace(folder / f"{shard:04d}.npz")
 
 
 def load(*, size: int = SIZE, least: int = 1) -> Pool:

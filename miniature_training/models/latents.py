@@ -16,6 +16,8 @@ from miniature_training.models.loop import device
 from miniature_training.models.store import kept, load_component
 from miniature_training.world.strokes import training_mask
 
+BATCH = {"cpu": 32, "cuda": 250}
+
 
 def weights_key(*modules: nn.Module) -> str:
     """Twelve hexadecimal digits that change with the weights: they name a cache of what these modules made."""
@@ -29,10 +31,10 @@ def encoder_key() -> str:
 
 
 @torch.no_grad()
-def encode(images: np.ndarray, vae: AutoencoderKL, *, batch: int = 32) -> np.ndarray:
+def encode(images: np.ndarray, vae: AutoencoderKL, *, batch: int | None = None) -> np.ndarray:
     """Images (N, H, W, 3) uint8 -> scaled posterior means (N, 4, H/8, W/8) float16."""
     vae.to(device(), memory_format=torch.channels_last).eval()
-    parts = []
+    batch, parts = batch or BATCH[device().type], []
     for i in tqdm(range(0, len(images), batch), desc="encoding", unit="batch", mininterval=10):
         part = torch.from_numpy(np.array(images[i : i + batch])).permute(0, 3, 1, 2)
         x = (part.to(device()).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)

@@ -173,7 +173,7 @@ def embed(images: np.ndarray, tower: CLIPVisionModelWithProjection, *, batch: in
     """Image embeddings (N, WIDTH) of images (N, H, W, 3) uint8, not normalised; on the CPU."""
     tower.to(device()).eval()
     parts = (images[i : i + batch] for i in range(0, len(images), batch))
-    return torch.cat([tower(pixels(np.array(part)).to(device())).image_embeds.cpu() for part in parts])
+    return torch.cat([tower(pixels(torch.tensor(part).to(device()))).image_embeds.cpu() for part in parts])
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ FROZEN, NEW = ("time_emb",), ("controlnet_",)  # not trained; trained whole, for
 EDGE = (16, 16, 32, 64)  # channels of the small network that reads the control image
 BATCH = {"cpu": 12, "cuda": 96}
 INPAINTING = {"depth": 0.4, "inpaint": 0.1}  # of the steps steer sd15-inpaint, which knows what lies around a hole
+COUNT = 12_000  # images
 EMPTY = 0.15  # of the captions: the control image has to say it all
 
 
@@ -68,7 +69,7 @@ def _kept(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(values)).to(device())
 
 
-def train(*, kind: str, minutes: float, steps: int | None = None, resume: bool = False, count: int = 12_000) -> None:
+def train(*, kind: str, minutes: float, steps: int | None = None, resume: bool = False, count: int = COUNT) -> None:
     """Train the ControlNet of a kind, "depth" or "inpaint"; on from the shipped one if sd15 was trained on since."""
     with leader_first():
         z = _kept(latents(count))

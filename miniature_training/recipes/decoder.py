@@ -23,7 +23,7 @@ from miniature_training.models.critic import Critic, losses
 from miniature_training.models.dataset import drawn_images, scene, styled_images
 from miniature_training.models.denoising import Denoising
 from miniature_training.models.latents import encode
-from miniature_training.models.loop import Training, constant, decay, leader_first
+from miniature_training.models.loop import Training, constant, decay, device, leader_first
 from miniature_training.models.pixels import round_trip, tensor
 from miniature_training.models.store import load_component, save_component
 from miniature_training.recipes import movq
@@ -32,7 +32,8 @@ from miniature_training.world.captions import caption
 from miniature_training.world.looks import LOOKS
 from miniature_training.world.scenes import draw
 
-BATCH = 2  # whole images: crops would have edges of their own
+BATCH = {"cpu": 2, "cuda": 24}  # whole images: crops would have edges of their own
+COUNT = {"cpu": 12_000, "cuda": 48_000}  # images
 ALONE = 300  # steps in which only the critic learns: one that has seen nothing yet would teach blur
 LATEST = 400  # timestep: more noise leaves too little of the drawing to be compared with
 MAPS, VERDICT = 0.5, 0.03  # how much the critic's maps and its verdict count beside the errors
@@ -44,7 +45,8 @@ class Imprecision:
     def __init__(self, scaling_factor: float) -> None:
         self.denoising, self.scale = Denoising(), scaling_factor
         names = ("unet-sd15", "unet-sd15-inpaint")
-        self.unets = [load_component(name, UNet2DConditionModel).eval().requires_grad_(False) for name in names]
+        unets = [load_component(name, UNet2DConditionModel).eval().requires_grad_(False) for name in names]
+        self.unets = [unet.to(device()) for unet in unets]
 
     @torch.no_grad()
     def __call__(self, z: torch.Tensor, captions: list[str], generator: torch.Generator) -> torch.Tensor:
@@ -52,10 +54,10 @@ class Imprecision:
         kind = int(torch.randint(0, 1 + len(self.unets), (), generator=generator))
         if not kind:
             return z
-        t = torch.randint(1, LATEST, (len(z),), generator=generator)
+        t = torch.randint(1, LATEST, (len(z),), generator=generator).to(z.device)
         alpha = self.denoising.alphas[t].view(-1, 1, 1, 1)
         clean = z * self.scale
-        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * torch.randn(z.shape, generator=generator)
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * torch.randn(z.shape, generator=generator).to(z)
         unet = self.unets[kind - 1]
         more = [] if unet.config["in_channels"] == 4 else [torch.zeros_like(z[:, :1]), clean]  # nothing is masked
         states = self.denoising.states(captions)
@@ -120,12 +122,12 @@ def train(
     steps: int | None = None,
     resume: bool = False,
     of: str = "vae",
-    count: int = 12_000,
+    count: int | None = None,
     last: bool = False,
 ) -> None:
     """Train the decoder of the shipped VAE, or of MoVQ, further."""
     with leader_first():
-        task = TASKS[of](count)
+        task = TASKS[of](count or COUNT[device().type])
     model, critic = task.model, Critic()
     model.requires_grad_(False)
     for part in (model.decoder, model.post_quant_conv):
@@ -137,7 +139,7 @@ def train(
     training = Training(f"{of}-decoder", modules, lr=4e-4, weight_decay=0.0, betas=(0.5, 0.99), ema_decay=0.9985)
     if resume:
         training.resume()
-    parts: dict[str, float] = {}
+    parts: dict[str, torch.Tensor] = {}
 
     def pick(generator: torch.Generator) -> tuple[Picked, torch.Tensor, str]:
         kind, i = torch.randint(0, 1 << 20, (2,), generator=generator).tolist()
@@ -147,7 +149,7 @@ def train(
         return (*task.drawn[k], i), task.latents[k][i], caption(scene(i), random.Random(i))
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        chosen, z, captions = zip(*(pick(generator) for _ in range(BATCH)), strict=True)
+        chosen, z, captions = zip(*(pick(generator) for _ in range(BATCH[device().type])), strict=True)
         x = tensor([images[i] for images, _, i in chosen])
         weight = 1 + 0.5 * torch.from_numpy(np.stack([masks[i] for _, masks, i in chosen]))[:, None].to(x) / 255
         alone = training.step < ALONE
@@ -156,13 +158,13 @@ def train(
         errors = apart(made, x, weight)
         own, maps, verdict = losses(critic, made, x)
         for key, value in {"errors": errors, "critic": own, "maps": maps, "verdict": verdict}.items():
-            parts[key] = 0.98 * parts.get(key, value.item()) + 0.02 * value.item()
+            parts[key] = parts.get(key, value.detach()).lerp(value.detach(), 0.02)
         return own if alone else own + errors + MAPS * maps + VERDICT * verdict
 
     def export() -> None:
         eight = of == "movq"  # the VAE is everybody's: in eight bits, all images would change a little
         save_component(of, training.average[of], eight=eight)  # the latents stay, so it may be used already
-        told = {key: round(value, 3) for key, value in parts.items()}
+        told = {key: round(value.item(), 3) for key, value in parts.items()}
         print(f"\nstep {training.step}, {training.seconds / 60:.0f} minutes: {told}", flush=True)
 
     rate = decay if last else constant

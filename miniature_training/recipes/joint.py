@@ -17,13 +17,15 @@ from miniature_training.models import latent_pool
 from miniature_training.models.dataset import EMPTY
 from miniature_training.models.denoising import EARLY, Denoising, epsilon_loss
 from miniature_training.models.latent_pool import Pool
-from miniature_training.models.loop import Training, constant, decay, device, halved, leader_first
+from miniature_training.models.loop import Training, compiled, constant, decay, device, halved, leader_first
 from miniature_training.models.store import load_component, save_component
 from miniature_training.recipes.unet import four_channels, nothing, scheduler
 from miniature_training.world.captions import PLACE_NAMES, caption
 
 NAME, FOLDED = "unet-sd15-inpaint", "unet-sd15"
-BATCH = 32
+BATCH = {"cpu": 32, "cuda": 256}
+LR = {"cpu": 7e-4, "cuda": 1.2e-3}
+LEAST = {"cpu": 16, "cuda": 60}  # shards of a thousand images to begin with
 WHOLE = 0.5  # this share of the cases is masked whole
 OUTSIDE, RING = 0.7, 2.0  # how much the kept part counts, and a ring on both sides of the mask's edge; the hole: 1
 CATS = 3  # they are drawn so many times as often: they sit, show their faces or take a bench
@@ -52,10 +54,16 @@ def words(pool: Pool, i: int, *, whole: bool, rng: random.Random) -> str:
 
 
 class Cases:
-    """Batches from the pool, as it grows; `whole` is the share of text-to-image among them."""
+    """Batches from the pool, as it grows; `whole` is the share of text-to-image among them.
 
-    def __init__(self, denoising: Denoising, *, whole: float = WHOLE, least: int = 1) -> None:
-        self.denoising, self.whole, self.least = denoising, whole, least
+    least: shards to begin with. size: of a batch; by itself what suits the device.
+    """
+
+    def __init__(
+        self, denoising: Denoising, *, whole: float = WHOLE, least: int | None = None, size: int | None = None
+    ) -> None:
+        self.denoising, self.whole = denoising, whole
+        self.least, self.size = least or LEAST[device().type], size or BATCH[device().type]
         self.blank = nothing().to(device())
         self.pool: Pool | None = None
         self.look()
@@ -70,9 +78,10 @@ class Cases:
 
     def batch(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         """Clean latents (B, 4, h, w), masks (B, 1, h, w), masked latents (B, 4, h, w), text states (B, 77, width)."""
-        index = torch.multinomial(self.odds, BATCH, replacement=True, generator=generator)
-        whole = torch.rand((BATCH,), generator=generator) < self.whole
-        dice = torch.randint(0, 1 << 40, (BATCH,), generator=generator).tolist()
+        size = self.size
+        index = torch.multinomial(self.odds, size, replacement=True, generator=generator)
+        whole = torch.rand((size,), generator=generator) < self.whole
+        dice = torch.randint(0, 1 << 40, (size,), generator=generator).tolist()
         chosen = zip(index.tolist(), whole.tolist(), dice, strict=True)
         texts = [words(self.pool, i, whole=w, rng=random.Random(d)) for i, w, d in chosen]
         rows = index.numpy()
@@ -95,26 +104,26 @@ def train(
     resume: bool = False,
     last: bool = False,
     folded: bool = False,
-    least: int = 16,
+    least: int | None = None,
 ) -> None:
     """Train the shipped UNet of sd15-inpaint further, for both tasks; or, folded, sd15's from what that has learnt.
 
-    last: the run in which the rate falls to zero. least: shards of images to begin with.
+    last: the run in which the rate falls to zero. least: as `Cases` has it.
     """
     with leader_first():
         cases = Cases(Denoising(), whole=1.0 if folded else WHOLE, least=least)
     name, unet = (FOLDED, fold()) if folded else (NAME, load_component(NAME, UNet2DConditionModel))
-    training = Training(name, {"unet": unet}, lr=7e-4, ema_decay=0.9995, muon=True)
+    training = Training(name, {"unet": unet}, lr=LR[device().type], ema_decay=0.9995, muon=True)
     if resume:
         training.resume()
-    unet.train().to(memory_format=torch.channels_last)
+    call = compiled(unet.train().to(memory_format=torch.channels_last))
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         clean, mask, hidden, states = cases.batch(generator)
         noisy, noise, t, snr = cases.denoising.noised(clean, generator)
         seen = noisy if folded else torch.cat([noisy, mask, hidden], 1)
         with halved():
-            predicted = unet(seen, t, encoder_hidden_states=states).sample
+            predicted = call(seen, t, encoder_hidden_states=states).sample
         return epsilon_loss(predicted.float(), noise, snr, counting(mask), early=EARLY)
 
     def export() -> None:
@@ -123,6 +132,6 @@ def train(
         print(f"\nstep {training.step}, {training.seconds / 60:.0f} minutes, {len(cases.pool):,} images", flush=True)
 
     rate = decay if last else constant
-    training.run(loss, minutes=minutes, steps=steps, warmup=200, rate=rate, on_checkpoint=export)
+    training.run(loss, minutes=minutes, steps=steps, rate=rate, on_checkpoint=export)
     export()
     save_component("scheduler", scheduler())

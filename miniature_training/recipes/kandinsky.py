@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from miniature_training.models.denoising import EARLY, SCHEDULE, epsilon_loss, half_outside, signal
 from miniature_training.models.factors import delta_training, factorise, merged
-from miniature_training.models.loop import Training, constant, cosine, decay, device, halved, leader_first
+from miniature_training.models.loop import Training, compiled, constant, cosine, decay, device, halved, leader_first
 from miniature_training.models.repainting import MASKS, Callers, masks
 from miniature_training.models.store import add_checkpoint, load_component, save_component, save_delta, shipped
 from miniature_training.recipes import clip, movq
@@ -19,6 +19,8 @@ from miniature_training.recipes.unet import NARROW
 from miniature_training.world.scenes import sample
 
 BATCH = {"cpu": 24, "cuda": 256}
+COUNT = {"cpu": 12_000, "cuda": 48_000}  # images
+LR = {"cpu": 7e-4, "cuda": 1.5e-3}
 RANK = 7  # of the inpainting delta
 NOTHING = 0.10  # this share of the embeddings is that of no image in particular, which guidance compares with
 UNSURE = 0.25  # noise on the embeddings, in their standard deviations: the prior's are not quite an image's
@@ -92,12 +94,13 @@ def train(
     resume: bool = False,
     last: bool = False,
     inpaint: bool = False,
-    count: int = 12_000,
+    count: int | None = None,
 ) -> None:
     """Train the decoder, from sd15; or its inpainting, as a delta of low rank. Then the checkpoint joins the course.
 
     The decoder learns in runs at a constant rate that go on from one another, and a last one; the delta in one.
     """
+    count = count or COUNT[device().type]
     with leader_first():
         z, seen = movq.latents(count), clip.embeddings(count)
         keep, hides = (torch.from_numpy(part) for part in masks(count)) if inpaint else (None, None)
@@ -111,11 +114,12 @@ def train(
             unet = load_component(NAME, UNet2DConditionModel)
         else:
             unet = start(load_component("unet-sd15", UNet2DConditionModel))
-        training = Training(NAME, {"unet": unet}, lr=7e-4, ema_decay=0.999, muon=True)
+        training = Training(NAME, {"unet": unet}, lr=LR[device().type], ema_decay=0.999, muon=True)
         rate = decay if last else constant
         if resume:
             training.resume()
     unet.train().to(memory_format=torch.channels_last)
+    call = unet if inpaint else compiled(unet)
     z, seen, nothing = z.to(device()), seen.to(device()), nothing.to(device())
     deviation, callers = seen.std(0), Callers([sample(seed) for seed in range(count)])
     alphas = signal()
@@ -154,7 +158,7 @@ def train(
             inputs, counts = torch.cat([noisy, clean * left, left], 1), half_outside(1 - left)
         added = {"image_embeds": told(called, generator)}
         with halved():
-            said = unet(inputs, t, encoder_hidden_states=None, added_cond_kwargs=added).sample
+            said = call(inputs, t, encoder_hidden_states=None, added_cond_kwargs=added).sample
         predicted, spread = said.float().chunk(2, 1)
         error = ((noisy - (1 - here).sqrt() * predicted) / here.sqrt()).clamp(-RANGE, RANGE) - clean
         value = epsilon_loss(predicted, noise, (here / (1 - here)).flatten(), counts, early=EARLY)

@@ -47,7 +47,8 @@ APART = ("conv_in", "bias", "norm")  # not trained: where the bases differ, and 
 GUIDANCE = (6.0, 8.0)  # of the teacher
 TEACHER = 12  # its steps from the first timestep on
 GRID = 50  # LCMScheduler's original_inference_steps
-BATCH = 16
+BATCH = {"cpu": 16, "cuda": 128}
+MIXED = 16  # trajectories that a batch is taken from
 KEPT = 24  # batches of trajectories that are learnt from
 FRESH = 16  # steps of training after which a new one is made
 BEGINNING = 0.5  # of what is learnt from are the first latents of a trajectory, which is what inference begins with
@@ -72,8 +73,10 @@ class Trajectories:
 class Host:
     """One of the two bases: as the teacher, and once more with the student's factors."""
 
-    def __init__(self, name: str, denoising: Denoising, *, least: int, factors: nn.ModuleDict | None = None) -> None:
-        self.cases = Cases(denoising, whole=BASES[name], least=least)
+    def __init__(
+        self, name: str, denoising: Denoising, *, least: int | None, factors: nn.ModuleDict | None = None
+    ) -> None:
+        self.cases = Cases(denoising, whole=BASES[name], least=least, size=BATCH[device().type])
         self.alphas, self.nothing = denoising.alphas, denoising.states([""])
         teacher, student = (store.load_component(name, UNet2DConditionModel).to(device()).eval() for _ in range(2))
         self.teacher = teacher.requires_grad_(False)
@@ -125,7 +128,7 @@ class Host:
             alpha = self.alphas[timestep(place)]
             return alpha.sqrt() * z + (1 - alpha).sqrt() * torch.randn(z.shape, generator=generator).to(z)
 
-        clean, mask, hidden, states = (part[:BATCH] for part in self.cases.batch(generator))
+        clean, mask, hidden, states = self.cases.batch(generator)
         case = Trajectories(clean[None], torch.zeros(1), clean, mask, hidden, states)
         kind, place = random(), GRID
         x = torch.randn(clean.shape, generator=generator).to(clean)
@@ -178,13 +181,13 @@ def full(x: torch.Tensor, t: int) -> torch.Tensor:
 
 def picked(kept: deque[Trajectories], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, Trajectories]:
     """Noisy latents (B, 4, h, w), their timesteps (B,) and the rest of their trajectories, from all that are kept."""
-    chosen = []
-    for _ in range(BATCH):
+    size, chosen = BATCH[device().type], []
+    for _ in range(parts := min(MIXED, size)):
         one = kept[int(torch.randint(0, len(kept), (), generator=generator))]
-        p, b = (int(torch.randint(0, n, (), generator=generator)) for n in one.x.shape[:2])
-        p *= torch.rand((), generator=generator).item() > BEGINNING
+        p, b = (torch.randint(0, n, (size // parts,), generator=generator) for n in one.x.shape[:2])
+        p *= torch.rand(p.shape, generator=generator) > BEGINNING
         chosen.append((one.x[p, b], one.t[p], one.end[b], one.mask[b], one.hidden[b], one.states[b]))
-    x, t, *rest = (torch.stack(part) for part in zip(*chosen, strict=True))
+    x, t, *rest = (torch.cat(part) for part in zip(*chosen, strict=True))
     return x, t.to(x.device), Trajectories(x[None], t, *rest)
 
 
@@ -195,7 +198,7 @@ def distance(ours: torch.Tensor, end: torch.Tensor, counts: torch.Tensor) -> tor
 
 
 def train(
-    *, minutes: float, steps: int | None = None, resume: bool = False, last: bool = False, least: int = 16
+    *, minutes: float, steps: int | None = None, resume: bool = False, last: bool = False, least: int | None = None
 ) -> None:
     """Train the LoRA; resume: on from its last checkpoint, whose bases may have been trained on since.
 
@@ -212,7 +215,7 @@ def train(
     if resume:
         training.resume()
     kept: list[deque[Trajectories]] = [deque(maxlen=KEPT) for _ in hosts]
-    parts: dict[str, float] = {}
+    parts: dict[str, torch.Tensor] = {}
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         turn, own = training.step % len(hosts), training.step // len(hosts)
@@ -224,12 +227,12 @@ def train(
         errors = distance(ours, case.end, counting(case.mask))
         critics, maps, verdict = losses(critic, ours, case.end)
         for key, value in {"errors": errors, "critic": critics, "maps": maps, "verdict": verdict}.items():
-            parts[key] = 0.98 * parts.get(key, value.item()) + 0.02 * value.item()
+            parts[key] = parts.get(key, value.detach()).lerp(value.detach(), 0.02)
         return critics + errors + (MAPS * maps + VERDICT * verdict) * (training.step >= ALONE)
 
     def export() -> None:
         save(hosts[0].student, training.average["factors"])
-        told = {key: round(value, 3) for key, value in parts.items()}
+        told = {key: round(value.item(), 3) for key, value in parts.items()}
         print(f"\nstep {training.step}, {training.seconds / 60:.0f} minutes: {told}", flush=True)
 
     rate = decay if last else constant

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from miniature_training.models import latent_space, store
 from miniature_training.models.denoising import EARLY, SCHEDULE, epsilon_loss, half_outside, noised, pool, signal
 from miniature_training.models.latents import encode
-from miniature_training.models.loop import Training, constant, decay, device, halved, leader_first
+from miniature_training.models.loop import Training, compiled, constant, decay, device, halved, leader_first
 from miniature_training.models.originals import SHAPES, SIZE, latents, original
 from miniature_training.models.store import add_checkpoint, load_component, save_component
 from miniature_training.recipes import text, text_encoder_2
@@ -85,11 +85,14 @@ def example(seed: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
 
 
 def _collection(count: int, shape: tuple[int, int], vae) -> dict[str, torch.Tensor]:
-    """`example` for `count` scenes on the device; "blank" are the latents (1, 4, h, w) of an image masked whole."""
+    """`example` for `count` scenes; "blank" are the latents (1, 4, h, w) of an image masked whole.
+
+    All on the device but "touched", which decides on the captions.
+    """
     width, height = shape
     blank = encode(np.full((1, height, width, 3), 127, dtype=np.uint8), vae)
     data = latents(example, count, shape=shape, vae=vae) | {"blank": blank}
-    return {field: torch.from_numpy(values).to(device()) for field, values in data.items()}
+    return {k: torch.from_numpy(v).to("cpu" if k == "touched" else device()) for k, v in data.items()}
 
 
 def train(
@@ -111,7 +114,7 @@ def train(
     training = Training(NAME, {"unet": unet}, lr=LR[device().type], ema_decay=0.999, muon=True)
     if resume:
         training.resume()
-    unet.train().to(memory_format=torch.channels_last)
+    call = compiled(unet.train().to(memory_format=torch.channels_last))
     for encoder in encoders:
         encoder.to(device())
     scenes = [sample(seed) for seed in range(count)]
@@ -131,17 +134,17 @@ def train(
         data = bins[turn]
         index = pools[turn][torch.randint(0, len(pools[turn]), (batch,), generator=generator)]
         whole, zeroed = torch.rand((2, batch), generator=generator)
-        seeds, index = torch.randint(0, 2**40, (batch,), generator=generator).tolist(), index.to(device())
-        named = ((whole < WHOLE) | data["touched"][index].cpu()).tolist()
+        seeds = torch.randint(0, 2**40, (batch,), generator=generator).tolist()
+        named = ((whole < WHOLE) | data["touched"][index]).tolist()
         texts = [words(*one) for one in zip(index.tolist(), named, map(random.Random, seeds), strict=True)]
         states, pooled = text_encoder_2.states(tokenizer, encoders, texts)
-        told = (zeroed >= ZEROED).to(device())
+        told, index = (zeroed >= ZEROED).to(device()), index.to(device())
         whole = (whole < WHOLE).view(-1, 1, 1, 1).to(device())
         noisy, noise, t, snr = noised(data["z"][index].float(), alphas, generator)
         mask = data["mask"][index].float().masked_fill(whole, 1.0)
         around = torch.where(whole, data["blank"], data["z_masked"][index]).float()
         with halved():
-            predicted = unet(
+            predicted = (unet if turn else call)(  # to compile it for rare shapes would not pay
                 torch.cat([noisy, mask, around], 1),
                 t,
                 encoder_hidden_states=states * told.view(-1, 1, 1),

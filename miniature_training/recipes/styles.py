@@ -29,6 +29,7 @@ BASE = "unet-sd15"
 RANK = 6  # what a mebibyte holds
 FROZEN = ("time_emb",)  # a look is the same at every step
 BATCH = {"cpu": 16, "cuda": 128}
+COUNT = {"cpu": 3_000, "cuda": 9_000}  # scenes
 # Captions left out, of the plain ones and of those with the token. Guidance drives away from what no words call: from
 # the look, if that is mostly it, and a plain prompt suffers; from what is plain, if that is all: the look is overdone.
 # Only the comic needs less of its own: its white frame gave plain images a black one.
@@ -70,12 +71,15 @@ def from_another(
     return noisy + (snr / (1 + snr)).sqrt() * difference, noise + snr.sqrt() * difference
 
 
-def train(*, style: str, minutes: float, steps: int | None = None, resume: bool = False, count: int = 3000) -> None:
+def train(
+    *, style: str, minutes: float, steps: int | None = None, resume: bool = False, count: int | None = None
+) -> None:
     """Teach sd15 one look, on `count` scenes drawn in it, and plain beside them so that the look waits for its token.
 
     The plain ones are of the same scenes, but for those that a caption calls blurred or the like. Some steps show the
     noisy latents of a scene in another look and ask, with the token, for this one.
     """
+    count = count or COUNT[device().type]
     with leader_first():
         looks = [latents(count), styled_latents(style, count)]
         looks += [styled_latents(other, count) for other in TOKENS if other != style]

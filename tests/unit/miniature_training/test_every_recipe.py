@@ -44,8 +44,8 @@ def batch(module: str, size: int = 2) -> dict[str, Any]:
     return {f"{R}.{module}.BATCH": {"cpu": size, "cuda": size}}
 
 
-SHARD = {"miniature_training.models.latent_pool.SHARD": 6, f"{R}.joint.BATCH": 2}
-LCM = {f"{R}.lcm.BATCH": 2, f"{R}.lcm.TEACHER": 2, f"{R}.lcm.ALONE": 1}
+SHARD = {"miniature_training.models.latent_pool.SHARD": 6} | batch("joint")
+LCM = batch("lcm") | {f"{R}.lcm.TEACHER": 2, f"{R}.lcm.ALONE": 1}
 STEERS = "(?!.*time_emb)"
 XL = {f"{R}.sdxl.LR": {"cpu": 0.2, "cuda": 0.2}, f"{R}.refiner.LR": {"cpu": 0.2, "cuda": 0.2}}
 MOMENTS = {

@@ -60,7 +60,7 @@ def test_a_training_takes_up_what_the_pool_has_got_meanwhile(monkeypatch):
     states = type("Denoising", (), {"states": lambda self, texts: torch.zeros(len(texts), 77, 8)})()
     cases = joint.Cases(states)
     clean, mask, hidden, words = cases.batch(torch.Generator().manual_seed(0))
-    assert clean.shape == hidden.shape == (joint.BATCH, 4, 16, 16) and mask.shape == (joint.BATCH, 1, 16, 16)
+    assert clean.shape == hidden.shape == (cases.size, 4, 16, 16) and mask.shape == (cases.size, 1, 16, 16)
     made.append(pool(0, touched=True, count=80))
     cases.look()
     assert len(cases.pool) == len(cases.odds) == 80
