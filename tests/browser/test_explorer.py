@@ -106,17 +106,18 @@ def test_dragging_strength_shows_live_images_and_release_the_full_image(explore)
 
 
 @pytest.mark.skipif("lcm" not in miniatures.recipes(), reason="the few-step LoRA is not shipped")
-def test_the_image_follows_the_brush_and_only_a_released_stroke_is_kept(explore) -> None:
+@pytest.mark.parametrize("tool", ["Brush", "Rectangle", "Ellipse", "Lasso"])
+def test_the_image_follows_the_hand_and_only_what_is_released_is_kept(explore, tool) -> None:
     explorer = explore(num_inference_steps=20, live=True)
     page, canvas = explorer.page, explorer.root.locator(".ex-cover .mp-canvas")
     badge = explorer.root.locator(".ex-badge", has_text="Live")
 
     def hold(height):
-        """Draws a stroke, and holds the brush there; the live image of it."""
+        """Draws a stroke or a shape, a tenth of the image high, and holds the pen there; the live image of it."""
         canvas.scroll_into_view_if_needed()
         box = canvas.bounding_box()
-        for number, share in enumerate((0.2, 0.35, 0.5, 0.65)):
-            page.mouse.move(box["x"] + share * box["width"], box["y"] + height * box["height"], steps=3)
+        for number, (across, down) in enumerate([(0.2, 0), (0.35, 0.05), (0.5, 0.1), (0.65, 0.08)]):
+            page.mouse.move(box["x"] + across * box["width"], box["y"] + (height + down) * box["height"], steps=3)
             if not number:
                 page.mouse.down()
             page.wait_for_timeout(60)
@@ -130,11 +131,12 @@ def test_the_image_follows_the_brush_and_only_a_released_stroke_is_kept(explore)
         return canvas.evaluate(f"(canvas, [x, y]) => canvas.getContext('2d').{pixel}.data[3]", [x, y])
 
     explorer.status("Full image")
+    explorer.button(tool).click()
     first, mask = explorer.made(), "print(explorer.parameters['mask_image'].tobytes().count(255))"
     before = explorer.notebook.python(mask)
     live = hold(0.1)
     assert live != first and explorer.thumbs().count() == 1
-    assert alpha(0.45, 0.1) == 0, "the mask hides the live image"
+    assert alpha(0.45, 0.165) == 0, "the mask hides the live image"
     page.mouse.up()
     explorer.status("Full image")
     full = explorer.made()
@@ -142,7 +144,7 @@ def test_the_image_follows_the_brush_and_only_a_released_stroke_is_kept(explore)
     after = explorer.notebook.python(mask)
     assert int(after) > int(before)
 
-    assert hold(0.92) != full
+    assert hold(0.89) != full
     page.keyboard.press("Escape")
     explorer.status("Full image")
     page.mouse.up()

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setMaxListeners } from "node:events";
 import test, { mock } from "node:test";
-import { inflate, pack, unpack } from "../../helpers/widgets/js/bits.js";
+import { equal, inflate, pack, unpack } from "../../helpers/widgets/js/bits.js";
 import { BUILDERS, followRange } from "../../helpers/widgets/js/explorer_controls.js";
 import { ExplorerStore } from "../../helpers/widgets/js/explorer_store.js";
 import { Stroke } from "../../helpers/widgets/js/explorer_stroke.js";
@@ -103,7 +103,7 @@ test("a text is moving while one types and rests, chosen after a longer rest, wi
   mock.timers.reset();
 });
 
-// ---- A stroke that is drawn
+// ---- A stroke or a shape that is drawn
 
 const SIDE = 32, rest = (time) => new Promise((done) => { setTimeout(done, time); });
 
@@ -113,13 +113,18 @@ async function settled({ sent }, count) {
   await rest(20);
 }
 
-/** A hand that paints with a brush of two pixels, and the explorer that hears of it. */
+/** A hand with a brush of two pixels, unless `traits` say another tool, and the explorer that hears of it. */
 function openHand(traits = {}) {
   const painter = newModel({ tool: "brush", brush_size: 2, softness: 0, level: 255, ...traits }), mask = newMask(SIDE, SIDE);
   const model = newModel(), commits = [];
   const store = {
     model: painter, mask, bits: pack(mask.data), stroke: null, show() {},
-    commit() { this.bits = pack(mask.data); commits.push(model.sent.length); },
+    commit() {
+      const changed = !equal(this.bits, pack(mask.data));
+      this.bits = pack(mask.data);
+      commits.push(model.sent.length);
+      return changed;
+    },
     restore() { unpack(this.bits, mask.data); },
   };
   store.stroke = new Stroke(store, model, signal);
@@ -190,6 +195,79 @@ test("Python hears that a stroke was given up, if it knew of it", async () => {
   hand.drop();
   await settled(model, 2);
   assert.deepEqual([(await painted(model)).slice(1), commits, mask.data.some(Boolean)], [[null], [], false]);
+});
+
+/** The packed mask of a message. */
+const bitsOf = ({ buffers }) => inflate(new Uint8Array(buffers[0]));
+
+/** Python answers until it has heard of everything. */
+async function heard(model, stroke) {
+  for (let answered = 0; stroke.newest || stroke.away; await rest(1)) {
+    if (model.sent.length > answered) { answered = model.sent.length; model.hear({ kind: "drawn" }); }
+  }
+}
+
+const PATH = [[3, 3], [20, 5], [21, 18], [15, 24]].map(([x, y]) => ({ x, y }));
+
+for (const [tool, keys] of [["rectangle"], ["rectangle", true], ["ellipse"], ["ellipse", true], ["lasso"]]) {
+  test(`while a shape is drawn, the mask is sent that would be kept if it ended there: ${tool}${keys ? " by keys" : ""}`, async () => {
+    for (const erase of [false, true]) {
+      for (let count = 3; count <= PATH.length; count++) {
+        const { hand, model, commits, mask } = openHand({ tool }), { store } = hand;
+        for (let i = 0; i < mask.data.length; i++) mask.data[i] = i % SIDE < 12 ? 255 : 0;
+        const before = store.bits = pack(mask.data);
+        hand.begin(PATH[0], { erase, keys });
+        for (const point of PATH.slice(1, count)) hand.move(point);
+        await heard(model, store.stroke);
+        assert.deepEqual([store.bits, pack(mask.data), commits], [before, before, []]);
+        const { length } = model.sent, drawn = await bitsOf(model.sent[length - 1]);
+        hand.end();
+        assert.deepEqual([store.bits, commits, model.sent.length], [drawn, [length], length]);
+        assert.notDeepEqual(drawn, before);
+      }
+    }
+  });
+}
+
+for (const tool of ["rectangle", "ellipse", "lasso"]) {
+  test(`of a shape too only the newest mask waits, and nothing comes after it was given up: ${tool}`, async () => {
+    const { hand, model, answer } = openHand({ tool }), { store } = hand, blank = store.bits;
+    hand.begin(at(4));
+    for (let x = 5; x < 12; x++) hand.move({ x, y: x + 8 });
+    await settled(model, 1);
+    for (let x = 12; x < 24; x++) hand.move({ x, y: 40 - x });
+    await settled(model, 1);
+    assert.equal(model.sent.length, 1);
+    await answer(undefined, 2);
+    assert.equal(model.sent.length, 2);
+    hand.move({ x: 28, y: 20 });
+    hand.drop();
+    await answer();
+    assert.deepEqual([model.sent.slice(2), store.bits], [[{ kind: "draw" }], blank]);
+  });
+}
+
+test("a shape that shrinks to nothing is nothing to Python too, and when it ends so, Python goes back", async () => {
+  const { hand, model, answer, commits } = openHand({ tool: "rectangle" }), { store } = hand, blank = store.bits;
+  hand.begin(at(4));
+  hand.move({ x: 20, y: 20 });
+  await settled(model, 1);
+  hand.move(at(4));
+  await answer(undefined, 2);
+  assert.deepEqual(await bitsOf(model.sent[1]), blank);
+  await answer();
+  hand.end();
+  assert.deepEqual([model.sent.slice(2), commits, store.bits], [[{ kind: "draw" }], [2], blank]);
+});
+
+test("the box of a select is not sent: Python finds the mask", async () => {
+  const { hand, model } = openHand({ tool: "select" }), asked = [];
+  hand.store.select = (where) => asked.push(where);
+  hand.begin(at(4));
+  hand.move({ x: 20, y: 20 });
+  hand.end();
+  await settled(model, 0);
+  assert.deepEqual([model.sent, asked], [[], [{ box: [4, 9, 20, 20], value: 255 }]]);
 });
 
 test("what changes nothing is not sent, nor is a shape before it is there", async () => {

@@ -39,7 +39,7 @@ class Explorer(RenderWidget):
         the brush; each stroke makes a new one. "Accept" makes the result the image that one paints on next.
     control: with a ControlNet, what it looks at: "depth", "canny", "inpaint" (the image with a hole where it is
         masked), or "given", what is passed as control_image. Text-to-image begins with `image` as it is.
-    live: while a value is changed or a stroke drawn, make finished images of four steps with the few-step LoRA,
+    live: while a value is changed or the mask drawn, make finished images of four steps with the few-step LoRA,
         CATALOG["lcm"], instead of drafts; by itself where the pipeline has one. A value that such images do not follow
         (guidance, the negative prompt, steps, scheduler) is seen in drafts. True raises ValueError, with the reason,
         where there is none.

@@ -1,14 +1,14 @@
 // @ts-check
-// A stroke's mask on its way to Python while it is drawn, so that the image follows the brush. One is under way until Python
-// has answered; of those that come meanwhile only the newest is sent.
+// The mask on its way to Python while a stroke or a shape is drawn, so that the image follows the hand. One is under way until
+// Python has answered; of those that come meanwhile only the newest is sent.
 import { deflate, equal, pack } from "./bits.js";
 import { hear } from "./dom.js";
 
 export class Stroke {
   number = 0;  // of the stroke
-  waiting = false;  // whether the mask has changed since it was last sent
+  newest = null;  // gives the mask so far, where the hand has moved since one was sent
   away = false;  // whether Python has still to answer
-  told = false;  // whether it has heard of this stroke
+  told = null;  // what it has heard last of this stroke
 
   /** `store`: that of the mask; `model`: the explorer's. */
   constructor(store, model, signal) {
@@ -17,16 +17,16 @@ export class Stroke {
     hear(model, "msg:custom", ({ kind, asked }) => { if (kind === "drawn" || asked === "draw") this.answered(); }, signal);
   }
 
-  /** The brush has moved. */
-  draw() {
-    this.waiting = true;
+  /** The hand has moved; `newest` gives the mask as it would be if it ended here. */
+  draw(newest) {
+    this.newest = newest;
     this.send();
   }
 
-  /** The brush was lifted: the mask is sent as after any other change. Or the stroke was given up, and Python goes back. */
-  end(kept) {
-    if (this.told && !kept) this.model.send({ kind: "draw" });
-    this.told = false;
+  /** The stroke has changed the mask, which is sent as after any other change. Or it has not, and Python goes back. */
+  end(changed) {
+    if (this.told && !changed) this.model.send({ kind: "draw" });
+    this.told = this.newest = null;
     this.number++;
   }
 
@@ -36,17 +36,17 @@ export class Stroke {
   }
 
   async send() {
-    if (this.away || !this.waiting) return;
-    this.waiting = false;
-    const bits = pack(this.store.mask.data), { number } = this;
-    if (equal(bits, this.store.bits)) return;
+    if (this.away || !this.newest) return;
+    const bits = pack(this.newest().data), { number } = this;
+    this.newest = null;
+    if (equal(bits, this.told ?? this.store.bits)) return;
     this.away = true;
     const { buffer } = await deflate(bits);
     if (number !== this.number) {
       this.answered();
       return;
     }
-    this.told = true;
+    this.told = bits;
     this.model.send({ kind: "draw" }, undefined, [buffer]);
   }
 }

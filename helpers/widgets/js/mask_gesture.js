@@ -39,7 +39,7 @@ export class Hand {
     this.gesture = { tool, value, keys, held: false, points: [point, point], margin };
     if (isBrush(tool)) this.gesture.line = newStroke(this.store.mask, { value, softness: model.get("softness") });
     if (isBrush(tool)) this.stroke(this.gesture, point, pressure);
-    this.draw();
+    this.show();
   }
 
   stroke({ points, line }, point, pressure) {
@@ -47,7 +47,13 @@ export class Hand {
     const from = points[0];
     points[0] = point;
     this.store.show(paintLine(mask, from, point, radius, line));
-    this.store.stroke?.draw();
+  }
+
+  /** The screen follows the gesture, and so does whoever hears of a mask while it is drawn. */
+  show() {
+    const { gesture, store: { mask, stroke } } = this;
+    stroke?.draw(() => paintShape({ ...mask, data: mask.data.slice() }, gesture));
+    this.draw();
   }
 
   move(point, { square = false, pressure = 1 } = {}) {
@@ -57,26 +63,24 @@ export class Hand {
     else if (tool !== "lasso") points[1] = square ? squared(start, point) : point;
     else if (keys) points[points.length - 1] = point;
     else points.push(point);
-    this.draw();
+    this.show();
   }
 
   end() {
     if (!this.gesture) return;
-    const { tool, points, value, margin } = this.gesture, { mask } = this.store;
+    const { gesture, store } = this;
     this.gesture = null;
-    this.store.stroke?.end(true);
-    if (tool === "select") {
-      this.find(points, value, margin);
+    if (gesture.tool === "select") {
+      this.find(gesture);
       return;
     }
-    if (tool === "lasso") paintPolygon(mask, points, value);
-    if (tool === "rectangle") paintRectangle(mask, snap(points[0], points[1], margin), value);
-    if (tool === "ellipse") paintEllipse(mask, snap(points[0], points[1], margin), value);
-    this.store.commit();
+    paintShape(store.mask, gesture);
+    const changed = store.commit();
+    store.stroke?.end(changed);
   }
 
   /** Asks Python for the object in a box, or under a click; it answers with a new mask. */
-  find([start, end], value, margin) {
+  find({ points: [start, end], value, margin }) {
     const { x0, y0, x1, y1 } = snap(start, end, margin), { width, height } = this.store.mask;
     const clicked = Math.max(Math.abs(end.x - start.x), Math.abs(end.y - start.y)) < TWITCH;
     if (clicked && pixelAt(start, this.store.mask) < 0) return;
@@ -215,6 +219,14 @@ export class Hand {
     const painted = level === 255 ? "painted" : level ? `painted to ${Math.round(level / 2.55)} %` : "not painted";
     return `x ${Math.floor(x)}, y ${Math.floor(y)}, ${painted}`;
   }
+}
+
+/** Paints the shape of a gesture; a brush has painted already, and a select paints nothing. Returns the mask. */
+function paintShape(mask, { tool, points, value, margin }) {
+  if (tool === "lasso") paintPolygon(mask, points, value);
+  if (tool === "rectangle") paintRectangle(mask, snap(points[0], points[1], margin), value);
+  if (tool === "ellipse") paintEllipse(mask, snap(points[0], points[1], margin), value);
+  return mask;
 }
 
 function squared(start, { x, y }) {

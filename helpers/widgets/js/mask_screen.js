@@ -156,7 +156,7 @@ export class MaskScreen {
     else if (tool === "ellipse") path.ellipse(x0 + rx, y0 + ry, rx, ry, 0, 0, 2 * Math.PI);
     else points.forEach((point) => path.lineTo(point.x, point.y));
     path.closePath();
-    context.globalAlpha = 0.45;
+    context.globalAlpha = this.opacity;
     context.fillStyle = value ? this.store.model.get("colour") : "#000";
     context.fill(path, "nonzero");
     context.globalAlpha = 1;

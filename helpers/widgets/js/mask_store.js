@@ -82,13 +82,14 @@ export class MaskStore {
     this.show();
   }
 
-  /** Ends a change: one step of history, and Python hears of it. */
+  /** Ends a change: one step of history, and Python hears of it. Returns whether anything has changed. */
   commit() {
     this.show();
     const bits = pack(this.mask.data);
-    if (equal(bits, this.bits)) return;
+    if (equal(bits, this.bits)) return false;
     this.remember(bits);
     this.send();
+    return true;
   }
 
   remember(bits) {

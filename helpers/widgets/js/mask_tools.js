@@ -14,7 +14,7 @@ const HELP = [
   ["[ ]", "smaller or larger brush"],
   ["Shift", "square or circle while you drag"],
   ["Alt or right button", "erase with any tool; so does the other end of a pen"],
-  ["Esc", "give up a shape"],
+  ["Esc", "give up a stroke or a shape"],
   ["Ctrl+Z  Ctrl+Shift+Z", "undo, redo"],
   ["I G S Delete", "invert, grow, shrink, clear"],
   ["+ − 0", "zoom; or Ctrl+wheel, or two fingers"],
