@@ -80,12 +80,13 @@ def class_named(name: Any) -> Any:
     """diffusers' scheduler class of that name, or a ValueError that suggests the name that was probably meant."""
     import diffusers
 
-    known = [key for key in dir(diffusers) if key.endswith("Scheduler")]
-    if not isinstance(name, str) or name not in known:
+    found = getattr(diffusers, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
+    if found is None:
+        known = [key for key in dir(diffusers) if key.endswith("Scheduler")]
         raise ValueError(
             f"scheduler={reprlib.repr(name)}: diffusers has no such scheduler. {did_you_mean(str(name), known)}"
         )
-    return getattr(diffusers, name)
+    return found
 
 
 def check_steps(
@@ -105,24 +106,27 @@ def check_steps(
     """
     if type(scheduler).__name__ not in (*SCHEDULERS, "UnCLIPScheduler"):
         return
-    part = (strength, start, end)
     described = json.dumps(describe(scheduler), sort_keys=True)
-    problem = _problem(described, steps, *part)
+
+    def problem_of(count: int) -> str | None:
+        return _problem(described, count, max(count - int(count * strength), 0), start, end)
+
+    problem = problem_of(steps)
     if problem is None:
         return
     others = range(steps + 1, 11) if steps < 10 else (steps - 1, steps - 2, steps * 9 // 10, steps // 2)
-    works = next((other for other in others if _problem(described, other, *part) is None), None)
+    works = next((other for other in others if problem_of(other) is None), None)
     remedy = f"Use {name}={works}, or another scheduler." if works else "Use another scheduler, or another part of it."
     shown = ", ".join(
-        f"{key}={value}" for key, value in zip(("strength", "denoising_start", "denoising_end"), part, strict=True)
-        if value not in (None, 1.0)
+        f"{key}={value}" for key, value in
+        {"strength": strength, "denoising_start": start, "denoising_end": end}.items() if value not in (None, 1.0)
     )  # fmt: skip
     raise ValueError(f"{name}={steps}{shown and f' with {shown}'}: {type(scheduler).__name__} {problem}. {remedy}")
 
 
 @functools.lru_cache(maxsize=512)
-def _problem(described: str, steps: int, strength: float, start: float | None, end: float | None) -> str | None:
-    """What is wrong with so many steps of the scheduler so described; None where they run."""
+def _problem(described: str, steps: int, skipped: int, start: float | None, end: float | None) -> str | None:
+    """What is wrong with so many steps of the scheduler so described, without the first; None where they run."""
     import torch
 
     with torch.no_grad():
@@ -133,8 +137,7 @@ def _problem(described: str, steps: int, strength: float, start: float | None, e
             times, trained = scheduler.timesteps.tolist(), scheduler.config.num_train_timesteps
             low = round(trained * (1 - end)) if end is not None else -math.inf
             high = round(trained * (1 - start)) if start is not None else math.inf
-            first = max(steps - int(steps * strength), 0) * order
-            left = [place for place in range(first, len(times)) if low <= times[place] < high]
+            left = [place for place in range(skipped * order, len(times)) if low <= times[place] < high]
             if not left:
                 return "has no step left to run"
             if not _finite(scheduler, steps, left[0], left[-1] + 1):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from helpers.common import lock
 from helpers.common.tensors import ordinary_tensors
 from helpers.pipelines.inspection import autoencoder, offload_mode
-from helpers.pipelines.prompt_reading import hush
+from helpers.pipelines.prompt_reading import copied, hush
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def _twin(pipe: Any, copies: dict[int, Any]) -> Any:
             if isinstance(part, SchedulerMixin):  # a new one, not a copy: a call may be using it
                 copies[id(part)] = _renewed(part)
             elif isinstance(part, PreTrainedTokenizerBase):
-                copies[id(part)] = copy.deepcopy(part)
+                copies[id(part)] = copied(part)
             elif isinstance(part, DiffusionPipeline):
                 copies[id(part)] = _twin(part, copies)
             else:

@@ -9,10 +9,10 @@ import warnings
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import CLIPTokenizer
+from transformers import ByT5Tokenizer, CLIPTokenizer
 
 from helpers.common.paths import DATA
-from helpers.pipelines.prompt_reading import hush, teach, unread
+from helpers.pipelines.prompt_reading import copied, hush, teach, unread
 
 KNOWN = "!\"#%&'()*+,-./0123456789:;?@[]_abcdefghijklmnopqrstuvwxyzABCXYZ \n\t"
 UNKNOWN = "<|unknown|>"
@@ -135,3 +135,33 @@ def test_unread_names_characters_of_the_text_as_it_came(taught, plain) -> None:
     for _ in range(200):
         text = "".join(some.choices(KNOWN, k=20))
         assert unread(taught, text) == unread(plain, text) == ""
+
+
+def test_a_copy_reads_as_the_original_and_neither_hears_of_what_the_other_does_later(taught) -> None:
+    taught.add_tokens(["<cat-toy>", "<red style>"])  # as a textual inversion does
+    other, text = copied(taught), "a <cat-toy>, 猫 Köln, <red style>"
+    assert type(other) is type(taught) and len(other) == len(taught)
+    assert other.backend_tokenizer.to_str() == taught.backend_tokenizer.to_str()
+    assert tokens(other, text) == tokens(taught, text) != tokens(shipped(), text)
+    before = taught.backend_tokenizer.to_str(), taught.pad_token, taught.model_max_length
+    other("a cat", truncation=True, padding="max_length", max_length=5)
+    other.add_tokens(["<dog-toy>"])
+    other.pad_token, other.model_max_length = "a", 9
+    assert (taught.backend_tokenizer.to_str(), taught.pad_token, taught.model_max_length) == before
+    assert len(taught) == len(other) - 1
+    taught("a cat", truncation=True, max_length=3)
+    assert other.backend_tokenizer.truncation == {"max_length": 5} | {
+        key: other.backend_tokenizer.truncation[key] for key in ("stride", "strategy", "direction")
+    }
+
+
+def test_a_copy_shares_the_vocabulary(taught) -> None:
+    other = copied(taught)
+    assert other._merges is taught._merges and other.backend_tokenizer is not taught.backend_tokenizer
+
+
+def test_a_tokenizer_without_a_backend_is_copied_as_well() -> None:
+    one = ByT5Tokenizer()
+    other = copied(one)
+    other.add_tokens(["<cat-toy>"])
+    assert other("a cat").input_ids == one("a cat").input_ids and len(other) == len(one) + 1

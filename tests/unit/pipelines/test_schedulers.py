@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.pipelines import schedulers
-from helpers.pipelines.schedulers import SCHEDULERS, check_steps
+from helpers.pipelines.schedulers import SCHEDULERS, check_steps, class_named
 
 CONFIGS = {  # of the miniatures, and of Stable Diffusion's repositories
     "mini": {"timestep_spacing": "leading", "steps_offset": 1},
@@ -87,4 +87,12 @@ def test_trying_changes_nothing(monkeypatch) -> None:
     assert one.num_inference_steps is None and torch.equal(torch.get_rng_state(), state)
     monkeypatch.setattr(schedulers, "_finite", lambda *_: pytest.fail("tried twice"))
     check_steps(one, 25, strength=0.5)
+    check_steps(one, 25, strength=0.51)  # the same steps
     check_steps(diffusers.FlowMatchEulerDiscreteScheduler(), 3)  # of a kind that this course does not know
+
+
+@pytest.mark.parametrize("name", ["DDIMSheduler", "UNet2DConditionModel", "Scheduler", "", None, 3])
+def test_only_a_scheduler_is_one(name) -> None:
+    with pytest.raises(ValueError, match=r"scheduler=.*: diffusers has no such scheduler"):
+        class_named(name)
+    assert class_named("DDIMScheduler") is diffusers.DDIMScheduler
