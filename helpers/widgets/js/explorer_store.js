@@ -117,33 +117,25 @@ export class ExplorerStore {
     this.model.send({ kind: "change", values, moving });
   }
 
-  recall(number) {
+  /** Asks for another image on the stage. */
+  ask(content, buffers) {
     this.begin();
-    this.model.send({ kind: "recall", number });
+    this.model.send(content, undefined, buffers);
     this.refresh();
   }
 
-  accept() {
-    this.begin();
-    this.model.send({ kind: "accept" });
-    this.refresh();
-  }
+  recall(number) { this.ask({ kind: "recall", number }); }
 
-  back(step) {
-    this.begin();
-    this.model.send({ kind: "back", step });
-    this.refresh();
-  }
+  accept() { this.ask({ kind: "accept" }); }
+
+  back(step) { this.ask({ kind: "back", step }); }
 
   pin(place, number) {
     this.model.send({ kind: "pin", place, number: this.model.get("_pins")[place] === number ? null : number });
   }
 
   async restore(file) {
-    if (!file) return;
-    this.begin();
-    this.model.send({ kind: "restore" }, undefined, [await file.arrayBuffer()]);
-    this.refresh();
+    if (file) this.ask({ kind: "restore" }, [await file.arrayBuffer()]);
   }
 
   refresh() { this.views.forEach((refresh) => refresh()); }
