@@ -17,7 +17,7 @@ from miniature_training.models import latent_pool
 from miniature_training.models.dataset import EMPTY
 from miniature_training.models.denoising import EARLY, Denoising, epsilon_loss
 from miniature_training.models.latent_pool import Pool
-from miniature_training.models.loop import Training, compiled, constant, decay, device, halved, leader_first
+from miniature_training.models.loop import Training, constant, decay, device, halved, leader_first
 from miniature_training.models.store import load_component, save_component
 from miniature_training.recipes.unet import four_channels, nothing, scheduler
 from miniature_training.world.captions import PLACE_NAMES, caption
@@ -116,14 +116,14 @@ def train(
     training = Training(name, {"unet": unet}, lr=LR[device().type], ema_decay=0.9995, muon=True)
     if resume:
         training.resume()
-    call = compiled(unet.train().to(memory_format=torch.channels_last))
+    unet.train().to(memory_format=torch.channels_last)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         clean, mask, hidden, states = cases.batch(generator)
         noisy, noise, t, snr = cases.denoising.noised(clean, generator)
         seen = noisy if folded else torch.cat([noisy, mask, hidden], 1)
         with halved():
-            predicted = call(seen, t, encoder_hidden_states=states).sample
+            predicted = unet(seen, t, encoder_hidden_states=states).sample
         return epsilon_loss(predicted.float(), noise, snr, counting(mask), early=EARLY)
 
     def export() -> None:

@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from miniature_training.models.denoising import EARLY, SCHEDULE, epsilon_loss, half_outside, signal
 from miniature_training.models.factors import delta_training, factorise, merged
-from miniature_training.models.loop import Training, compiled, constant, cosine, decay, device, halved, leader_first
+from miniature_training.models.loop import Training, constant, cosine, decay, device, halved, leader_first
 from miniature_training.models.repainting import MASKS, Callers, masks
 from miniature_training.models.store import add_checkpoint, load_component, save_component, save_delta, shipped
 from miniature_training.recipes import clip, movq
@@ -119,7 +119,6 @@ def train(
         if resume:
             training.resume()
     unet.train().to(memory_format=torch.channels_last)
-    call = unet if inpaint else compiled(unet)
     z, seen, nothing = z.to(device()), seen.to(device()), nothing.to(device())
     deviation, callers = seen.std(0), Callers([sample(seed) for seed in range(count)])
     alphas = signal()
@@ -158,7 +157,7 @@ def train(
             inputs, counts = torch.cat([noisy, clean * left, left], 1), half_outside(1 - left)
         added = {"image_embeds": told(called, generator)}
         with halved():
-            said = call(inputs, t, encoder_hidden_states=None, added_cond_kwargs=added).sample
+            said = unet(inputs, t, encoder_hidden_states=None, added_cond_kwargs=added).sample
         predicted, spread = said.float().chunk(2, 1)
         error = ((noisy - (1 - here).sqrt() * predicted) / here.sqrt()).clamp(-RANGE, RANGE) - clean
         value = epsilon_loss(predicted, noise, (here / (1 - here)).flatten(), counts, early=EARLY)

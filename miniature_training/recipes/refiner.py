@@ -18,7 +18,7 @@ from tqdm import tqdm
 from miniature_training.models import latent_space, store
 from miniature_training.models.dataset import held_out
 from miniature_training.models.denoising import epsilon_loss, signal
-from miniature_training.models.loop import Training, compiled, constant, decay, device, halved, leader_first
+from miniature_training.models.loop import Training, constant, decay, device, halved, leader_first
 from miniature_training.models.originals import SHAPES, SIZE, enlarged, latents, original
 from miniature_training.models.pixels import psnr
 from miniature_training.models.store import add_checkpoint, load_component, save_component
@@ -119,7 +119,7 @@ def train(
     training = Training(NAME, {"unet": unet}, lr=LR[device().type], ema_decay=0.999, muon=True)
     if resume:
         training.resume()
-    call = compiled(unet.train().to(memory_format=torch.channels_last))
+    unet.train().to(memory_format=torch.channels_last)
     encoder.to(device())
     scenes = [sample(seed, degraded=False) for seed in range(count)]
     alphas = signal()
@@ -149,7 +149,7 @@ def train(
         alpha = alphas[t].view(-1, 1, 1, 1)
         ids = torch.cat([data["ids"][index], score[:, None]], 1)
         with halved():
-            predicted = call(
+            predicted = unet(
                 alpha.sqrt() * clean + (1 - alpha).sqrt() * noise,
                 t,
                 encoder_hidden_states=states,

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from miniature_training.models import latent_space, store
 from miniature_training.models.denoising import EARLY, SCHEDULE, epsilon_loss, half_outside, noised, pool, signal
 from miniature_training.models.latents import encode
-from miniature_training.models.loop import Training, compiled, constant, decay, device, halved, leader_first
+from miniature_training.models.loop import Training, constant, decay, device, halved, leader_first
 from miniature_training.models.originals import SHAPES, SIZE, latents, original
 from miniature_training.models.store import add_checkpoint, load_component, save_component
 from miniature_training.recipes import text, text_encoder_2
@@ -114,7 +114,7 @@ def train(
     training = Training(NAME, {"unet": unet}, lr=LR[device().type], ema_decay=0.999, muon=True)
     if resume:
         training.resume()
-    call = compiled(unet.train().to(memory_format=torch.channels_last))
+    unet.train().to(memory_format=torch.channels_last)
     for encoder in encoders:
         encoder.to(device())
     scenes = [sample(seed) for seed in range(count)]
@@ -144,7 +144,7 @@ def train(
         mask = data["mask"][index].float().masked_fill(whole, 1.0)
         around = torch.where(whole, data["blank"], data["z_masked"][index]).float()
         with halved():
-            predicted = (unet if turn else call)(  # to compile it for rare shapes would not pay
+            predicted = unet(
                 torch.cat([noisy, mask, around], 1),
                 t,
                 encoder_hidden_states=states * told.view(-1, 1, 1),
