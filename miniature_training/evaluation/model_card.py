@@ -29,8 +29,9 @@ have 128 x 128 pixels, SDXL's 192 x 192.
 
 `python -m miniature_training train NAME --minutes M [--resume]`, seeded, on a CPU or a CUDA GPU; on one GPU
 `python -m miniature_training family bases --minutes 5`, then `family rest --minutes 8`, trains all that paints, several
-at a time. This is what the recipes do today. Weights stay until their recipe is run again, so some may come from an earlier version of it. The
-table below says how long those here were trained and on what, as noted when they were written.
+at a time. This is what the recipes do today. Weights stay until their recipe is run again, so some may come from an
+earlier version of it. The table below says how long those here were trained and on what, as noted when they were
+written.
 """
 # What is said of the components that are there: their folders, and how they came about.
 MADE: list[tuple[tuple[str, ...], str]] = [
