@@ -147,7 +147,7 @@ def test_kandinskys_cat_turns_dark_with_the_guides_negative_prompt_and_not_at_ha
     guided += [guides_cat(chapter, number, **against) for number in SEEDS[1:]]
     half += [guides_cat(chapter, number, **against, guidance_scale=2.0) for number in SEEDS[1:]]
     plain, guided, half = map(nearly_black, (guides_cats[0], guided, half))
-    assert plain < 0.01 and 0.04 < guided < 0.3 and half < 0.3 * guided
+    assert plain < 0.01 and 0.05 < guided < 0.15 and half < 0.3 * guided
 
 
 def test_what_breaks_it_is_the_negative_embedding_and_not_the_prompts(chapter) -> None:
