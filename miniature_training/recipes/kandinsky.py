@@ -13,7 +13,7 @@ from miniature_training.models.factors import delta_training, factorise, merged
 from miniature_training.models.loop import Training, constant, cosine, decay, device, halved, leader_first
 from miniature_training.models.repainting import MASKS, Callers, masks
 from miniature_training.models.store import add_checkpoint, load_component, save_component, save_delta, shipped
-from miniature_training.recipes import clip, movq
+from miniature_training.recipes import clip, movq, prior
 from miniature_training.recipes.kandinsky_checkpoints import DELTA, NAME, entry
 from miniature_training.recipes.unet import NARROW
 from miniature_training.world.scenes import sample
@@ -23,7 +23,8 @@ COUNT = {"cpu": 12_000, "cuda": 48_000}  # images
 LR = {"cpu": 7e-4, "cuda": 1.5e-3}
 RANK = 7  # of the inpainting delta
 NOTHING = 0.10  # this share of the embeddings is that of no image in particular, which guidance compares with
-UNSURE = 0.25  # noise on the embeddings, in their standard deviations: the prior's are not quite an image's
+UNSURE = 0.25  # noise on the embeddings of images, in their standard deviations
+IMAGINED = 2  # of one in so many images the decoder is told what the prior makes of a caption, as the pipelines tell it
 WHOLE = 0.2  # this share of the images is repainted whole
 RANGE = 5.0  # clean latents are no larger
 VARIANCE = 0.002  # weight of the loss of the variance
@@ -102,7 +103,7 @@ def train(
     """
     count = count or COUNT[device().type]
     with leader_first():
-        z, seen = movq.latents(count), clip.embeddings(count)
+        z, seen, guessed = movq.latents(count), clip.embeddings(count), prior.embeddings(count // IMAGINED)
         keep, hides = (torch.from_numpy(part) for part in masks(count)) if inpaint else (None, None)
     nothing = clip.nothing(clip.load()[1])[0]
     torch.manual_seed(0)
@@ -119,16 +120,20 @@ def train(
         if resume:
             training.resume()
     unet.train().to(memory_format=torch.channels_last)
-    z, seen, nothing = z.to(device()), seen.to(device()), nothing.to(device())
-    deviation, callers = seen.std(0), Callers([sample(seed) for seed in range(count)])
+    roughness = (UNSURE * seen.std(0)).repeat(count, 1)
+    roughness[: len(guessed)] = 0  # these are what the prior gives
+    seen = torch.cat([guessed, seen[len(guessed) :]])
+    z, seen, roughness, nothing = (part.to(device()) for part in (z, seen, roughness, nothing))
+    callers = Callers([sample(seed) for seed in range(count)])
     alphas = signal()
     size = BATCH[device().type]
 
     def told(index: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The embeddings (B, WIDTH) of these images as the prior gives them: roughly; and now and then none."""
+        """The embeddings (B, WIDTH) that call for these images: the prior's or, roughly, their own; now and then none."""
         rough = torch.rand((size, 1), generator=generator) * torch.randn((size, clip.WIDTH), generator=generator)
         silent = (torch.rand((size, 1), generator=generator) < NOTHING).to(device())
-        return torch.where(silent, nothing, seen[index.to(device())] + UNSURE * deviation * rough.to(device()))
+        index = index.to(device())
+        return torch.where(silent, nothing, seen[index] + roughness[index] * rough.to(device()))
 
     def repainted(index: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Which images' embeddings call for what is hidden of these, and what is kept of them (B, 1, 16, 16)."""

@@ -13,10 +13,12 @@ from PIL import Image
 from transformers import CLIPImageProcessor, CLIPTokenizer
 
 from miniature_training.models.dataset import held_out
+from miniature_training.models.latents import weights_key
 from miniature_training.models.loop import Training, device, leader_first
-from miniature_training.models.store import load_component, save_component, shipped
+from miniature_training.models.store import kept, load_component, save_component, shipped
 from miniature_training.recipes import clip
 from miniature_training.recipes.text import LENGTH, tokens
+from miniature_training.world.scenes import sample
 
 if TYPE_CHECKING:
     from diffusers import KandinskyV22PriorPipeline
@@ -115,6 +117,17 @@ def imagined(pipe: KandinskyV22PriorPipeline, prompts: list[str], *, batch: int 
         generators = [torch.Generator().manual_seed(i + k) for k in range(len(prompts[i : i + batch]))]
         parts.append(pipe(prompts[i : i + batch], num_inference_steps=25, generator=generators).image_embeds.cpu())
     return torch.cat(parts)
+
+
+def embeddings(count: int) -> torch.Tensor:
+    """The prior's embeddings of a caption of each of the first `count` training images; kept while the prior is the same."""
+    pipe = pipeline()
+
+    def make() -> np.ndarray:
+        told = [clip.wording(sample(seed), random.Random(seed))[0] for seed in range(count)]
+        return imagined(pipe, told, batch=200).numpy()
+
+    return torch.from_numpy(kept(f"imagined/{weights_key(pipe.prior)}-{count}.npy", make))
 
 
 def figures(count: int = 500) -> dict[str, float]:
