@@ -242,11 +242,13 @@ def test_an_empty_negative_prompt_is_none(chapter) -> None:
 def test_a_negative_prompt_pushes_away_from_what_it_means(paint) -> None:
     from helpers.analysis import scene_classifier
 
-    def white(**more) -> float:
-        seen = scene_classifier.read([paint("a cat", number, **more) for number in SEEDS])
-        return mean(one["colour"]["white"] for one in seen)
+    def colours(**more) -> list[dict[str, float]]:
+        return [one["colour"] for one in scene_classifier.read([paint("a cat", n, **more) for n in range(8)])]
 
-    assert white(negative_prompt="white") < white() - 0.3
+    plain = colours()
+    for word in ("white", "orange"):
+        assert mean(one[word] for one in colours(negative_prompt=word)) < 0.05, word
+        assert mean(one[word] for one in plain) > 0.15, word
 
 
 def test_a_negative_prompt_acts_only_through_guidance(chapter, paint, meadow) -> None:

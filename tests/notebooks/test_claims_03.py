@@ -99,13 +99,13 @@ def test_the_judges_floor_is_half_for_a_spot_of_the_right_colour(chapter):
 
 def test_a_top_score_says_nothing_of_quality(chapter):
     seen = chapter.names_after["floor"]
-    for what in ("Kandinsky's cat", "sd15-inpaint in squares", "kandinsky22-inpaint in squares"):
+    for what in ("sdxl-inpaint in squares", "kandinsky22-inpaint in squares"):
         assert adherence(seen.images[what], "a black cat") > 0.9, what
-    assert len(seen.images["sd15-inpaint in squares"].getcolors()) <= 16 * 16
+    assert len(seen.images["sdxl-inpaint in squares"].getcolors()) <= 16 * 16
     squares = [
         one.resize((16, 16), Image.Resampling.BOX).resize(one.size, Image.Resampling.NEAREST)
-        for ones in chapter.cats.values()
-        for one in ones
+        for name in (SDXL, KANDINSKY)
+        for one in chapter.cats[name]
     ]
     assert mean(adherence(squares, "a black cat")) > 0.9
     assert scene_classifier.SIZE == 64
@@ -226,7 +226,7 @@ def test_sdxl_is_led_toward_small_originals_and_away_from_them(chapter):
 def test_kandinsky_puts_back_what_the_others_copy(chapter):
     found = re.findall(r"round trip +([\d.]+) +inpainting +([\d.]+)", chapter.said_by["kept"])
     times = [float(inpainted) / float(alone) for alone, inpainted in found]
-    assert times[2] < 1.3 and times[2] < 0.8 * min(times[:2])
+    assert times[2] < 1.2 < min(times[:2])
 
 
 def test_kandinsky_grows_the_mask_by_one_latent(chapter):

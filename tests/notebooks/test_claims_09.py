@@ -200,8 +200,8 @@ def test_with_two_steps_it_matters_where_a_scheduler_steps_and_not_whether_it_lo
     assert re.findall(r"at t = (\[.*?\])", chapter.said_by["steps-rate"]) == ["[501, 1]"] * 2 + ["[667, 334]"] * 2
     seen = chapter.names_after["steps-rate"]
     scores, away = (np.reshape(values, (4, 16)) for values in (seen.scores, seen.away))
-    assert np.ptp(scores.mean(1)) < 0.05, "the judge hardly tells them apart"
     for late, early in ((0, 2), (1, 3)):
+        assert scores[early].mean() > scores[late].mean() + 0.08, "the judge tells them apart"
         assert away[early].mean() < away[late].mean() - 8
         assert (away[early] < away[late]).sum() >= 13, "with nearly every seed"
     pipe = load("sd15")
@@ -369,7 +369,7 @@ def test_without_guidance_a_negative_prompt_moves_nothing_and_with_a_little_it_d
 
 def test_more_guidance_on_top_burns_the_image(chapter):
     shares = [float(value) for value in re.findall(r": +([\d.]+)% of the values", chapter.said_by["traded-guidance"])]
-    assert max(shares[:2]) < 1 and shares[3] > 5 and shares[3] > 4 * shares[2]
+    assert max(shares[:2]) < 1 and shares[2] > 5 and shares[3] > 1.5 * shares[2]
 
 
 def test_the_lora_of_the_section_touches_no_other_pipeline(chapter):
