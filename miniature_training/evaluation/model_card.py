@@ -66,7 +66,7 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     ),
     (
         ("delta-comic", "delta-pixel-art", "delta-elden-ring"),
-        """(rank 6 on unet-sd15): trained on drawings of 3,000 scenes. Three in five are in the style, with its
+        """(rank 6 on unet-sd15): trained on drawings of 9,000 scenes. Three in five are in the style, with its
   token in their captions. The rest are plain and without it, so that the style waits for its token. Some
   captions are left empty; for the comic, more of the plain ones are, because guidance would otherwise drive
   plain prompts away from it. A third of the styled ones start, while there is much noise, as the same scene
