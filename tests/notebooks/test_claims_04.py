@@ -74,15 +74,27 @@ def test_the_regular_checkpoint_leaves_more_of_an_outline_nearly_every_time(chap
     assert len(pairs) == 24 and chapter.larger == sum(one > other for one, other in pairs) >= 20
 
 
+def snow(chapter, record):
+    return chapter.snow(record.image, record.parameters["mask_image"])
+
+
 def test_the_special_checkpoint_hides_the_outline_by_painting_no_snow(chapter):
+    found = {}
     for prompt in SNOWY:
-        outlines, snow = (by_each(chapter, quantity, prompt) for quantity in (chapter.outline, chapter.snow))
-        assert mean(outlines[0]) > mean(outlines[1]) + 7
-        assert mean(snow[0]) > 0.4 > 0.15 > max(snow[1]), prompt
+        outlines = by_each(chapter, chapter.outline, prompt)
+        assert mean(outlines[0]) > mean(outlines[1]) + 5
+        found[prompt] = by_each(chapter, lambda record: snow(chapter, record), prompt)
+        assert max(found[prompt][1]) < 0.12, "none of the snow"
         for name in (REGULAR, SPECIAL):
             images = [record.image for record in chapter.painted[name][prompt]]
-            assert mean(adherence(images, prompt.removesuffix(" in the snow"))) > 0.9
+            assert mean(adherence(images, prompt.removesuffix(" in the snow"))) > 0.75
+            assert min(adherence(images, prompt.split()[2])) > 0.75, "a boat or a house in each"
             assert max(adherence(images, "snow")) < 0.1, "asked about the whole image, the judge sees none"
+    under_boats, round_houses = (found[prompt][0] for prompt in SNOWY)
+    assert min(under_boats) > 0.4, "under every boat"
+    assert sum(value > 0.08 for value in round_houses) >= 5 and max(round_houses) < 0.7, "in patches, round most houses"
+    assert chapter.snow(chapter.sea, chapter.mask) == 0, "the beach is no snow"
+    assert chapter.snow(load_image("meadow"), chapter.mask) == 0
 
 
 def test_where_nothing_pulls_apart_the_outlines_come_close(chapter):
@@ -90,12 +102,15 @@ def test_where_nothing_pulls_apart_the_outlines_come_close(chapter):
     assert 1 < mean(outlines[0]) - mean(outlines[1]) < 6
     assert min(outlines[0]) < 1, "some seeds have none"
     for name in (REGULAR, SPECIAL):
-        assert mean(adherence([record.image for record in chapter.painted[name][FAIR]], FAIR)) > 0.9
+        boats = adherence([record.image for record in chapter.painted[name][FAIR]], FAIR)
+        assert np.sum(np.array(boats) > 0.8) >= 6 and mean(boats) > 0.8
+        assert max(snow(chapter, record) for record in chapter.painted[name][FAIR]) < 0.12
 
 
 def test_the_first_pair_shows_the_same(chapter):
-    box = chapter.mask.getbbox()
-    assert adherence(chapter.by_regular.crop(box), "snow") > 0.4 > 0.1 > adherence(chapter.by_special.crop(box), "snow")
+    by_regular, by_special = (chapter.snow(one, chapter.mask) for one in (chapter.by_regular, chapter.by_special))
+    assert by_regular > 0.5 > 0.1 > by_special
+    assert f"snow on {by_regular:4.0%}" in chapter.said_by["first"]
     boats = [float(value) for value in re.findall(r"a red boat: ([\d.]+)", chapter.said_by["first"])]
     assert len(boats) == 2 and min(boats) > 0.9
 
@@ -198,8 +213,8 @@ def test_the_guides_yellow_cat_keeps_its_park_and_gets_a_seam(chapter):
     for one, kept in zip(images, back, strict=True):
         assert change(chapter.bench, one, chapter.cat).outside > 3
         assert change(chapter.bench, kept, chapter.cat).outside == 0
-    assert mean(seam(one, chapter.cat) for one in back) > mean(seam(one, chapter.cat) for one in images) + 5
-    assert seam(chapter.unchanged, chapter.cat) > seam(chapter.repainted, chapter.cat) + 5
+        assert seam(one, chapter.cat) < 0, "hidden before"
+        assert 1 < seam(kept, chapter.cat) < 9, "a step of a few grey levels"
 
 
 # The rock
@@ -215,7 +230,7 @@ def test_the_true_road_stands_out_too_and_a_smear_does_least(chapter):
         assert chapter.stands_out(chapter.known["a smear"]) < mean(chapter.stands_out(one.image) for one in records)
 
 
-def test_measured_from_the_truth_both_checkpoints_erase_the_rock_one_as_well_as_the_other(chapter):
+def test_measured_from_the_truth_both_checkpoints_erase_the_rock_and_the_special_one_better(chapter):
     off = {name: [chapter.from_the_truth(record) for record in records] for name, records in chapter.erased.items()}
     assert [len(values) for values in off.values()] == [16, 16]
     truth = {name: change(chapter.empty, image, chapter.rock).inside for name, image in chapter.known.items()}
@@ -223,7 +238,24 @@ def test_measured_from_the_truth_both_checkpoints_erase_the_rock_one_as_well_as_
     for values in off.values():
         assert mean(values) < 0.75 * truth["a smear"] < truth["a smear"] < 0.75 * truth["the rock"]
         assert max(values) < truth["a smear"]
-    assert abs(mean(off[SPECIAL]) - mean(off[REGULAR])) < 1
+    assert mean(off[SPECIAL]) < mean(off[REGULAR]) - 2, "a good deal nearer"
+    assert sum(one < other for one, other in zip(off[SPECIAL], off[REGULAR], strict=True)) >= 12
+
+
+def test_the_special_checkpoint_is_nearer_above_all_at_the_edges_of_the_road(chapter):
+    truth = np.asarray(chapter.empty, float)
+    steps = np.hypot(*np.gradient(truth.mean(2)))
+    edges = np.asarray(grow(Image.fromarray((255 * (steps > 15)).astype("uint8")), 2)) > 127
+    inside = np.asarray(chapter.rock) > 127
+    assert 0.1 < edges[inside].mean() < 0.5
+
+    def off(name, where):
+        return mean(
+            np.abs(np.asarray(r.image, float) - truth).mean(2)[inside & where].mean() for r in chapter.erased[name]
+        )
+
+    gained = [off(REGULAR, where) - off(SPECIAL, where) for where in (edges, ~edges)]
+    assert gained[0] > 3 and gained[0] > 2 * gained[1]
 
 
 def test_no_seed_leaves_a_rock(chapter):
@@ -265,7 +297,7 @@ def test_less_strength_leaves_less_outline_and_changes_less(chapter):
         [record for record in chapter.by_strength if record.parameters["strength"] == strength]
         for strength in (0.6, 1.0)
     )
-    assert mean(map(chapter.snow, weakest)) < mean(map(chapter.snow, strongest)) / 2
+    assert mean(snow(chapter, record) for record in weakest) < mean(snow(chapter, record) for record in strongest) / 2
     assert mean(adherence([record.image for record in weakest], "a red house")) > 0.8, "least of all the snow"
 
 
@@ -284,14 +316,15 @@ def test_a_grey_mask_softens_the_rim_of_the_regular_checkpoint_alone(chapter):
     def measured(records):
         steps = [chapter.seam(r.image, chapter.box, reach=chapter.reach) for r in records]
         own = chapter.seam(chapter.meadow, chapter.box, reach=chapter.reach)
-        return mean(steps) - own, mean(change(chapter.meadow, r.image, chapter.box).inside for r in records)
+        return mean(steps) - own, np.array([change(chapter.meadow, r.image, chapter.box).inside for r in records])
 
     outline, inside = {}, {}
     for way, records in chapter.ways.items():
         outline[way], inside[way] = measured(records)
     assert outline[f"{REGULAR}, grey"] < outline[f"{REGULAR}, hard"] / 2
-    assert inside[f"{REGULAR}, grey"] < 0.95 * inside[f"{REGULAR}, hard"]
-    assert inside[f"{SPECIAL}, grey"] > 0.85 * inside[f"{SPECIAL}, hard"]
+    less = {name: inside[f"{name}, hard"] - inside[f"{name}, grey"] for name in (REGULAR, SPECIAL)}
+    assert all(less[REGULAR] > 0.5) and mean(less[REGULAR]) > 1.5, "less changes, for every seed"
+    assert mean(less[SPECIAL]) < 0.15 * mean(inside[f"{SPECIAL}, hard"])
 
 
 def test_the_special_unet_gets_the_grey_as_its_fifth_channel(chapter):
@@ -318,14 +351,9 @@ def test_a_second_pass_takes_the_outline_where_there_is_one(chapter):
         for name, made in chapter.retouched.items()
     }
     assert before[REGULAR] > after[REGULAR] + 5
-    snow = [
-        mean(adherence(one.crop(record.parameters["mask_image"].getbbox()), "snow") for one, record in pairs[:2])
-        for pairs in (
-            [(record.image, record) for record in chapter.some[REGULAR]],
-            list(zip(chapter.retouched[REGULAR], chapter.some[REGULAR], strict=True)),
-        )
-    ]
-    assert snow[1] < snow[0] - 0.2, "the snow along the edge goes too"
+    for record, again in list(zip(chapter.some[REGULAR], chapter.retouched[REGULAR], strict=True))[:2]:
+        left = chapter.snow(again, record.parameters["mask_image"])
+        assert left < snow(chapter, record) / 2, "the snow along the edge goes too"
     assert abs(before[SPECIAL] - after[SPECIAL]) < 5 and before[SPECIAL] < before[REGULAR] / 2
 
 
@@ -353,14 +381,14 @@ def test_a_box_takes_the_bench_away_and_a_close_mask_leaves_it(chapter):
 # What is in the hole before the first step
 
 
-def test_the_edge_of_a_fill_is_painted_over_by_both(chapter):
+def test_the_edge_of_a_fill_is_painted_over_by_both_but_for_a_faint_outline(chapter):
     def step(name, how):
         return mean(seam(record.image, chapter.around, reach=4) for record in chapter.filled[name, how])
 
     starts = {how: seam(start, chapter.around, reach=4) for how, start in chapter.starts.items()}
     assert min(starts["mean"], starts["noise"]) > 20 > 3 > starts["telea"]
     for name in (REGULAR, SPECIAL):
-        assert all(1 < step(name, how) < 4 for how in ("mean", "noise")), name
+        assert all(3 < step(name, how) < 7.5 for how in ("mean", "noise")), name
         assert step(name, "telea") < min(step(name, how) for how in ("mean", "noise")), name
 
 
