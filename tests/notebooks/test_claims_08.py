@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import change, check, load, load_image, load_mask, measured, seam
+from helpers import adherence, change, check, load, load_image, load_mask, measured, seam, sweep
 from helpers.analysis.image_metrics import depth_agreement
 from helpers.cli import notebook_runner
 from helpers.exercises import chapter_08
@@ -56,11 +56,19 @@ def test_the_condition_by_hand_is_the_same_and_the_guides_check_misses_the_width
 
 
 def test_the_inpainting_checkpoint_hardly_needs_the_net(chapter):
-    """It knows what lies around the hole; the net moves its seam a little."""
+    """It knows what lies around the hole; the net touches up, far less than another seed would."""
     alone, elven = (
         mean(seam(one.image, chapter.mask) for one in records) for records in (chapter.alone, chapter.elven)
     )
-    assert max(alone, elven) < 12 and abs(alone - elven) < 6
+    assert max(alone, elven) < 5, "faint, and it stays faint"
+    by_net = mean(
+        change(one.image, other.image, chapter.mask).inside
+        for one, other in zip(chapter.alone, chapter.elven, strict=True)
+    )
+    by_seed = mean(
+        change(one.image, other.image, chapter.mask).inside for one, other in itertools.combinations(chapter.alone, 2)
+    )
+    assert 3 < by_net < by_seed / 2
 
 
 def test_outside_the_mask_the_checkpoint_preserves_without_the_net_and_inside_neither_does(chapter):
@@ -84,10 +92,16 @@ def test_a_regular_checkpoint_learns_what_lies_around(chapter):
     assert all(better)
 
 
-def test_the_house_comes_and_the_snow_does_not(chapter):
-    for records in (chapter.blind, chapter.told):
-        assert mean(chapter.sees(record, "a red house") for record in records) > 0.8
-        assert mean(chapter.sees(record, "snow") for record in records) < 0.2
+def test_the_house_comes_and_with_the_net_the_patches_of_snow_go(chapter):
+    """Eight seeds, the chapter's four among them."""
+    more = {"over": {"seed": range(4, 8)}, "batch": True, "progress": False, **chapter.names_after["regular"].call}
+    blind = chapter.blind + list(sweep(chapter.without, **more))
+    told = chapter.told + list(sweep(chapter.net, **more, **chapter.steer))
+    for records in (blind, told):
+        assert mean(adherence([record.image for record in records], "a red house")) > 0.85
+    lay, lies = (list(map(chapter.snow, records)) for records in (blind, told))
+    assert max(lies) < 0.03
+    assert mean(lay) > 0.08 and max(lay[:4]) > 0.2 and 3 <= sum(value > 0.1 for value in lay) < 8, "round some houses"
 
 
 def test_the_condition_alone_holds_the_shore(chapter):
@@ -152,8 +166,13 @@ def test_the_default_scale_depends_on_the_class(chapter):
 def test_the_tower_comes_with_the_scale_and_then_stays(chapter):
     found = means(chapter.by_scale, chapter.keeps_tower, "controlnet_conditioning_scale")
     assert list(found) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
-    assert found[1.0] > found[0.0] + 0.2 and found[0.5] > found[0.0] + 0.1
-    assert found[1.5] - found[1.0] < (found[1.0] - found[0.0]) / 2
+    assert found[0.25] > found[0.0] + 0.2 and found[0.5] > found[0.0] + 0.4
+    level = [value for scale, value in found.items() if scale >= 0.5]
+    assert max(level) - min(level) < 0.06, "more adds nothing"
+    placed = [
+        chapter.keeps_tower(one) for one in chapter.by_scale if one.parameters["controlnet_conditioning_scale"] >= 0.5
+    ]
+    assert min(placed) > 0.8, "every tower stands where it was"
 
 
 def test_adherence_loses_nothing_to_the_net(chapter):
@@ -171,12 +190,18 @@ def test_the_net_is_asked_at_every_step_and_heard_in_its_span(chapter):
     assert check("08.1", len(heard))
 
 
-def test_each_half_does_its_part(chapter):
+def test_the_first_half_does_nearly_all_the_work_and_the_second_hardly_any(chapter):
     found = {name: mean(map(chapter.keeps_tower, records)) for name, records in chapter.by_span.items()}
-    assert found["none"] + 0.15 < found["all"] - 0.1 < found["first half"]
-    assert found["second half"] < found["none"] + 0.1
-    ends = list(means(chapter.by_end, chapter.keeps_tower, "control_guidance_end").values())
-    assert ends[-1] > ends[0] + 0.1 and ends[1] > ends[-1] - 0.1
+    gained = {name: (value - found["none"]) / (found["all"] - found["none"]) for name, value in found.items()}
+    assert found["all"] > found["none"] + 0.35
+    assert gained["first half"] > 0.85 and gained["second half"] < 0.35
+    shown = {name: chapter.keeps_tower(records[1]) for name, records in chapter.by_span.items()}
+    assert max(shown["none"], shown["second half"]) < 0.3 < 0.8 < min(shown["first half"], shown["all"])
+    ends = means(chapter.by_end, chapter.keeps_tower, "control_guidance_end")
+    assert ends[0.5] > ends[1.0] - 0.06, "half of the steps is enough"
+    assert found["none"] + 0.6 * (ends[1.0] - found["none"]) < ends[0.25] < ends[0.5] - 0.05, (
+        "a quarter does most of it"
+    )
 
 
 # Elden Ring
@@ -189,7 +214,7 @@ def test_the_restyled_pictures_moved_and_kept_their_depth(chapter):
         assert depth_agreement(new, depth_map(old)) > 0.7
     lines = re.findall(r"own depth ([\d.]+), floor ([\d.]+)", chapter.said_by["style-measure"])
     assert len(lines) == 2
-    assert max(float(kept) - float(floor) for kept, floor in lines) < 0.06, "the measure does not see what the eye sees"
+    assert max(float(kept) - float(floor) for kept, floor in lines) < 0, "the measure does not see what the eye sees"
 
 
 def test_the_guides_castle_runs_at_the_default_strength(chapter):
