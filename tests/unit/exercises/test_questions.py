@@ -57,7 +57,7 @@ SHOWN = {
     "03.4": r"strenght=0\.3, bit for bit the same: +True",
     "03.6": r"movq\nbit for bit the same: True",
     "03.7": r"SDXL / SD 1\.5 +2\.25 .* 1\.\d+ +0\.\d+",
-    "04.1": r"sd15 +a red boat: 0\.9\d, snow in the hole: 0\.[3-9]",
+    "04.1": r"sd15 +snow on +[5-9]\d% of the ground in the hole .*\nsd15-inpaint +snow on +\d% of the ground",
     "04.2": r"mask: 1, .*: 4",
     "04.3": r"sd15 +0\.0%",
     "04.5": r"the sea shore +[0-3] of 16",
