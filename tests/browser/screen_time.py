@@ -21,12 +21,13 @@ plain = load("sd15-inpaint")
 plain.set_progress_bar_config(disable=True)
 own, plain = plain.scheduler.config, few_steps.fused(plain)
 plain.scheduler = LCMScheduler.from_config(own)
-given = {name: value for name, value in few_steps.arguments(explorer.parameters).items() if name != "scheduler"}
+given = explorer.parameters
 seed, spent = given.pop("seed"), []
 for number in range(COUNT + 5):
-    given["strength"] = 0.55 + 0.4 * (number % 10) / 10
+    call = few_steps.arguments(given | {"strength": (0.6, 0.7, 0.8, 1.0)[number % 4]})
+    del call["scheduler"]
     start = time.perf_counter()
-    plain(**given, generator=torch.Generator().manual_seed(seed))
+    plain(**call, generator=torch.Generator().manual_seed(seed))
     spent.append(1000 * (time.perf_counter() - start))
 print(json.dumps(spent[5:]))"""
 MOVES = """async (slider, count) => {
@@ -42,7 +43,7 @@ MOVES = """async (slider, count) => {
       observer.observe(picture, { attributeFilter: ['src'] });
     });
     const begin = performance.now();
-    slider.value = 0.55 + 0.4 * (number % 10) / 10;
+    slider.value = [0.6, 0.7, 0.8, 1.0][number % 4];  // each takes other steps: another image
     slider.dispatchEvent(new Event('input', { bubbles: true }));
     spent.push(await shown - begin);
     await new Promise((resolve) => setTimeout(resolve, 30 + 7 * (number % 10)));  // at any place between two frames
