@@ -136,8 +136,9 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     (
         ("unet-kandinsky22",),
         """(4 channels in, 8 out): started from unet-sd15 without its middle block and its lowest attention,
-  converted to movq's latents. It reads a drawing's CLIP embedding, roughened as the prior's are; one in ten
-  is that of no image. It learns the noise and its variance. Then widened and trained on as SDXL's.""",
+  converted to movq's latents. It reads, of every second drawing, the embedding that the prior makes of its
+  caption, of the others their own CLIP embedding, roughened; one in ten is that of no image. It learns the
+  noise and its variance. Then widened and trained on as SDXL's.""",
     ),
     (
         ("delta-kandinsky22-inpaint",),

@@ -327,15 +327,15 @@ def test_the_mix_leads_from_the_picture_to_the_words(chapter):
 
 def test_close_to_the_switch_the_seed_decides(chapter):
     image_embeds, negative_image_embeds = chapter.prior.interpolate(
-        [chapter.light, "a red boat"], [0.625, 0.375], generator=chapter.seed(0)
+        [chapter.light, "a red boat"], [0.57, 0.43], generator=chapter.seed(0)
     ).to_tuple()
     many = {"image_embeds": image_embeds.repeat(16, 1), "negative_image_embeds": negative_image_embeds.repeat(16, 1)}
     many |= {key: [chapter.given[key]] * 16 for key in ("image", "mask_image")}
     call = chapter.given | many | {"num_inference_steps": 15, "generator": [chapter.seed(n) for n in range(16)]}
     images = chapter.decoder(**call).images
     lighthouse, boat = (np.array(adherence(images, thing)) > 0.7 for thing in ("a lighthouse", "a boat"))
-    assert lighthouse.any() and boat.any()
-    assert (lighthouse ^ boat).sum() >= 14
+    assert min(lighthouse.sum(), boat.sum()) >= 3
+    assert (lighthouse ^ boat).sum() >= 12
 
 
 def test_the_adapter_that_is_named_is_an_argument_of_the_others_and_not_of_kandinsky(chapter):
