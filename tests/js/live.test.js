@@ -31,18 +31,23 @@ function openStore() {
   return { model, store: new ExplorerStore({ model, signal }) };
 }
 
-test("a moving value is sent once a frame, the newest, and a chosen one at once", () => {
+test("a moving value is sent at once, then the newest once a frame, and a chosen one at once", () => {
   const { model, store } = openStore();
   for (const strength of [0.6, 0.7, 0.8]) store.change({ strength }, true);
-  assert.deepEqual([model.sent, store.value("strength")], [[], 0.8]);
+  assert.deepEqual(model.sent.splice(0), [{ kind: "change", values: { strength: 0.6 }, moving: true }]);
+  assert.equal(store.value("strength"), 0.8);
   frame();
   assert.deepEqual(model.sent.splice(0), [{ kind: "change", values: { strength: 0.8 }, moving: true }]);
   frame();
-  assert.deepEqual(model.sent, []);
+  assert.deepEqual([model.sent, frames.filter(Boolean)], [[], []]);
   store.change({ prompt: "a d" }, true);
+  store.change({ prompt: "a do" }, true);
   store.change({ seed: 3 }, false);
   frame();
-  assert.deepEqual(model.sent, [{ kind: "change", values: { prompt: "a d", seed: 3 }, moving: false }]);
+  assert.deepEqual(model.sent, [
+    { kind: "change", values: { prompt: "a d" }, moving: true },
+    { kind: "change", values: { prompt: "a do", seed: 3 }, moving: false },
+  ]);
 });
 
 test("a late answer moves nothing back under the hand", () => {

@@ -99,19 +99,21 @@ export class ExplorerStore {
     this.notice = notice;
   }
 
-  /** Sends edits: while `moving` once a frame, for drafts; a chosen value at once, for the full image. */
+  /** Sends edits at once; while `moving`, for drafts, the next of them not before the next frame. */
   change(values, moving) {
     Object.assign(this.edits, values);
     Object.assign(this.outbox, values);
     this.notice = null;
-    if (moving) this.frame ||= requestAnimationFrame(() => this.send(true));
-    else this.send(false);
+    if (!(moving && this.frame)) this.send(moving);
     this.refresh();
   }
 
   send(moving) {
     cancelAnimationFrame(this.frame);
-    this.frame = 0;
+    this.frame = moving ? requestAnimationFrame(() => {
+      this.frame = 0;
+      if (Object.keys(this.outbox).length) this.send(true);
+    }) : 0;
     const values = this.outbox;
     this.outbox = {};
     this.model.send({ kind: "change", values, moving });
