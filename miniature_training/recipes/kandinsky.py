@@ -129,7 +129,7 @@ def train(
     size = BATCH[device().type]
 
     def told(index: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The embeddings (B, WIDTH) that call for these images: the prior's or, roughly, their own; now and then none."""
+        """The embeddings (B, WIDTH) that call for these images: the prior's, or roughly their own; at times none."""
         rough = torch.rand((size, 1), generator=generator) * torch.randn((size, clip.WIDTH), generator=generator)
         silent = (torch.rand((size, 1), generator=generator) < NOTHING).to(device())
         index = index.to(device())

@@ -120,7 +120,7 @@ def imagined(pipe: KandinskyV22PriorPipeline, prompts: list[str], *, batch: int 
 
 
 def embeddings(count: int) -> torch.Tensor:
-    """The prior's embeddings of a caption of each of the first `count` training images; kept while the prior is the same."""
+    """The prior's embeddings (count, WIDTH) of one caption of each training image; kept while the prior is the same."""
     pipe = pipeline()
 
     def make() -> np.ndarray:

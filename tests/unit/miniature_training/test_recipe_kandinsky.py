@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
 from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_inpainting import prepare_mask
 
 from helpers.catalog.checkpoints import CATALOG
 from miniature_training.models import repainting
-from miniature_training.recipes import clip, kandinsky, movq
+from miniature_training.recipes import clip, kandinsky, movq, prior
 from miniature_training.recipes.unet import NARROW, WIDTHS
 from miniature_training.recipes.unet import build as build_sd15
 from miniature_training.world.scenes import sample
@@ -80,6 +81,22 @@ def test_what_is_hidden_is_called_for_by_its_like_and_nothing_by_an_empty_place(
         empty = scenes[callers.pick(i, rng, hidden=False)]
         assert (empty.subject, empty.place) == (None, scenes[i].place)
     assert repainting.Callers(scenes[:1]).pick(0, rng, hidden=False) == 0, "no empty place to be had"
+
+
+def test_every_second_image_is_told_by_what_the_prior_made_of_its_caption(workshop, monkeypatch):
+    asked, told, forward = [], [], UNet2DConditionModel.forward
+
+    def note(unet, *args, **kwargs):
+        told.append(kwargs["added_cond_kwargs"]["image_embeds"])
+        return forward(unet, *args, **kwargs)
+
+    monkeypatch.setattr(prior, "embeddings", lambda count: asked.append(count) or torch.full((count, clip.WIDTH), 7.0))
+    monkeypatch.setattr(UNet2DConditionModel, "forward", note)
+    monkeypatch.setattr(kandinsky, "BATCH", {"cpu": 64, "cuda": 64})
+    kandinsky.train(minutes=1, steps=1, count=8)
+    assert asked == [4]
+    share = (told[0] == 7).all(1).float().mean()
+    assert 0.25 < share < 0.65, "half, less what is told nothing, as it is and not roughened"
 
 
 def test_the_variance_learns_what_the_error_asks_for_and_nothing_else_does():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import torch
 from diffusers import PriorTransformer
 from transformers import CLIPTokenizer
@@ -9,6 +11,7 @@ from transformers import CLIPTokenizer
 from miniature_training import registry
 from miniature_training.models import store
 from miniature_training.recipes import clip, prior, text
+from miniature_training.world.scenes import sample
 
 
 def test_padding_is_masked_as_the_tokenizer_masks_it():
@@ -36,5 +39,9 @@ def test_training_keeps_the_embeddings_scale_and_the_pipeline_runs_it(workshop, 
     assert torch.allclose(zero, clip.nothing(pipe.image_encoder), atol=1e-6)
     named = pipe("a red cat", negative_prompt="blurry", num_inference_steps=2).negative_image_embeds
     assert not torch.allclose(named, zero, atol=1e-2), "a negative prompt goes through the prior itself"
+    captions, ones = [], lambda pipe, prompts, batch: captions.append(prompts) or torch.ones(len(prompts), clip.WIDTH)
+    monkeypatch.setattr(prior, "imagined", ones)
+    assert prior.embeddings(3).shape == prior.embeddings(3).shape == (3, clip.WIDTH)
+    assert captions == [[clip.wording(sample(seed), random.Random(seed))[0] for seed in range(3)]], "made once"
     monkeypatch.setattr(prior, "imagined", lambda pipe, prompts: torch.ones(len(prompts), clip.WIDTH))
     assert 0 <= prior.figures(40)["right_picture"] < 0.5, "one embedding for every caption knows nothing"
