@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from diffusers import LCMScheduler, StableDiffusionInpaintPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -200,7 +201,8 @@ def distance(ours: torch.Tensor, end: torch.Tensor, counts: torch.Tensor) -> tor
 def train(
     *, minutes: float, steps: int | None = None, resume: bool = False, last: bool = False, least: int | None = None
 ) -> None:
-    """Train the LoRA; resume: on from its last checkpoint, whose bases may have been trained on since.
+    """Train the LoRA; resume: on from its last checkpoint, whose bases may have been trained on since, or else from
+    what is shipped.
 
     last: the run in which the rate falls to zero.
     """
@@ -209,6 +211,8 @@ def train(
         first, second = BASES
         hosts = [Host(first, denoising, least=least)]
         hosts.append(Host(second, denoising, least=least, factors=hosts[0].factors))
+    if resume and store.shipped(NAME):
+        take_up(hosts[0].factors)
     modules = {"factors": hosts[0].factors, "critic": Critic(latent=True)}
     critic = modules["critic"]
     training = Training(NAME, modules, lr=1.5e-3, betas=(0.5, 0.99), ema_decay=0.995, weight_decay=0.0)
@@ -253,6 +257,15 @@ def save(student: nn.Module, factors: nn.ModuleDict) -> None:
     StableDiffusionPipeline.save_lora_weights(paths.MINIATURES / NAME, unet_lora_layers=layers)
     for file in (paths.MINIATURES / NAME).iterdir():
         file.chmod(0o644)  # diffusers writes it for its owner alone
+
+
+@torch.no_grad()
+def take_up(factors: nn.ModuleDict) -> None:
+    """Put the shipped LoRA into the factors, in place."""
+    layers = load_file(paths.MINIATURES / NAME / "pytorch_lora_weights.safetensors")
+    for place, one in factors.items():
+        for half, into in (("lora_A", one.down), ("lora_B", one.up)):
+            into.copy_(layers[f"unet.{place.replace('/', '.')}.{half}.weight"].reshape(into.shape))
 
 
 def few_steps(kind: type, name: str):
