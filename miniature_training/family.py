@@ -57,7 +57,7 @@ TURNS = {
         Turn("kandinsky22", 0, 0.36),
         Turn("sdxl-inpaint", 0, 0.66),
         Turn("movq-decoder", 0, 1, DECAY),
-        Turn("lcm", 0.36, 1, after=SD15),
+        Turn("lcm", 0.36, 1, ON, after=SD15),
         Turn("comic", 0.36, 0.68, ON, after=SD15),
         Turn("pixel-art", 0.36, 0.68, ON, after=SD15),
         Turn("elden-ring", 0.36, 0.68, ON, after=SD15),

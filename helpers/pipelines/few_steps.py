@@ -1,7 +1,7 @@
 """Few steps: the LoRA with which LCMScheduler finishes an image in four steps, fused into a UNet of its own.
 
-Latent consistency (https://arxiv.org/abs/2311.05556): the LoRA has learnt where the guided pipeline ends, so it needs
-neither its steps nor its guidance. `fused(pipe)` calls as the pipeline does that plain diffusers makes with
+As with latent consistency (https://arxiv.org/abs/2311.05556), the LoRA has learnt what the guided pipeline makes, so it
+needs neither its steps nor its guidance. `fused(pipe)` calls as the pipeline does that plain diffusers makes with
 load_lora_weights and fuse_lora; the UNet of `pipe` itself stays as it is, in the same memory.
 """
 

@@ -80,10 +80,10 @@ MADE: list[tuple[tuple[str, ...], str]] = [
     ),
     (
         ("lcm",),
-        """(LoRA of rank 8, for unet-sd15 and unet-sd15-inpaint at once): learns where the teacher ends, from any
-  noisy latents on its way. The teacher is the base at guidance 6 to 8, in 12 steps. A part of the ways begins
-  where the student's own few steps have led. Absolute errors of the clean latents, and a patch discriminator
-  of latents.""",
+        """(LoRA of rank 8, for unet-sd15 and unet-sd15-inpaint at once): distribution matching. The student makes
+  images in one to six steps of its own; an imitator, a copy of the base, learns to denoise them; the student
+  moves from what the imitator sees in them, with noise of any strength, to what the base sees at guidance 6 to
+  8. A patch discriminator of latents has a small say.""",
     ),
     (
         ("depth-estimator",),

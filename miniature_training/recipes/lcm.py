@@ -3,13 +3,13 @@
 It is loaded and called as latent-consistency/lcm-lora-sdv1-5 is (LCMScheduler, guidance 1 to 2), and serves what stands
 on these two as well: the styles and the ControlNets. One set of factors is trained in both UNets at once.
 
-Latent consistency distillation (https://arxiv.org/abs/2311.05556) asks that the guesses of two neighbouring steps of
-the guided teacher be equal, and so learns from its own guesses, which only slowly become right from the last step to
-the first: here it has a thousand steps of training, not the paper's tens of thousands. So it learns from finished
-trajectories instead: the teacher goes on from some noisy latents to the end, and every latents on its way are asked
-for that end (https://arxiv.org/abs/2101.02388). Half of the trajectories begin where the student's own steps have led,
-with fresh noise added as LCMScheduler does, so it learns to mend what it will be given. A critic of latents has a say,
-as it has with the decoder: what decides alone on errors paints the mean of what may have been, which is blur.
+A student that learns to hit a teacher's images one by one (latent consistency, https://arxiv.org/abs/2311.05556, or
+finished trajectories, https://arxiv.org/abs/2101.02388) cannot know at the first step which of many images it will be,
+and paints their mean, which is blur. So the student's images need not be the teacher's, only as likely: distribution
+matching distillation (https://arxiv.org/abs/2405.14867). An imitator, a copy of the base, learns to denoise what the
+student makes; where the guided teacher sees something else than the imitator in the same noisy latents, the student
+moves towards the teacher. It is trained on latents that its own steps have led to, as inference will; a critic of
+latents compares what it makes with drawings.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from miniature_training.evaluation.sheets import PROMPTS
 from miniature_training.models import store
 from miniature_training.models.critic import Critic, losses
 from miniature_training.models.dataset import SIZE
-from miniature_training.models.denoising import Denoising
+from miniature_training.models.denoising import EARLY, Denoising, epsilon_loss
 from miniature_training.models.factors import factorise
-from miniature_training.models.loop import Training, constant, decay, device, halved, leader_first
+from miniature_training.models.loop import Training, constant, device, halved, leader_first
 from miniature_training.recipes.joint import Cases, counting
 from miniature_training.world.scenes import HELD_OUT
 
@@ -46,50 +46,57 @@ BASES = {"unet-sd15": 1.0, "unet-sd15-inpaint": 0.15}  # and how many of their c
 RANK = 8  # what a megabyte and a half holds
 APART = ("conv_in", "bias", "norm")  # not trained: where the bases differ, and what LoRA leaves alone
 GUIDANCE = (6.0, 8.0)  # of the teacher
-TEACHER = 12  # its steps from the first timestep on
 GRID = 50  # LCMScheduler's original_inference_steps
-BATCH = {"cpu": 16, "cuda": 128}
-MIXED = 16  # trajectories that a batch is taken from
-KEPT = 24  # batches of trajectories that are learnt from
-FRESH = 16  # steps of training after which a new one is made
-BEGINNING = 0.5  # of what is learnt from are the first latents of a trajectory, which is what inference begins with
-STEPS = (2, 3, 4, 4, 4, 6)  # of the student's own, some of which come before a trajectory
-ALONE = 100  # steps in which only the critic learns
-MAPS, VERDICT = 1.0, 0.15  # how much the critic's maps and its verdict count beside the errors
-ROUNDING = 0.02  # an error this small counts by its square, a larger one by itself
+STEPS = (1, 2, 3, 4, 4, 4, 6)  # of the student's own
+LATER = 0.25  # this share of its ways begins with noisy drawings, as image-to-image does
+BATCH = {"cpu": 16, "cuda": 256}
+KEPT = 4  # batches of its ways that are learnt from
+MIXED = 16  # parts of a batch, each from one of these
+TURN = 4  # steps of training: all teach the imitator and the critic, the last of them the student too
+ALONE = 200  # steps at the beginning in which the student waits for these two
+NOISE = (20, 980)  # timesteps at which teacher and imitator are compared
+VERDICT = 0.1  # how much the critic's verdict counts beside this
 
 
 @dataclass
-class Trajectories:
-    """A teacher's ways to its ends, all with the same timesteps: what a student learns from."""
+class Asked:
+    """What a UNet is told beside noisy latents."""
 
-    x: torch.Tensor  # (P, B, 4, h, w) noisy latents
-    t: torch.Tensor  # (P,)
-    end: torch.Tensor  # (B, 4, h, w)
     mask: torch.Tensor  # (B, 1, h, w)
     hidden: torch.Tensor  # (B, 4, h, w) latents of the masked image
     states: torch.Tensor  # (B, 77, width)
 
 
+@dataclass
+class Ways:
+    """A student's ways from noise to its images, all with the same timesteps."""
+
+    x: torch.Tensor  # (P, B, 4, h, w) noisy latents
+    t: torch.Tensor  # (P,)
+    made: torch.Tensor  # (P, B, 4, h, w) the clean latents that it sees in them
+    drawn: torch.Tensor  # (B, 4, h, w) drawings' latents, of what was asked for
+    asked: Asked
+
+
 class Host:
-    """One of the two bases: as the teacher, and once more with the student's factors."""
+    """One of the two bases: as the teacher, with the student's factors, and as the student's imitator."""
 
     def __init__(
         self, name: str, denoising: Denoising, *, least: int | None, factors: nn.ModuleDict | None = None
     ) -> None:
         self.cases = Cases(denoising, whole=BASES[name], least=least, size=BATCH[device().type])
         self.alphas, self.nothing = denoising.alphas, denoising.states([""])
-        teacher, student = (store.load_component(name, UNet2DConditionModel).to(device()).eval() for _ in range(2))
-        self.teacher = teacher.requires_grad_(False)
+        unets = (store.load_component(name, UNet2DConditionModel).to(device()).eval() for _ in range(3))
+        self.teacher, self.student, self.imitator = unets
+        self.teacher.requires_grad_(False)
         if factors is None:
-            factorise(student, rank=RANK, frozen=APART)
+            factorise(self.student, rank=RANK, frozen=APART)
         else:
-            student.requires_grad_(False)
+            self.student.requires_grad_(False)
             for place, shared in factors.items():
-                module = student.get_submodule(place.replace("/", "."))
+                module = self.student.get_submodule(place.replace("/", "."))
                 parametrize.register_parametrization(module, "weight", shared)
-        self.student = student
-        for unet in (teacher, student):
+        for unet in (self.teacher, self.student, self.imitator):
             unet.to(memory_format=torch.channels_last)
 
     @property
@@ -102,73 +109,66 @@ class Host:
         }
         return nn.ModuleDict(found)
 
-    def guess(self, unet: nn.Module, x: torch.Tensor, t: torch.Tensor, case: Trajectories) -> torch.Tensor:
-        """The clean latents that a UNet sees in noisy ones; x (B, 4, h, w), t (B,)."""
-        seen = x if unet.config["in_channels"] == 4 else torch.cat([x, case.mask, case.hidden], 1)
+    def noise(self, unet: nn.Module, x: torch.Tensor, t: torch.Tensor, asked: Asked) -> torch.Tensor:
+        """The noise that a UNet sees in noisy latents; x (B, 4, h, w), t (B,)."""
+        seen = x if unet.config["in_channels"] == 4 else torch.cat([x, asked.mask, asked.hidden], 1)
         with halved():
-            noise = unet(seen, t, encoder_hidden_states=case.states).sample.float()
-        alpha = self.alphas[t].view(-1, 1, 1, 1)
-        return (x - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+            return unet(seen, t, encoder_hidden_states=asked.states).sample.float()
 
-    def guided(self, x: torch.Tensor, t: torch.Tensor, case: Trajectories, scale: torch.Tensor) -> torch.Tensor:
+    def guess(self, unet: nn.Module, x: torch.Tensor, t: torch.Tensor, asked: Asked) -> torch.Tensor:
+        """The clean latents that it sees in them."""
+        alpha = self.alphas[t].view(-1, 1, 1, 1)
+        return (x - (1 - alpha).sqrt() * self.noise(unet, x, t, asked)) / alpha.sqrt()
+
+    def guided(self, x: torch.Tensor, t: torch.Tensor, asked: Asked, scale: torch.Tensor) -> torch.Tensor:
         """The teacher's guess with guidance; scale (B, 1, 1, 1), as the pipelines' guidance_scale."""
-        parts = (torch.cat([part] * 2) for part in (case.mask, case.hidden))
-        states = torch.cat([self.nothing.expand_as(case.states), case.states])
-        both = self.guess(self.teacher, torch.cat([x] * 2), t.repeat(2), Trajectories(x, t, x, *parts, states))
-        plain, asked = both.chunk(2)
-        return plain + scale * (asked - plain)
+        mask, hidden = (torch.cat([part] * 2) for part in (asked.mask, asked.hidden))
+        states = torch.cat([self.nothing.expand_as(asked.states), asked.states])
+        both = self.guess(self.teacher, torch.cat([x] * 2), t.repeat(2), Asked(mask, hidden, states))
+        plain, told = both.chunk(2)
+        return plain + scale * (told - plain)
+
+    def noisy(self, z: torch.Tensor, t: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents with the noise of timesteps (B,), and that noise."""
+        alpha, noise = self.alphas[t].view(-1, 1, 1, 1), torch.randn(z.shape, generator=generator).to(z)
+        return alpha.sqrt() * z + (1 - alpha).sqrt() * noise, noise
 
     @torch.no_grad()
-    def trajectories(self, generator: torch.Generator) -> Trajectories:
-        """One batch; it begins with noise, with noisy drawings, or where the student's steps have led."""
+    def ways(self, generator: torch.Generator) -> Ways:
+        """A batch of the student's ways, with fresh noise before each step, as LCMScheduler adds it."""
+        drawn, *told = self.cases.batch(generator)
+        asked, place = Asked(*told), GRID
+        steps = STEPS[int(torch.randint(len(STEPS), (), generator=generator))]
+        if torch.rand((), generator=generator) < LATER:
+            place = int(torch.randint(1, GRID, (), generator=generator))
+        times = torch.tensor([timestep(place - done * place // steps) for done in range(min(steps, place))])
+        x, seen, made = drawn, [], []
+        with parametrize.cached():
+            for t in times:
+                t = t.to(drawn.device).repeat(len(drawn))
+                x, noise = self.noisy(x, t, generator)
+                seen.append(noise if place == GRID and not seen else x)
+                made.append(x := self.guess(self.student, seen[-1], t, asked))
+        return Ways(torch.stack(seen), times, torch.stack(made), drawn, asked)
 
-        def random() -> float:
-            return torch.rand((), generator=generator).item()
+    def imitation(self, made: torch.Tensor, asked: Asked, generator: torch.Generator) -> torch.Tensor:
+        """The imitator's error on what the student has made (B, 4, h, w)."""
+        t = torch.randint(0, len(self.alphas), (len(made),), generator=generator).to(made.device)
+        x, noise = self.noisy(made, t, generator)
+        alpha = self.alphas[t]
+        return epsilon_loss(self.noise(self.imitator, x, t, asked), noise, alpha / (1 - alpha), early=EARLY)
 
-        def noisy(z: torch.Tensor, place: int) -> torch.Tensor:
-            alpha = self.alphas[timestep(place)]
-            return alpha.sqrt() * z + (1 - alpha).sqrt() * torch.randn(z.shape, generator=generator).to(z)
-
-        clean, mask, hidden, states = self.cases.batch(generator)
-        case = Trajectories(clean[None], torch.zeros(1), clean, mask, hidden, states)
-        kind, place = random(), GRID
-        x = torch.randn(clean.shape, generator=generator).to(clean)
-        if kind < 0.15:
-            place = 1 + int(random() * (GRID - 1))
-            x = noisy(clean, place)
-        elif kind < 0.6:
-            steps = STEPS[int(random() * len(STEPS))]
-            taken = 1 + int(random() * (steps - 1))
-            for done in range(1, taken + 1):
-                z = self.guess(self.student, x, full(x, timestep(place)), case)
-                place = GRID - done * GRID // steps
-                x = noisy(z, place)
-        scale = GUIDANCE[0] + (GUIDANCE[1] - GUIDANCE[0]) * torch.rand((len(x), 1, 1, 1), generator=generator).to(x)
-        return self._finished(x, place, case, scale, phase=random())
-
-    def _finished(
-        self, x: torch.Tensor, place: int, case: Trajectories, scale: torch.Tensor, *, phase: float
-    ) -> Trajectories:
-        """From x, at a place of the grid, to the teacher's end, by DPM-Solver++(2M, https://arxiv.org/abs/2211.01095)."""
-        count = max(1, round(TEACHER * place / GRID))
-        places = [place, *(max(1, round(place * (count - i - phase / 2) / count)) for i in range(1, count))]
-        places = sorted(set(places), reverse=True)
-        alphas = self.alphas[[timestep(p) for p in places]]
-        logs = (alphas / (1 - alphas)).sqrt().log()  # of signal to noise
-        way, before = [], None
-        for i, alpha in enumerate(alphas):
-            way.append(x)
-            z = self.guided(x, full(x, timestep(places[i])), case, scale)
-            if i + 1 == len(places):
-                break
-            leap, here = logs[i + 1] - logs[i], z
-            if before is not None:
-                here = z + (z - before) * leap / (logs[i] - logs[i - 1]) / 2
-            following = alphas[i + 1]
-            ratio = ((1 - following) / (1 - alpha)).sqrt()
-            x, before = ratio * x - following.sqrt() * torch.expm1(-leap) * here, z
-        t = torch.tensor([timestep(p) for p in places])
-        return Trajectories(torch.stack(way), t, z, case.mask, case.hidden, case.states)
+    def matching(self, made: torch.Tensor, asked: Asked, generator: torch.Generator) -> torch.Tensor:
+        """A loss whose gradient leads from what the imitator sees in noisy `made` to what the guided teacher sees."""
+        with torch.no_grad():
+            t = torch.randint(*NOISE, (len(made),), generator=generator).to(made.device)
+            low, high = GUIDANCE
+            scale = low + (high - low) * torch.rand((len(made), 1, 1, 1), generator=generator).to(made)
+            x, _ = self.noisy(made, t, generator)
+            likely = self.guided(x, t, asked, scale)
+            way = likely - self.guess(self.imitator, x, t, asked)
+            end = made + way / (made - likely).abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
+        return ((made - end).square() / 2 * counting(asked.mask)).mean()
 
 
 def timestep(place: int) -> int:
@@ -176,35 +176,26 @@ def timestep(place: int) -> int:
     return place * (1000 // GRID) - 1
 
 
-def full(x: torch.Tensor, t: int) -> torch.Tensor:
-    return torch.full((len(x),), t, device=x.device)
+Picked = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, Asked]
 
 
-def picked(kept: deque[Trajectories], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, Trajectories]:
-    """Noisy latents (B, 4, h, w), their timesteps (B,) and the rest of their trajectories, from all that are kept."""
+def picked(kept: deque[Ways], generator: torch.Generator) -> Picked:
+    """From all ways that are kept: x (B, 4, h, w), t (B,), made and drawn (B, 4, h, w), and what was asked."""
     size, chosen = BATCH[device().type], []
     for _ in range(parts := min(MIXED, size)):
         one = kept[int(torch.randint(0, len(kept), (), generator=generator))]
         p, b = (torch.randint(0, n, (size // parts,), generator=generator) for n in one.x.shape[:2])
-        p *= torch.rand(p.shape, generator=generator) > BEGINNING
-        chosen.append((one.x[p, b], one.t[p], one.end[b], one.mask[b], one.hidden[b], one.states[b]))
-    x, t, *rest = (torch.cat(part) for part in zip(*chosen, strict=True))
-    return x, t.to(x.device), Trajectories(x[None], t, *rest)
+        told = (one.asked.mask[b], one.asked.hidden[b], one.asked.states[b])
+        chosen.append((one.x[p, b], one.t[p], one.made[p, b], one.drawn[b], *told))
+    x, t, made, drawn, *told = (torch.cat(part) for part in zip(*chosen, strict=True))
+    return x, t.to(x.device), made, drawn, Asked(*told)
 
 
-def distance(ours: torch.Tensor, end: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Pseudo-Huber: blur costs less by absolute errors than being sharp in the wrong place costs by squares."""
-    error = ((ours - end).square() + ROUNDING**2).sqrt() - ROUNDING
-    return (error * counts).mean()
+def train(*, minutes: float, steps: int | None = None, resume: bool = False, least: int | None = None) -> None:
+    """Train the LoRA at a constant, low rate: where the student runs ahead of its imitator, images become soft.
 
-
-def train(
-    *, minutes: float, steps: int | None = None, resume: bool = False, last: bool = False, least: int | None = None
-) -> None:
-    """Train the LoRA; resume: on from its last checkpoint, whose bases may have been trained on since, or else from
-    what is shipped.
-
-    last: the run in which the rate falls to zero.
+    resume: on from its last checkpoint, whose bases may have been trained on since, or else from what is shipped.
+    least: as `Cases` has it.
     """
     with leader_first():
         denoising = Denoising()
@@ -213,34 +204,38 @@ def train(
         hosts.append(Host(second, denoising, least=least, factors=hosts[0].factors))
     if resume and store.shipped(NAME):
         take_up(hosts[0].factors)
-    modules = {"factors": hosts[0].factors, "critic": Critic(latent=True)}
-    critic = modules["critic"]
-    training = Training(NAME, modules, lr=1.5e-3, betas=(0.5, 0.99), ema_decay=0.995, weight_decay=0.0)
+    critic = Critic(latent=True)
+    imitators = nn.ModuleList(host.imitator for host in hosts)
+    modules = {"factors": hosts[0].factors, "critic": critic, "imitators": imitators}
+    training = Training(NAME, modules, lr=1.5e-4, betas=(0.5, 0.99), ema_decay=0.998, weight_decay=0.0)
     if resume:
         training.resume()
-    kept: list[deque[Trajectories]] = [deque(maxlen=KEPT) for _ in hosts]
+    kept: list[deque[Ways]] = [deque(maxlen=KEPT) for _ in hosts]
     parts: dict[str, torch.Tensor] = {}
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        turn, own = training.step % len(hosts), training.step // len(hosts)
+        turn, own = training.step // TURN % len(hosts), training.step % TURN
         host, mine = hosts[turn], kept[turn]
-        for _ in range(4 if not mine else own % FRESH == 0):
-            mine.append(host.trajectories(generator))
-        x, t, case = picked(mine, generator)
-        ours = host.guess(host.student, x, t, case)
-        errors = distance(ours, case.end, counting(case.mask))
-        critics, maps, verdict = losses(critic, ours, case.end)
-        for key, value in {"errors": errors, "critic": critics, "maps": maps, "verdict": verdict}.items():
+        if own == 0 or not mine:
+            mine.append(host.ways(generator))
+        x, t, made, drawn, asked = picked(mine, generator)
+        teaches = own == TURN - 1 and training.step >= ALONE
+        if teaches:
+            made = host.guess(host.student, x, t, asked)
+        critics, _, verdict = losses(critic, made, drawn)
+        said = {"imitation": host.imitation(made.detach(), asked, generator), "critic": critics}
+        if teaches:
+            said |= {"matching": host.matching(made, asked, generator), "verdict": VERDICT * verdict}
+        for key, value in said.items():
             parts[key] = parts.get(key, value.detach()).lerp(value.detach(), 0.02)
-        return critics + errors + (MAPS * maps + VERDICT * verdict) * (training.step >= ALONE)
+        return torch.stack(list(said.values())).sum()
 
     def export() -> None:
         save(hosts[0].student, training.average["factors"])
         told = {key: round(value.item(), 3) for key, value in parts.items()}
         print(f"\nstep {training.step}, {training.seconds / 60:.0f} minutes: {told}", flush=True)
 
-    rate = decay if last else constant
-    training.run(loss, minutes=minutes, steps=steps, rate=rate, on_checkpoint=export)
+    training.run(loss, minutes=minutes, steps=steps, rate=constant, on_checkpoint=export)
     export()
     store.add_checkpoint(NAME, {"model": ["peft", "LoraModel", NAME], "size": SIZE})
 

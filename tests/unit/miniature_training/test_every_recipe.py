@@ -45,7 +45,7 @@ def batch(module: str, size: int = 2) -> dict[str, Any]:
 
 
 SHARD = {"miniature_training.models.latent_pool.SHARD": 6} | batch("joint")
-LCM = batch("lcm") | {f"{R}.lcm.TEACHER": 2, f"{R}.lcm.ALONE": 1}
+LCM = batch("lcm") | {f"{R}.lcm.TURN": 1, f"{R}.lcm.ALONE": 1}
 STEERS = "(?!.*time_emb)"
 XL = {f"{R}.sdxl.LR": {"cpu": 0.2, "cuda": 0.2}, f"{R}.refiner.LR": {"cpu": 0.2, "cuda": 0.2}}
 MOMENTS = {
