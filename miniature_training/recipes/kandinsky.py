@@ -19,7 +19,7 @@ from miniature_training.recipes.unet import NARROW
 from miniature_training.world.scenes import sample
 
 BATCH = {"cpu": 24, "cuda": 256}
-COUNT = {"cpu": 12_000, "cuda": 48_000}  # images
+COUNT = {"cpu": 12_000, "cuda": 32_000}  # images
 LR = {"cpu": 7e-4, "cuda": 1.5e-3}
 RANK = 7  # of the inpainting delta
 NOTHING = 0.10  # this share of the embeddings is that of no image in particular, which guidance compares with
