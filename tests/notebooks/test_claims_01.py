@@ -145,10 +145,10 @@ def test_kandinskys_cat_turns_sharper_and_darker_with_the_guides_negative_prompt
     ]
     hole = np.asarray(chapter.pair["mask_image"]) >= 128
     dark = [mean((np.asarray(cat.convert("L"))[hole] < 40).mean() for cat in of_one) for of_one in cats]
-    assert 0.015 < dark[0] < 0.06 and 0.1 < dark[1] < 0.2
+    assert 0.01 < dark[0] < 0.04 and 0.05 < dark[1] < 0.1
     plain, guided, half = (np.array([sharpness(cat.crop(chapter.box)) for cat in of_one]) for of_one in cats)
-    assert sum(guided > plain) >= 15 and 1.4 < guided.mean() / plain.mean() < 1.8
-    assert 0.25 < (half.mean() - plain.mean()) / (guided.mean() - plain.mean()) < 0.65, "half of the gain"
+    assert sum(guided > plain) >= 12 and 1.15 < guided.mean() / plain.mean() < 1.4
+    assert 0.15 < (half.mean() - plain.mean()) / (guided.mean() - plain.mean()) < 0.5, "less than half of the gain"
 
 
 def test_what_changes_is_the_negative_embedding_and_not_the_prompts(chapter) -> None:
