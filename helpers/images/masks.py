@@ -201,8 +201,11 @@ def blur(mask: Any, blur_factor: float = 4) -> Image.Image:
 
 def threshold(mask: Any, at: int = THRESHOLD) -> Image.Image:
     """Make every pixel 0 or 255: white from `at` (1..255) up. 128 is where the pipelines cut."""
-    at = whole("at", at, least=1, most=255)
-    return as_mask(mask).point([0] * at + [255] * (256 - at))
+    return _cut(as_mask(mask), whole("at", at, least=1, most=255))
+
+
+def _cut(mask: Image.Image, at: int = THRESHOLD) -> Image.Image:
+    return mask.point([0] * at + [255] * (256 - at))
 
 
 def share(mask: Any) -> float:
@@ -238,7 +241,7 @@ def fit(what: Any, image: Any = None, *, multiple: int = 8) -> Image.Image:
         return mask
     hard = sum(mask.histogram()[1:255]) == 0
     resized = mask.resize(size, Image.Resampling.BILINEAR)
-    return threshold(resized) if hard else resized
+    return _cut(resized) if hard else resized
 
 
 def keep_unmasked(before: Any, after: Any, mask: Any) -> Image.Image:

@@ -256,6 +256,17 @@ def test_fit_is_idempotent_and_keeps_a_hard_mask_hard(mask, width, height, multi
     assert fit(rounded, multiple=multiple).tobytes() == rounded.tobytes()
 
 
+def test_a_dot_that_fades_away_in_a_smaller_mask_leaves_it_black():
+    """Where its grey is exactly 1, too, which in a mask that somebody hands over is an error."""
+    greys = set()
+    for place in range(96):
+        mask = Image.new("L", (12, 8))
+        mask.putpixel((place % 12, place // 12), 255)
+        greys |= set(mask.resize((1, 1), Image.Resampling.BILINEAR).tobytes())
+        assert fit(mask, (1, 1)).tobytes() == b"\0"
+    assert 1 in greys
+
+
 def test_fit_makes_a_pair_that_suits_a_pipeline():
     image = fit(noise((70, 45)))
     assert image.mode == "RGB" and image.size == (64, 40)
