@@ -192,7 +192,7 @@ def picked(kept: deque[Ways], generator: torch.Generator) -> Picked:
 
 
 def train(*, minutes: float, steps: int | None = None, resume: bool = False, least: int | None = None) -> None:
-    """Train the LoRA at a constant, low rate: where the student runs ahead of its imitator, images become soft.
+    """Train the LoRA at a constant, low rate: at 4e-4 the sharpness of its images came and went.
 
     resume: on from its last checkpoint, whose bases may have been trained on since, or else from what is shipped.
     least: as `Cases` has it.
