@@ -37,9 +37,13 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.verb == "train":
         from miniature_training.models.loop import join
-        from miniature_training.registry import RECIPES
+        from miniature_training.registry import FALLING, RECIPES
 
         _known(parser, [arguments.name], RECIPES)
+        if arguments.decay and arguments.name not in FALLING:
+            parser.error(
+                f"{arguments.name!r} has no last run: leave out --decay; {', '.join(sorted(FALLING))} have one"
+            )
         join()
         more = {"last": True} if arguments.decay else {}
         RECIPES[arguments.name](minutes=arguments.minutes, steps=arguments.steps, resume=arguments.resume, **more)

@@ -17,7 +17,7 @@ def lazily(where: str, **fixed: Any) -> Callable[..., Any]:
     return call
 
 
-# each takes minutes, steps and resume; those that run at a constant rate take last too
+# each takes minutes, steps and resume; those in FALLING take last too
 RECIPES: dict[str, Callable[..., None]] = {
     "vae": lazily("recipes.vae:train"),
     "vae-decoder": lazily("recipes.decoder:train"),
@@ -46,3 +46,6 @@ RECIPES: dict[str, Callable[..., None]] = {
     "sdxl-inpaint": lazily("recipes.sdxl:train"),
     "sdxl-refiner": lazily("recipes.refiner:train"),
 }
+FALLING = {  # they learn at a constant rate, and have a last run in which it falls to zero
+    "vae-decoder", "movq-decoder", "sd15", "sd15-inpaint", "kandinsky22", "sdxl-inpaint", "sdxl-refiner",
+}  # fmt: skip

@@ -55,7 +55,7 @@ MIXED = 16  # parts of a batch, each from one of these
 TURN = 4  # steps of training: all teach the imitator and the critic, the last of them the student too
 ALONE = 200  # steps at the beginning in which the student waits for these two
 NOISE = (20, 980)  # timesteps at which teacher and imitator are compared
-VERDICT = 0.1  # how much the critic's verdict counts beside this
+VERDICT = 0.1  # how much the critic's verdict counts beside that comparison
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Ways:
 
 
 class Host:
-    """One of the two bases: as the teacher, with the student's factors, and as the student's imitator."""
+    """One of the two bases, three times: as the teacher, as the student with its factors, and as the imitator."""
 
     def __init__(
         self, name: str, denoising: Denoising, *, least: int | None, factors: nn.ModuleDict | None = None

@@ -14,6 +14,7 @@ def test_every_turn_is_a_recipe_within_its_box():
         names = [turn.name for turn in turns]
         assert len(set(names)) == len(names) and registry.RECIPES.keys() >= set(names)
         assert all(0 <= turn.begins < turn.ends <= 1 and set(turn.after) <= set(names) for turn in turns)
+        assert registry.FALLING >= {turn.name for turn in turns if "--decay" in turn.how}
 
 
 def test_what_stands_on_a_base_waits_for_it():

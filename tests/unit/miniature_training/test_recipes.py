@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from helpers.common import paths
+from miniature_training import __main__ as workshop_main
 from miniature_training import registry
 from miniature_training.evaluation import model_card, scores, sheets
 from miniature_training.evaluation.model_card import told
@@ -25,6 +26,13 @@ def shelf(tmp_path, monkeypatch):
 def test_a_line_fixes_arguments_and_takes_more():
     call = registry.lazily("evaluation.model_card:told", value=0.5)
     assert call("subject") == told("subject", 0.5) == "subject right 50.0%"
+
+
+@pytest.mark.parametrize("name", ["lcm", "kandinsky22-inpaint", "comic"])
+def test_a_last_run_of_what_has_none_is_an_error_before_anything_is_read(name, capsys):
+    with pytest.raises(SystemExit):
+        workshop_main.main(["train", name, "--decay"])
+    assert f"'{name}' has no last run" in capsys.readouterr().err
 
 
 def test_figures_carry_their_units():
