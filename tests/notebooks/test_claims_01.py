@@ -145,9 +145,9 @@ def test_kandinskys_cat_turns_sharper_and_darker_with_the_guides_negative_prompt
     ]
     hole = np.asarray(chapter.pair["mask_image"]) >= 128
     dark = [mean((np.asarray(cat.convert("L"))[hole] < 40).mean() for cat in of_one) for of_one in cats]
-    assert 0.01 < dark[0] < 0.04 and 0.05 < dark[1] < 0.1
+    assert 0.01 < dark[0] < 0.04 and 0.055 < dark[1] < 0.09
     plain, guided, half = (np.array([sharpness(cat.crop(chapter.box)) for cat in of_one]) for of_one in cats)
-    assert sum(guided > plain) >= 12 and 1.15 < guided.mean() / plain.mean() < 1.4
+    assert sum(guided > plain) >= 13 and 1.15 < guided.mean() / plain.mean() < 1.35
     assert 0.15 < (half.mean() - plain.mean()) / (guided.mean() - plain.mean()) < 0.5, "less than half of the gain"
 
 
